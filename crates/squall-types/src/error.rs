@@ -1,0 +1,181 @@
+//! Stable error codes. Each has a page in `docs/errors/`, named by its code.
+//!
+//! A code tells a caller what happened in a word, whose fault it was, and whether
+//! trying again can help. What an owner needs to know goes to the log instead.
+
+use serde::{Deserialize, Serialize};
+
+/// Whose doing an error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Fault {
+    /// The caller sent something that can not be served.
+    Client,
+    /// The function (or its manifest) did something that is not allowed or failed.
+    Guest,
+    /// Something that Squall depends on did not answer.
+    Backend,
+    /// Squall itself, or the machine it runs on.
+    Node,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $status:literal, $fault:ident, $retry:literal, $title:literal;)*) => {
+        /// A stable error code, written `SQ0123`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u16)]
+        pub enum ErrorCode { $($(#[$doc])* $name = $number,)* }
+
+        impl ErrorCode {
+            /// Every code, in order.
+            pub const ALL: &'static [ErrorCode] = &[$(ErrorCode::$name,)*];
+
+            /// The HTTP status that a caller receives.
+            pub const fn status(self) -> u16 { match self { $(ErrorCode::$name => $status,)* } }
+            /// A short title, safe to show to any caller.
+            pub const fn title(self) -> &'static str { match self { $(ErrorCode::$name => $title,)* } }
+            pub const fn fault(self) -> Fault { match self { $(ErrorCode::$name => Fault::$fault,)* } }
+            /// Whether the same request may succeed later, unchanged.
+            pub const fn retryable(self) -> bool { match self { $(ErrorCode::$name => $retry,)* } }
+            pub fn from_number(number: u16) -> Option<Self> {
+                match number { $($number => Some(ErrorCode::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+codes! {
+    // 01xx: the door refuses a request.
+    /// Framing that two parsers could read differently, or a malformed head.
+    MalformedRequest = 100, 400, Client, false, "malformed request";
+    /// The Host header is missing, duplicated, or contradicts the request target.
+    BadHost = 101, 400, Client, false, "missing or invalid Host";
+    /// The path holds raw bytes, an encoded slash or dots that leave the root.
+    BadPath = 102, 400, Client, false, "invalid request path";
+    /// No app or route answers here.
+    NoRoute = 103, 404, Client, false, "no route matches";
+    /// The route exists but not for this method.
+    MethodNotAllowed = 104, 405, Client, false, "method not allowed";
+    RequestBodyTooLarge = 105, 413, Client, false, "request body too large";
+    /// The head did not arrive in time, or the body came slower than the minimum rate.
+    RequestTooSlow = 106, 408, Client, true, "request arrived too slowly";
+    HeadTooLarge = 107, 431, Client, false, "request header too large";
+    /// No app has been deployed to this node.
+    NothingDeployed = 108, 404, Client, true, "nothing is deployed here yet";
+    /// The static asset or its range does not exist.
+    RangeNotSatisfiable = 109, 416, Client, false, "range not satisfiable";
+    UriTooLong = 110, 414, Client, false, "request target too long";
+    ExpectationFailed = 111, 417, Client, false, "unsupported expectation";
+
+    // 02xx: a function's run ended badly.
+    /// The guest trapped (unreachable, out of bounds, stack overflow and so on).
+    Trapped = 200, 500, Guest, false, "function failed";
+    /// The wall-time limit passed before the response was finished.
+    WallTimeExceeded = 201, 504, Guest, true, "function took too long";
+    /// The CPU-time limit passed.
+    CpuTimeExceeded = 202, 503, Guest, false, "function used too much CPU time";
+    /// Memory grew to its limit and the guest could not go on.
+    MemoryExceeded = 203, 503, Guest, false, "function used too much memory";
+    /// The guest returned without setting a response.
+    NoResponse = 204, 500, Guest, false, "function gave no response";
+    ResponseBodyTooLarge = 205, 502, Guest, false, "response body too large";
+    /// The concurrency limit is reached and its queue is full.
+    QueueFull = 206, 503, Node, true, "function is at its concurrency limit";
+    /// The request waited in the queue until its deadline.
+    QueueTimeout = 207, 503, Node, true, "waited too long for capacity";
+    /// Another request's trap took the shared instance down.
+    InstanceLost = 208, 503, Guest, true, "the shared instance stopped";
+    /// The function wrote more log bytes than a request may; the rest was dropped.
+    LogLimitReached = 209, 200, Guest, false, "log output was cut";
+    OutboundLimitReached = 210, 502, Guest, false, "too many outbound requests";
+    /// The host is not in `allowed_hosts`, or resolves to an address that is not public.
+    OutboundDenied = 211, 502, Guest, false, "outbound request not allowed";
+    /// The guest produced a response that can not be sent (bad header, bad status).
+    InvalidResponse = 212, 502, Guest, false, "function gave an invalid response";
+    /// The guest called `wasi:cli/exit`, or returned an error instead of a response.
+    GuestError = 213, 500, Guest, false, "function returned an error";
+    /// The compiled code is missing or unreadable; it is being rebuilt.
+    ArtifactUnavailable = 214, 503, Node, true, "function is being prepared";
+    /// The pool of instances is exhausted on this node.
+    NodeAtCapacity = 215, 503, Node, true, "node is at capacity";
+    /// The request was cancelled: its client went away.
+    Cancelled = 216, 499, Client, true, "client closed the request";
+    /// The node is shutting down.
+    Draining = 217, 503, Node, true, "node is shutting down";
+    Internal = 299, 500, Node, true, "internal error";
+
+    // 03xx: deploying and administration.
+    /// The manifest does not parse or contradicts itself.
+    InvalidManifest = 300, 422, Client, false, "invalid manifest";
+    /// The uploaded file is not a WebAssembly component.
+    NotAComponent = 301, 422, Client, false, "not a WebAssembly component";
+    /// The component imports an interface that this node does not offer.
+    UnknownImport = 302, 422, Client, false, "component imports something unknown";
+    /// The component exports no HTTP handler that this node can call.
+    NoHandler = 303, 422, Client, false, "component exports no HTTP handler";
+    /// The upload ended early or its framing is broken.
+    TruncatedUpload = 304, 400, Client, true, "upload is incomplete";
+    UploadTooLarge = 305, 413, Client, false, "upload too large";
+    /// Compilation exceeded its time or memory limit, or crashed.
+    BuildFailed = 306, 422, Client, false, "component could not be compiled";
+    UnknownApp = 307, 404, Client, false, "no such app";
+    UnknownRevision = 308, 404, Client, false, "no such revision";
+    UnknownFunction = 309, 404, Client, false, "no such function";
+    Unauthorized = 310, 401, Client, false, "missing or invalid token";
+    Forbidden = 311, 403, Client, false, "token lacks the scope";
+    InvalidRequest = 312, 400, Client, false, "invalid request";
+    /// A file named by the manifest is not in the upload.
+    MissingFile = 313, 422, Client, false, "file is missing from the upload";
+    InvalidTraffic = 314, 422, Client, false, "invalid traffic split";
+    UnknownSecret = 315, 404, Client, false, "no such secret";
+    UnknownToken = 316, 404, Client, false, "no such token";
+    /// Two writers raced, or the name is taken.
+    Conflict = 317, 409, Client, true, "conflict";
+    StorageFull = 318, 507, Node, true, "no space left on the node's disk";
+    StorageFailed = 319, 500, Node, true, "the node's storage failed";
+    /// The first or only revision can not be rolled back.
+    NothingToRollBack = 320, 409, Client, false, "there is no earlier revision";
+
+    // 04xx: starting a node.
+    DataDirLocked = 400, 500, Node, false, "data directory is in use";
+    DataDirTooNew = 401, 500, Node, false, "data directory was written by a newer version";
+    PortInUse = 402, 500, Node, false, "port is in use";
+    InvalidConfig = 403, 500, Node, false, "invalid server configuration";
+    DataDirUnsafe = 404, 500, Node, false, "data directory is not private";
+}
+
+impl std::fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SQ{:04}", *self as u16)
+    }
+}
+
+impl Serialize for ErrorCode {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ErrorCode {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.strip_prefix("SQ")
+            .and_then(|number| number.parse().ok())
+            .and_then(ErrorCode::from_number)
+            .ok_or_else(|| serde::de::Error::custom(format!("unknown error code {text:?}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_written_and_read_the_same() {
+        for code in ErrorCode::ALL {
+            let text = serde_json::to_string(code).unwrap();
+            assert_eq!(serde_json::from_str::<ErrorCode>(&text).unwrap(), *code);
+        }
+        assert_eq!(ErrorCode::Trapped.to_string(), "SQ0200");
+    }
+}

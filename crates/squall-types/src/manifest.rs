@@ -1,0 +1,323 @@
+//! `squall.toml`: what an app is. Unknown keys are refused with a suggestion, because
+//! a misspelt limit that is silently ignored is an incident waiting to happen.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits::Limits;
+use crate::{AppName, FunctionName};
+
+/// The app manifest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// A DNS label: the app answers on `<name>.localhost`.
+    pub name: AppName,
+    /// Answers on any Host. At most one app of a node may be the default.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub default: bool,
+    /// Own domains, such as `www.example.com`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// Variables of every function of the app. Secrets do not belong here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub functions: BTreeMap<FunctionName, Function>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assets: Option<Assets>,
+}
+
+/// One function.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Function {
+    /// Path of the WebAssembly component, relative to the manifest.
+    pub component: String,
+    /// Shell command that makes the component; run by `squall deploy` and `squall dev`
+    /// on the developer's machine, in the manifest's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<String>,
+    /// Paths that this function answers: exact (`/api/me`) or a prefix (`/api/*`, `/*`).
+    pub routes: Vec<String>,
+    #[serde(default)]
+    pub instances: InstanceMode,
+    /// How shared instances are used; only with `instances = "shared"`.
+    #[serde(default)]
+    pub shared: SharedInstances,
+    #[serde(default)]
+    pub limits: Limits,
+    /// Hosts that outbound requests may reach: `api.example.com`, `*.example.com`,
+    /// with an optional `:port`. None by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_hosts: Vec<String>,
+    /// Allows outbound requests to private and loopback addresses. For development.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub allow_private: bool,
+    /// Variables of this function, over those of the app.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Answer GET and HEAD from the assets where this function answers 404.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub fall_through: bool,
+}
+
+/// Who an instance serves.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum InstanceMode {
+    /// A new instance for every request: nothing is left from one to the next.
+    #[default]
+    PerRequest,
+    /// An instance serves many requests; its globals live on.
+    Shared,
+}
+
+/// Limits of a shared instance's life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SharedInstances {
+    /// Requests until an instance is retired.
+    pub max_requests: u32,
+    /// Requests at once in an instance; components of WASI 0.2 always serve one.
+    pub max_concurrent: u32,
+    /// Time without a request until an instance is retired.
+    pub idle_ms: u64,
+}
+
+impl Default for SharedInstances {
+    fn default() -> Self {
+        Self { max_requests: 10_000, max_concurrent: 16, idle_ms: 10_000 }
+    }
+}
+
+/// Files served as they are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Assets {
+    /// Folder, relative to the manifest. `x.js.br`, `.gz` and `.zst` beside `x.js`
+    /// are its precompressed variants.
+    pub dir: String,
+    /// Answer unknown paths of HTML navigations with `/index.html`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub spa: bool,
+    /// Look for an asset before the functions rather than after them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub first: bool,
+    /// Cache-Control by path pattern (`/assets/*`); the longest match wins. Without one:
+    /// `public, max-age=0, must-revalidate`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub cache_control: BTreeMap<String, String>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// What is wrong with a manifest, and where.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+#[error("{message}")]
+pub struct ManifestError {
+    /// One sentence or more, with the fix.
+    pub message: String,
+    /// Line and column in the TOML text, from 1, where known.
+    pub position: Option<(usize, usize)>,
+}
+
+impl Manifest {
+    /// Reads and checks a manifest.
+    pub fn parse(text: &str) -> Result<Self, ManifestError> {
+        let manifest: Manifest = toml::from_str(text).map_err(|error| ManifestError {
+            message: explain(error.message()),
+            position: error.span().map(|span| position(text, span.start)),
+        })?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// The JSON Schema of `squall.toml`, for editors.
+    pub fn json_schema() -> serde_json::Value {
+        let mut schema = schemars::schema_for!(Manifest).to_value();
+        schema["title"] = "squall.toml".into();
+        schema
+    }
+
+    /// Rules beyond the shape of the document.
+    pub fn check(&self) -> Result<(), ManifestError> {
+        if self.functions.is_empty() && self.assets.is_none() {
+            return fail(format!(
+                "the app {} has neither functions nor assets; add a [functions.NAME] table or [assets]",
+                self.name
+            ));
+        }
+        let mut owners: BTreeMap<&str, &FunctionName> = BTreeMap::new();
+        for (name, function) in &self.functions {
+            check_relative_path(&format!("functions.{name}.component"), &function.component)?;
+            if function.routes.is_empty() {
+                return fail(format!(
+                    "functions.{name} has no routes; add routes = [\"/*\"] to answer every path"
+                ));
+            }
+            for route in &function.routes {
+                check_route(name, route)?;
+                if let Some(owner) = owners.insert(route, name) {
+                    return fail(format!(
+                        "route {route:?} is claimed by functions.{owner} and by functions.{name}; a route belongs to one function"
+                    ));
+                }
+            }
+            for host in &function.allowed_hosts {
+                check_host_pattern(&format!("functions.{name}.allowed_hosts"), host, true)?;
+            }
+            let limits = &function.limits;
+            let zero = [
+                ("memory_bytes", limits.memory_bytes),
+                ("wall_time_ms", limits.wall_time_ms),
+                ("cpu_time_ms", limits.cpu_time_ms),
+                ("concurrency", limits.concurrency.into()),
+            ];
+            if let Some((limit, _)) = zero.iter().find(|(_, value)| *value == 0) {
+                return fail(format!(
+                    "functions.{name}.limits.{limit} is 0, which no request could meet; give at least 1"
+                ));
+            }
+            if function.shared.max_requests == 0 || function.shared.max_concurrent == 0 {
+                return fail(format!(
+                    "functions.{name}.shared: max_requests and max_concurrent must be at least 1"
+                ));
+            }
+            check_variables(&format!("functions.{name}.env"), &function.env)?;
+        }
+        check_variables("env", &self.env)?;
+        for host in &self.hosts {
+            check_host_pattern("hosts", host, false)?;
+        }
+        if let Some(assets) = &self.assets {
+            check_relative_path("assets.dir", &assets.dir)?;
+            for (pattern, value) in &assets.cache_control {
+                if !pattern.starts_with('/') {
+                    return fail(format!(
+                        "assets.cache_control: {pattern:?} must begin with /, such as \"/assets/*\""
+                    ));
+                }
+                if http::HeaderValue::from_str(value).is_err() {
+                    return fail(format!(
+                        "assets.cache_control: {value:?} can not be sent in a header"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn fail(message: String) -> Result<(), ManifestError> {
+    Err(ManifestError { message, position: None })
+}
+
+fn check_relative_path(key: &str, path: &str) -> Result<(), ManifestError> {
+    let escapes = path.split('/').any(|part| part == "..");
+    if path.is_empty() || path.starts_with('/') || path.contains('\\') || escapes {
+        return fail(format!(
+            "{key} = {path:?} must be a path inside the manifest's folder, such as \"build/api.wasm\""
+        ));
+    }
+    Ok(())
+}
+
+fn check_route(function: &FunctionName, route: &str) -> Result<(), ManifestError> {
+    let body = route.strip_suffix("/*").unwrap_or(route);
+    let dots = body.split('/').any(|part| part == "." || part == "..");
+    if !route.starts_with('/')
+        || body.contains('*')
+        || body.contains("//")
+        || dots
+        || !route.bytes().all(|byte| (0x21..0x7f).contains(&byte) && byte != b'?' && byte != b'#')
+    {
+        return fail(format!(
+            "functions.{function}: route {route:?} is not a path; write an exact path (\"/api/me\") or a prefix (\"/api/*\"), percent-encoded where needed"
+        ));
+    }
+    Ok(())
+}
+
+fn check_variables(key: &str, variables: &BTreeMap<String, String>) -> Result<(), ManifestError> {
+    for (name, value) in variables {
+        if name.is_empty() || name.contains('=') || name.contains('\0') || value.contains('\0') {
+            return fail(format!(
+                "{key}: {name:?} is not a variable; names may not be empty or hold =, and nothing may hold NUL"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_host_pattern(
+    key: &str,
+    pattern: &str,
+    wildcard_and_port: bool,
+) -> Result<(), ManifestError> {
+    let mut host = pattern;
+    if wildcard_and_port && !pattern.contains('/') {
+        if let Some((name, port)) = host.rsplit_once(':')
+            && !name.is_empty()
+            && !host.ends_with(']')
+        {
+            if port.parse::<u16>().is_err() {
+                return fail(format!("{key}: {pattern:?} has no valid port"));
+            }
+            host = name;
+        }
+        host = host.strip_prefix("*.").unwrap_or(host);
+    }
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    let labels = !host.is_empty()
+        && host.len() <= 253
+        && host.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+        });
+    if address.is_ok() && wildcard_and_port || labels {
+        return Ok(());
+    }
+    fail(format!(
+        "{key}: {pattern:?} is not a host name in lower case, without scheme or path, such as \"api.example.com\""
+    ))
+}
+
+/// serde says which keys it expected; a person wants to know which one they meant.
+fn explain(message: &str) -> String {
+    let Some(rest) = message.strip_prefix("unknown field `") else {
+        return message.to_owned();
+    };
+    let Some((unknown, expected)) = rest.split_once('`') else {
+        return message.to_owned();
+    };
+    let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+    let nearest = known
+        .iter()
+        .map(|key| (strsim::osa_distance(unknown, key), *key))
+        .min()
+        .filter(|(distance, key)| *distance <= 1 + key.len().min(unknown.len()) / 3);
+    match nearest {
+        Some((_, key)) => format!("unknown key `{unknown}`; did you mean `{key}`?"),
+        None => format!("unknown key `{unknown}`; the keys here are {}", known.join(", ")),
+    }
+}
+
+/// Line and column of a byte offset, both from 1.
+fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = &text[..offset.min(text.len())];
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+use super::*;
+
+const SMALLEST: &str = r#"
+name = "hello"
+
+[functions.api]
+component = "api.wasm"
+routes = ["/*"]
+"#;
+
+#[track_caller]
+fn check_error(text: &str, says: &str) -> ManifestError {
+    let error = Manifest::parse(text).expect_err("this manifest is wrong");
+    assert!(error.message.contains(says), "{:?} does not say {says:?}", error.message);
+    error
+}
+
+#[test]
+fn the_smallest_manifest_has_sane_defaults() {
+    let manifest = Manifest::parse(SMALLEST).unwrap();
+    let api = &manifest.functions["api"];
+    assert_eq!(api.instances, InstanceMode::PerRequest);
+    assert_eq!(api.limits, Limits::default());
+    assert!(api.allowed_hosts.is_empty() && !api.allow_private);
+}
+
+#[test]
+fn unknown_keys_are_refused_with_a_suggestion_and_a_position() {
+    let error = check_error(&SMALLEST.replace("routes", "rutes"), "did you mean `routes`?");
+    assert_eq!(error.position.map(|(line, _)| line), Some(6));
+    check_error(
+        &format!("{SMALLEST}\n[functions.api.limits]\nmemory_byte = 1\n"),
+        "did you mean `memory_bytes`?",
+    );
+    check_error(&format!("zebra = 1\n{SMALLEST}"), "the keys here are");
+}
+
+#[test]
+fn contradictions_are_refused() {
+    check_error("name = \"x\"", "neither functions nor assets");
+    check_error(&SMALLEST.replace("/*", "api"), "is not a path");
+    check_error(&SMALLEST.replace("/*", "/a/../b"), "is not a path");
+    check_error(&SMALLEST.replace("api.wasm", "../api.wasm"), "inside the manifest's folder");
+    check_error(&SMALLEST.replace("hello", "Hello"), "a-z");
+    check_error(&format!("{SMALLEST}allowed_hosts = [\"https://x.y\"]"), "without scheme");
+    check_error(
+        &format!("{SMALLEST}[functions.b]\ncomponent = \"b.wasm\"\nroutes = [\"/*\"]"),
+        "claimed by functions.api and by functions.b",
+    );
+    check_error(&format!("{SMALLEST}limits.wall_time_ms = 0"), "is 0");
+}
+
+#[test]
+fn allowed_hosts_take_names_wildcards_ports_and_addresses() {
+    for good in ["api.example.com", "*.example.com", "localhost:3000", "127.0.0.1:9", "[::1]:9"] {
+        let text = format!("{SMALLEST}allowed_hosts = [{good:?}]");
+        Manifest::parse(&text).unwrap_or_else(|error| panic!("{good}: {error}"));
+    }
+}
+
+#[test]
+fn a_manifest_survives_a_round_trip_through_json() {
+    let manifest = Manifest::parse(SMALLEST).unwrap();
+    let json = serde_json::to_string(&manifest).unwrap();
+    assert_eq!(serde_json::from_str::<Manifest>(&json).unwrap(), manifest);
+}
+
+#[test]
+fn the_schema_names_every_key() {
+    let schema = Manifest::json_schema().to_string();
+    for key in ["memory_bytes", "allowed_hosts", "fall_through", "cache_control", "per-request"] {
+        assert!(schema.contains(key), "{key}");
+    }
+}

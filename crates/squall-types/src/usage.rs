@@ -1,0 +1,246 @@
+//! Metering: one record for each invocation, written when the last of it is gone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::time::{Instant, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::ErrorCode;
+use crate::invoke::Trigger;
+use crate::state::FunctionSpec;
+use crate::trace::TraceContext;
+
+/// What one invocation used. The bill is a sum over these and nothing else.
+#[derive(Debug, Clone)]
+pub struct UsageRecord {
+    pub function: Arc<FunctionSpec>,
+    pub trigger: Trigger,
+    pub started: SystemTime,
+    /// From acceptance to the end of the response.
+    pub wall_ns: u64,
+    /// Thread CPU time around each poll of the guest.
+    pub cpu_ns: u64,
+    /// The CPU and memory figures are shares of a shared instance's.
+    pub estimated: bool,
+    /// Peak of all memories and tables of the instance.
+    pub memory_bytes: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// HTTP status sent; 499 when the client went away before the head was.
+    pub status: u16,
+    /// Why it failed, where it did.
+    pub code: Option<ErrorCode>,
+    /// The compiled code had to be mapped for this invocation.
+    pub cold: bool,
+    /// The response did not reach its end: the client left or the guest broke off.
+    pub aborted: bool,
+    pub trace_id: [u8; 16],
+}
+
+/// Takes records without blocking and without losing any while the process lives.
+pub trait UsageSink: Send + Sync + 'static {
+    fn record(&self, record: UsageRecord);
+}
+
+/// Counts what an invocation uses while it runs. The record is written when the last
+/// holder lets go, so an abort, a panic or a lost client is counted like any other end.
+pub struct Meter {
+    sink: Arc<dyn UsageSink>,
+    function: Arc<FunctionSpec>,
+    trigger: Trigger,
+    trace_id: [u8; 16],
+    started: SystemTime,
+    accepted: Instant,
+    cpu_ns: AtomicU64,
+    memory_bytes: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    ended_ns: AtomicU64,
+    status: AtomicU16,
+    code: AtomicU16,
+    estimated: AtomicBool,
+    cold: AtomicBool,
+    finished: AtomicBool,
+}
+
+impl Meter {
+    /// Starts counting. `accepted` is when the request's head was complete.
+    pub fn start(
+        sink: Arc<dyn UsageSink>,
+        function: Arc<FunctionSpec>,
+        trigger: Trigger,
+        trace: &TraceContext,
+        started: SystemTime,
+        accepted: Instant,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            sink,
+            function,
+            trigger,
+            trace_id: trace.trace_id,
+            started,
+            accepted,
+            cpu_ns: AtomicU64::new(0),
+            memory_bytes: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            ended_ns: AtomicU64::new(0),
+            status: AtomicU16::new(499),
+            code: AtomicU16::new(0),
+            estimated: AtomicBool::new(false),
+            cold: AtomicBool::new(false),
+            finished: AtomicBool::new(false),
+        })
+    }
+
+    pub fn accepted(&self) -> Instant {
+        self.accepted
+    }
+    pub fn add_cpu_ns(&self, cpu_ns: u64) {
+        self.cpu_ns.fetch_add(cpu_ns, Ordering::Relaxed);
+    }
+    pub fn cpu_ns(&self) -> u64 {
+        self.cpu_ns.load(Ordering::Relaxed)
+    }
+    pub fn observe_memory_bytes(&self, bytes: u64) {
+        self.memory_bytes.fetch_max(bytes, Ordering::Relaxed);
+    }
+    pub fn add_bytes_in(&self, bytes: u64) {
+        self.bytes_in.fetch_add(bytes, Ordering::Relaxed);
+    }
+    pub fn add_bytes_out(&self, bytes: u64) {
+        self.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+    }
+    pub fn bytes_in(&self) -> u64 {
+        self.bytes_in.load(Ordering::Relaxed)
+    }
+    pub fn bytes_out(&self) -> u64 {
+        self.bytes_out.load(Ordering::Relaxed)
+    }
+    pub fn mark_cold(&self) {
+        self.cold.store(true, Ordering::Relaxed);
+    }
+    /// CPU and memory are shares of an instance that serves several requests.
+    pub fn mark_estimated(&self) {
+        self.estimated.store(true, Ordering::Relaxed);
+    }
+    /// The head of the response is on its way with this status.
+    pub fn set_status(&self, status: u16) {
+        self.status.store(status, Ordering::Relaxed);
+    }
+    /// The first reason stays: what follows a failure is its consequence.
+    pub fn fail(&self, code: ErrorCode) {
+        let _ = self.code.compare_exchange(0, code as u16, Ordering::Relaxed, Ordering::Relaxed);
+    }
+    /// The response reached its end; wall time stops here even if the guest goes on.
+    pub fn finish(&self) {
+        if !self.finished.swap(true, Ordering::Relaxed) {
+            self.ended_ns.store(elapsed_ns(self.accepted), Ordering::Relaxed);
+        }
+    }
+}
+
+fn elapsed_ns(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        let finished = *self.finished.get_mut();
+        let wall_ns = if finished { *self.ended_ns.get_mut() } else { elapsed_ns(self.accepted) };
+        self.sink.record(UsageRecord {
+            function: self.function.clone(),
+            trigger: self.trigger,
+            started: self.started,
+            wall_ns,
+            cpu_ns: *self.cpu_ns.get_mut(),
+            estimated: *self.estimated.get_mut(),
+            memory_bytes: *self.memory_bytes.get_mut(),
+            bytes_in: *self.bytes_in.get_mut(),
+            bytes_out: *self.bytes_out.get_mut(),
+            status: *self.status.get_mut(),
+            code: ErrorCode::from_number(*self.code.get_mut()),
+            cold: *self.cold.get_mut(),
+            aborted: !finished,
+            trace_id: self.trace_id,
+        });
+    }
+}
+
+/// A sum of records.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct UsageTotals {
+    pub invocations: u64,
+    /// Of `invocations`: those with a 5xx status or an error code.
+    pub failed: u64,
+    /// Of `invocations`: those whose response did not reach its end.
+    pub aborted: u64,
+    pub cold: u64,
+    pub wall_ns: u64,
+    pub cpu_ns: u64,
+    /// The part of `cpu_ns` that is an estimate.
+    pub cpu_estimated_ns: u64,
+    /// Sum over invocations of peak memory times wall time.
+    pub memory_byte_ms: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+}
+
+impl UsageTotals {
+    pub fn add(&mut self, record: &UsageRecord) {
+        self.invocations += 1;
+        self.failed += u64::from(record.status >= 500 || record.code.is_some());
+        self.aborted += u64::from(record.aborted);
+        self.cold += u64::from(record.cold);
+        self.wall_ns += record.wall_ns;
+        self.cpu_ns += record.cpu_ns;
+        self.cpu_estimated_ns += if record.estimated { record.cpu_ns } else { 0 };
+        let byte_ms = u128::from(record.memory_bytes) * u128::from(record.wall_ns) / 1_000_000;
+        self.memory_byte_ms =
+            self.memory_byte_ms.saturating_add(u64::try_from(byte_ms).unwrap_or(u64::MAX));
+        self.bytes_in += record.bytes_in;
+        self.bytes_out += record.bytes_out;
+    }
+
+    pub fn merge(&mut self, other: &UsageTotals) {
+        self.invocations += other.invocations;
+        self.failed += other.failed;
+        self.aborted += other.aborted;
+        self.cold += other.cold;
+        self.wall_ns += other.wall_ns;
+        self.cpu_ns += other.cpu_ns;
+        self.cpu_estimated_ns += other.cpu_estimated_ns;
+        self.memory_byte_ms = self.memory_byte_ms.saturating_add(other.memory_byte_ms);
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+    }
+}
+
+/// Which usage to sum.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct UsageFilter {
+    pub app: Option<String>,
+    /// First and last day, `YYYY-MM-DD` in UTC, both included.
+    pub from: Option<String>,
+    pub to: Option<String>,
+}
+
+/// Usage of one function on one day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct UsageRow {
+    /// `YYYY-MM-DD` in UTC, by the start of the invocation.
+    pub day: String,
+    pub app: String,
+    pub function: String,
+    pub revision: String,
+    pub trigger: Trigger,
+    pub totals: UsageTotals,
+}
+
+/// Reads the ledger back.
+pub trait UsageStore: Send + Sync + 'static {
+    /// Rows by day, app, function and revision. Includes everything recorded before
+    /// the call, flushed or not. May read from disk: call it off the request cores.
+    fn usage(&self, filter: &UsageFilter) -> std::io::Result<Vec<UsageRow>>;
+}
