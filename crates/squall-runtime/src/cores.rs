@@ -5,8 +5,8 @@
 //! another has fewer, an invocation moves there.
 
 use std::cell::Cell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::runtime::Handle;
@@ -31,7 +31,7 @@ pub struct Cores {
     handles: Vec<Handle>,
     loads: Arc<[Load]>,
     stop: watch::Sender<bool>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Cores {
@@ -58,7 +58,7 @@ impl Cores {
             )?);
         }
         let loads = handles.iter().map(|_| Load::default()).collect();
-        Ok(Self { handles, loads, stop, threads })
+        Ok(Self { handles, loads, stop, threads: Mutex::new(threads) })
     }
 
     /// One Tokio handle for each core, in order.
@@ -89,9 +89,10 @@ impl Cores {
     }
 
     /// Stops every core; tasks that still run are dropped.
-    pub fn stop(mut self) {
+    pub fn stop(&self) {
         self.stop.send_replace(true);
-        for thread in self.threads.drain(..) {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
             let _ = thread.join();
         }
     }

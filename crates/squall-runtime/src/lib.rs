@@ -1,4 +1,19 @@
 //! Invocation and admission: the one implementation of `Invoke`.
+//!
+//! Decides whether an invocation may run (permits and a bounded queue), where (which
+//! request core), for how long (wall time) and with how much body. How a guest runs is
+//! the executor's business; this crate knows no WebAssembly and no HTTP connection.
+
+mod runtime;
+
+mod admission;
+mod bodies;
+mod registry;
 
 pub mod cores;
 pub mod executor;
+
+pub use runtime::{Runtime, RuntimeOptions};
+
+#[cfg(test)]
+mod tests;
