@@ -164,12 +164,13 @@ impl Registry {
     }
 
     /// Unmaps functions that have not been called since `before_ms`, then the least
-    /// recently called beyond `max_loaded`. Returns how many stay mapped.
+    /// recently called beyond `max_loaded`. Returns how many were unmapped.
     pub(crate) fn sweep(&self, before_ms: u64, max_loaded: usize) -> usize {
         if !self.dirty.swap(false, Ordering::Relaxed) {
             return 0;
         }
         let slots = self.slots.load_full();
+        let mut unloaded = 0;
         let mut loaded: Vec<(u64, &Arc<Slot>)> = Vec::new();
         for slot in slots.values() {
             if slot.loaded.load().is_none() {
@@ -177,7 +178,7 @@ impl Registry {
             }
             let last_used_ms = slot.last_used_ms.load(Ordering::Relaxed);
             if last_used_ms < before_ms && slot.admission.running() == 0 {
-                slot.unload();
+                unloaded += usize::from(slot.unload());
             } else {
                 loaded.push((last_used_ms, slot));
             }
@@ -186,13 +187,13 @@ impl Registry {
             let excess = loaded.len() - max_loaded;
             loaded.select_nth_unstable_by_key(excess - 1, |(last_used_ms, _)| *last_used_ms);
             for (_, slot) in loaded.drain(..excess) {
-                slot.unload();
+                unloaded += usize::from(slot.unload());
             }
         }
         if !loaded.is_empty() {
             self.mark_loaded();
         }
-        loaded.len()
+        unloaded
     }
 
     pub(crate) fn each(&self, mut visit: impl FnMut(&Slot)) {

@@ -368,7 +368,10 @@ impl Inner {
     fn sweep(&self) {
         let idle_ms = self.options.idle_unload.as_millis() as u64;
         let now_ms = self.ms_since_start(Instant::now());
-        self.registry.sweep(now_ms.saturating_sub(idle_ms), self.options.max_loaded);
+        let unloaded = self.registry.sweep(now_ms.saturating_sub(idle_ms), self.options.max_loaded);
+        if unloaded > 0 {
+            give_memory_back();
+        }
     }
 
     fn ms_since_start(&self, at: Instant) -> u64 {
@@ -415,6 +418,16 @@ impl Inner {
             code: Some(code),
             trace: *trace,
         });
+    }
+}
+
+/// What describes mapped code is scattered over the heap in small pieces; glibc keeps
+/// the pages that became free until it is asked.
+fn give_memory_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: malloc_trim only releases free memory and may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

@@ -37,7 +37,7 @@ impl TraceContext {
         read_hex(&header[36..52], &mut span_id)?;
         read_hex(&header[53..55], &mut flags)?;
         let longer = header.len() > 55;
-        let bad_length = version[0] == 0 && longer || longer && header[55] != b'-';
+        let bad_length = longer && (version[0] == 0 || header[55] != b'-');
         if version[0] == 0xff || bad_length || trace_id == [0; 16] || span_id == [0; 8] {
             return None;
         }

@@ -1,0 +1,214 @@
+//! The Build contract by child processes: `squall __build` compiles one component under
+//! limits of time and memory, so that a hostile or huge one can not hurt the node.
+//!
+//! An artifact is a cache entry in `artifacts/<engine key>/`. Beside it lies what the
+//! build found out, written last: an artifact without it does not exist.
+
+use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use squall_types::ErrorCode;
+use squall_types::build::{Build, BuildError, BuildFuture, BuildJob, BuildOutput};
+use squall_types::manifest::InstanceMode;
+use squall_types::state::BlobId;
+use squall_wasm::engine::Engines;
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::Semaphore;
+
+/// Longest compilation. A Python component of 33 MB takes about 10 s on two cores.
+const BUILD_TIME_MAX: Duration = Duration::from_secs(180);
+/// Writable memory of the child, as RLIMIT_DATA counts it.
+const BUILD_MEMORY_MAX_BYTES: u64 = 6 << 30;
+
+#[derive(Serialize, Deserialize)]
+struct ChildJob {
+    job: BuildJob,
+    output: PathBuf,
+}
+
+/// Builds in children, one at a time for each component and mode.
+pub struct ChildBuilder {
+    artifacts: PathBuf,
+    engines: Arc<Engines>,
+    places: Semaphore,
+    in_progress: Mutex<HashMap<(BlobId, InstanceMode), Arc<tokio::sync::Mutex<()>>>>,
+}
+
+fn mode_name(mode: InstanceMode) -> &'static str {
+    match mode {
+        InstanceMode::PerRequest => "per-request",
+        InstanceMode::Shared => "shared",
+    }
+}
+
+impl ChildBuilder {
+    /// `artifacts` is a folder of the data directory; at most `parallel` children run.
+    pub fn new(artifacts: PathBuf, engines: Arc<Engines>, parallel: usize) -> Arc<Self> {
+        Arc::new(Self {
+            artifacts,
+            engines,
+            places: Semaphore::new(parallel.max(1)),
+            in_progress: Mutex::default(),
+        })
+    }
+
+    /// Where the artifact of a component is, or will be.
+    pub fn artifact_path(&self, component: &BlobId, mode: InstanceMode) -> PathBuf {
+        let name = format!("{component}.{}.cwasm", mode_name(mode));
+        self.artifacts.join(self.engines.key(mode)).join(name)
+    }
+
+    /// Removes artifacts of other engines: of an earlier version, or another CPU. Called
+    /// when everything is built for this one and no other server process needs them.
+    pub fn sweep_other_engines(&self) -> std::io::Result<usize> {
+        let keys = [InstanceMode::PerRequest, InstanceMode::Shared].map(|m| self.engines.key(m));
+        let mut removed = 0;
+        for entry in std::fs::read_dir(&self.artifacts)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if !keys.iter().any(|key| name.to_str() == Some(key)) && entry.file_type()?.is_dir() {
+                std::fs::remove_dir_all(entry.path())?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    fn finished(&self, artifact: &Path) -> Option<BuildOutput> {
+        let found = std::fs::read(artifact.with_extension("json")).ok()?;
+        let output: BuildOutput = serde_json::from_slice(&found).ok()?;
+        let bytes = std::fs::metadata(artifact).ok()?.len();
+        (bytes == output.artifact_bytes).then_some(output)
+    }
+
+    async fn build_once(&self, job: BuildJob) -> Result<BuildOutput, BuildError> {
+        let key = (job.component, job.mode);
+        let turn = {
+            let mut turns = self.in_progress.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.entry(key).or_default().clone()
+        };
+        let result = {
+            let _mine = turn.lock().await;
+            let artifact = self.artifact_path(&job.component, job.mode);
+            match self.finished(&artifact) {
+                Some(output) => Ok(output),
+                None => self.run_child(job, artifact).await,
+            }
+        };
+        let mut turns = self.in_progress.lock().unwrap_or_else(PoisonError::into_inner);
+        // Two holders: the map and this call. With more, others wait for their turn.
+        if Arc::strong_count(&turn) == 2 {
+            turns.remove(&key);
+        }
+        result
+    }
+
+    async fn run_child(&self, job: BuildJob, artifact: PathBuf) -> Result<BuildOutput, BuildError> {
+        let _place = self.places.acquire().await.expect("the semaphore is never closed");
+        let folder = artifact.parent().expect("artifacts lie in a folder");
+        std::fs::create_dir_all(folder).map_err(|error| storage_error("make", folder, &error))?;
+        let label = job.label.clone();
+        let input = serde_json::to_vec(&ChildJob { job, output: artifact.clone() })
+            .map_err(|error| build_failed(format!("the job can not be written: {error}")))?;
+        // The running executable even when its file was replaced: the same compiler.
+        let mut child = tokio::process::Command::new("/proc/self/exe")
+            .arg("__build")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| build_failed(format!("the build process did not start: {error}")))?;
+        let mut stdin = child.stdin.take().expect("stdin is piped");
+        let conversation = async {
+            // A child that died early closes the pipe; its exit status says more.
+            let _ = stdin.write_all(&input).await;
+            drop(stdin);
+            child.wait_with_output().await
+        };
+        let ended = match tokio::time::timeout(BUILD_TIME_MAX, conversation).await {
+            Ok(ended) => {
+                ended.map_err(|error| build_failed(format!("the build process failed: {error}")))?
+            }
+            Err(_) => {
+                return Err(build_failed(format!(
+                    "compiling {label} took longer than {} s and was stopped; a smaller component compiles faster (strip debug information, build with optimisation for size)",
+                    BUILD_TIME_MAX.as_secs()
+                )));
+            }
+        };
+        if !ended.status.success() {
+            let said = String::from_utf8_lossy(&ended.stderr);
+            let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing");
+            return Err(build_failed(format!(
+                "compiling {label} ended with {}; it may have reached its memory limit of {} GiB. It last said: {last}",
+                ended.status,
+                BUILD_MEMORY_MAX_BYTES >> 30
+            )));
+        }
+        let result: Result<BuildOutput, BuildError> = serde_json::from_slice(&ended.stdout)
+            .map_err(|error| build_failed(format!("the build process gave no result: {error}")))?;
+        let output = result?;
+        let found = serde_json::to_vec(&output)
+            .map_err(|error| build_failed(format!("the result can not be written: {error}")))?;
+        let beside = artifact.with_extension("json");
+        crate::data_dir::write_atomically(&beside, &found)
+            .map_err(|error| storage_error("write", &beside, &error))?;
+        Ok(output)
+    }
+}
+
+impl Build for ChildBuilder {
+    fn build(&self, job: BuildJob) -> BuildFuture<'_, BuildOutput> {
+        Box::pin(self.build_once(job))
+    }
+
+    fn is_built(&self, component: &BlobId, mode: InstanceMode) -> bool {
+        self.finished(&self.artifact_path(component, mode)).is_some()
+    }
+}
+
+fn build_failed(message: String) -> BuildError {
+    BuildError { code: ErrorCode::BuildFailed, message }
+}
+
+fn storage_error(doing: &str, path: &Path, error: &std::io::Error) -> BuildError {
+    let full = error.kind() == std::io::ErrorKind::StorageFull;
+    let code = if full { ErrorCode::StorageFull } else { ErrorCode::StorageFailed };
+    BuildError { code, message: format!("could not {doing} {}: {error}", path.display()) }
+}
+
+/// `squall __build`: one job on standard input, its result on standard output.
+pub fn run_child() -> anyhow::Result<()> {
+    confine()?;
+    let mut input = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut input)?;
+    let ChildJob { job, output } = serde_json::from_slice(&input)?;
+    let result = squall_wasm::build::compile(&job, &output);
+    let mut stdout = std::io::stdout().lock();
+    serde_json::to_writer(&mut stdout, &result)?;
+    stdout.flush()?;
+    Ok(())
+}
+
+/// Lowers this process's limits and its claim on the CPU below the server's.
+fn confine() -> std::io::Result<()> {
+    use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let lower = |resource: Resource, to: u64| {
+        let hard = getrlimit(resource).maximum;
+        let limit = Some(hard.map_or(to, |hard| hard.min(to)));
+        setrlimit(resource, Rlimit { current: limit, maximum: limit })
+    };
+    lower(Resource::Data, BUILD_MEMORY_MAX_BYTES)?;
+    lower(Resource::Cpu, BUILD_TIME_MAX.as_secs() * 4)?;
+    lower(Resource::Core, 0)?;
+    // Failing to be nice is no reason not to build.
+    let _ = rustix::process::nice(5);
+    Ok(())
+}

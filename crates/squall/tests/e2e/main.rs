@@ -1,0 +1,13 @@
+//! End to end: the real binary as a real process, its CLI, its admin API and its
+//! public listener, with guests that real toolchains made.
+
+mod harness;
+
+mod crash;
+mod deploy;
+mod errors;
+mod isolation;
+mod limits;
+mod outbound;
+mod upgrade;
+mod usage;
