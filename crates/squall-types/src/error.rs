@@ -102,6 +102,8 @@ codes! {
     Cancelled = 216, 499, Client, true, "client closed the request";
     /// The node is shutting down.
     Draining = 217, 503, Node, true, "node is shutting down";
+    /// Another host did not answer, or broke off in the middle of a body.
+    OutboundFailed = 218, 502, Backend, true, "outbound request failed";
     Internal = 299, 500, Node, true, "internal error";
 
     // 03xx: deploying and administration.

@@ -15,6 +15,7 @@ pub mod log;
 pub mod manifest;
 pub mod name;
 pub mod node;
+pub mod outbound;
 pub mod state;
 pub mod trace;
 
