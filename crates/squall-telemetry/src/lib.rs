@@ -1,1 +1,31 @@
+//! What a node remembers of its own work: the usage ledger and the logs.
+//!
+//! Both are written to on every request, so both follow one plan: the caller moves a
+//! record into the buffer of its own thread and goes on; a thread of this crate formats
+//! and writes it a moment later. Nothing here runs on a request core for longer than
+//! a push to a vector takes, and nothing runs at all while nothing happens.
 
+pub mod ledger;
+//LOGS pub mod logs;
+pub mod process;
+
+mod day;
+mod shards;
+
+pub use ledger::{Ledger, LedgerOptions};
+//LOGS pub use logs::{Logs, LogsOptions};
+pub use process::process_metrics;
+
+use std::fmt::Write as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A panic elsewhere must not stop metering or logging: the data behind these locks is
+/// valid after every single step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Appends one metric without labels in the Prometheus text format.
+fn write_metric(out: &mut String, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+}

@@ -1,0 +1,315 @@
+//! The payload of a frame: a batch of records with a dictionary of their functions,
+//! or sums where memory did not suffice for the records.
+//!
+//! Integers are LEB128. A batch is
+//!
+//! ```text
+//! 1  base (µs since 1970)
+//!    functions: count, then for each app, function, revision (length, UTF-8), trigger
+//!    records: count, then for each
+//!      function (index), start (zigzag µs from base), wall ns, cpu ns, memory bytes,
+//!      bytes in, bytes out, status, error code or 0, flags (1 byte), trace id (16 bytes)
+//! 2  rows: count, then for each
+//!      day, app, function, revision, trigger, the ten totals in the order of UsageTotals
+//! ```
+//!
+//! Decoding never trusts a count: each element is read or the whole payload is refused.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use squall_types::invoke::Trigger;
+use squall_types::state::FunctionSpec;
+use squall_types::usage::{UsageRecord, UsageTotals};
+
+use super::totals::{RowKey, Totals, trigger_of};
+use crate::day::{Day, unix_micros};
+
+const KIND_RECORDS: u8 = 1;
+const KIND_SUMS: u8 = 2;
+
+const FLAG_ESTIMATED: u8 = 1;
+const FLAG_COLD: u8 = 2;
+const FLAG_ABORTED: u8 = 4;
+
+/// Collects records into one payload and sums them on the way.
+#[derive(Default)]
+pub(super) struct Batch {
+    /// By the address of the spec, which `functions` keeps alive.
+    index: HashMap<(*const FunctionSpec, u8), u64>,
+    functions: Vec<Function>,
+    last: Option<(*const FunctionSpec, Trigger, u64)>,
+    base_us: u64,
+    records: Vec<u8>,
+    count: u64,
+}
+
+struct Function {
+    spec: Arc<FunctionSpec>,
+    trigger: Trigger,
+    /// Few: nearly all records of a batch began on the same day.
+    days: Vec<(Day, UsageTotals)>,
+}
+
+impl Batch {
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    pub(super) fn push(&mut self, record: UsageRecord) {
+        let started_us = unix_micros(record.started);
+        if self.count == 0 {
+            self.base_us = started_us;
+        }
+        self.count += 1;
+        let index = self.index_of(&record);
+        self.functions[index as usize].totals(Day::of_micros(started_us)).add(&record);
+
+        let out = &mut self.records;
+        put(out, index);
+        put(out, zigzag(started_us.wrapping_sub(self.base_us) as i64));
+        put(out, record.wall_ns);
+        put(out, record.cpu_ns);
+        put(out, record.memory_bytes);
+        put(out, record.bytes_in);
+        put(out, record.bytes_out);
+        put(out, record.status.into());
+        put(out, record.code.map_or(0, |code| code as u64));
+        out.push(
+            (u8::from(record.estimated) * FLAG_ESTIMATED)
+                | (u8::from(record.cold) * FLAG_COLD)
+                | (u8::from(record.aborted) * FLAG_ABORTED),
+        );
+        out.extend_from_slice(&record.trace_id);
+    }
+
+    fn index_of(&mut self, record: &UsageRecord) -> u64 {
+        let address = Arc::as_ptr(&record.function);
+        if let Some((last, trigger, index)) = self.last
+            && last == address
+            && trigger == record.trigger
+        {
+            return index;
+        }
+        let functions = &mut self.functions;
+        let index = *self.index.entry((address, record.trigger as u8)).or_insert_with(|| {
+            functions.push(Function {
+                spec: record.function.clone(),
+                trigger: record.trigger,
+                days: Vec::new(),
+            });
+            functions.len() as u64 - 1
+        });
+        self.last = Some((address, record.trigger, index));
+        index
+    }
+
+    /// The payload of a frame.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.records.len() + 32 + 64 * self.functions.len());
+        out.push(KIND_RECORDS);
+        put(&mut out, self.base_us);
+        put(&mut out, self.functions.len() as u64);
+        for function in &self.functions {
+            let key = &function.spec.key;
+            put_text(&mut out, key.app.as_str());
+            put_text(&mut out, key.function.as_str());
+            put_text(&mut out, key.revision.as_str());
+            out.push(function.trigger as u8);
+        }
+        put(&mut out, self.count);
+        out.extend_from_slice(&self.records);
+        out
+    }
+
+    pub(super) fn merge_into(&self, totals: &mut Totals) {
+        for function in &self.functions {
+            for (day, sum) in &function.days {
+                let key = RowKey::new(*day, &function.spec.key, function.trigger);
+                totals.entry(key).or_default().merge(sum);
+            }
+        }
+    }
+}
+
+impl Function {
+    fn totals(&mut self, day: Day) -> &mut UsageTotals {
+        let place = self.days.iter().position(|(known, _)| *known == day).unwrap_or_else(|| {
+            self.days.push((day, UsageTotals::default()));
+            self.days.len() - 1
+        });
+        &mut self.days[place].1
+    }
+}
+
+/// The payload of a frame that holds sums.
+pub(super) fn encode_sums(totals: &Totals) -> Vec<u8> {
+    let mut out = vec![KIND_SUMS];
+    put(&mut out, totals.len() as u64);
+    for (key, sum) in totals {
+        put(&mut out, key.day.0.into());
+        put_text(&mut out, &key.app);
+        put_text(&mut out, &key.function);
+        put_text(&mut out, &key.revision);
+        out.push(key.trigger);
+        for number in [
+            sum.invocations,
+            sum.failed,
+            sum.aborted,
+            sum.cold,
+            sum.wall_ns,
+            sum.cpu_ns,
+            sum.cpu_estimated_ns,
+            sum.memory_byte_ms,
+            sum.bytes_in,
+            sum.bytes_out,
+        ] {
+            put(&mut out, number);
+        }
+    }
+    out
+}
+
+/// Adds everything that a payload holds to `totals`. On `None`, which a payload with a
+/// good checksum gives only when another version wrote it, `totals` is unchanged.
+pub(super) fn decode(payload: &[u8], totals: &mut Totals) -> Option<()> {
+    let mut sums = Totals::new();
+    let (kind, rest) = payload.split_first()?;
+    let mut input = Input(rest);
+    match *kind {
+        KIND_RECORDS => decode_records(&mut input, &mut sums)?,
+        KIND_SUMS => decode_sums(&mut input, &mut sums)?,
+        _ => return None,
+    }
+    if !input.0.is_empty() {
+        return None;
+    }
+    super::totals::merge(totals, &sums);
+    Some(())
+}
+
+fn decode_records(input: &mut Input<'_>, sums: &mut Totals) -> Option<()> {
+    let base_us = input.number()?;
+    let mut functions: Vec<(RowKey, UsageTotals)> = Vec::new();
+    for _ in 0..input.number()? {
+        functions.push((input.key(Day(0))?, UsageTotals::default()));
+    }
+    for _ in 0..input.number()? {
+        let (key, sum) = functions.get_mut(usize::try_from(input.number()?).ok()?)?;
+        let started_us = base_us.wrapping_add(unzigzag(input.number()?) as u64);
+        let day = Day::of_micros(started_us);
+        if day != key.day {
+            if sum.invocations > 0 {
+                sums.entry(key.clone()).or_default().merge(sum);
+            }
+            key.day = day;
+            *sum = UsageTotals::default();
+        }
+        let (wall_ns, cpu_ns, memory_bytes) = (input.number()?, input.number()?, input.number()?);
+        let (bytes_in, bytes_out) = (input.number()?, input.number()?);
+        let (status, code) = (input.number()?, input.number()?);
+        let flags = input.bytes(1)?[0];
+        input.bytes(16)?;
+        // The same arithmetic as UsageTotals::add, which wants a whole record; a test
+        // holds the two together.
+        let byte_ms = u128::from(memory_bytes) * u128::from(wall_ns) / 1_000_000;
+        sum.merge(&UsageTotals {
+            invocations: 1,
+            failed: u64::from(status >= 500 || code != 0),
+            aborted: u64::from(flags & FLAG_ABORTED != 0),
+            cold: u64::from(flags & FLAG_COLD != 0),
+            wall_ns,
+            cpu_ns,
+            cpu_estimated_ns: if flags & FLAG_ESTIMATED != 0 { cpu_ns } else { 0 },
+            memory_byte_ms: u64::try_from(byte_ms).unwrap_or(u64::MAX),
+            bytes_in,
+            bytes_out,
+        });
+    }
+    for (key, sum) in functions {
+        if sum.invocations > 0 {
+            sums.entry(key).or_default().merge(&sum);
+        }
+    }
+    Some(())
+}
+
+fn decode_sums(input: &mut Input<'_>, sums: &mut Totals) -> Option<()> {
+    for _ in 0..input.number()? {
+        let day = Day(u32::try_from(input.number()?).ok()?);
+        let key = input.key(day)?;
+        let sum = UsageTotals {
+            invocations: input.number()?,
+            failed: input.number()?,
+            aborted: input.number()?,
+            cold: input.number()?,
+            wall_ns: input.number()?,
+            cpu_ns: input.number()?,
+            cpu_estimated_ns: input.number()?,
+            memory_byte_ms: input.number()?,
+            bytes_in: input.number()?,
+            bytes_out: input.number()?,
+        };
+        sums.entry(key).or_default().merge(&sum);
+    }
+    Some(())
+}
+
+struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (head, tail) = self.0.split_at_checked(count)?;
+        self.0 = tail;
+        Some(head)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        let mut number = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.bytes(1)?[0];
+            let part = u64::from(byte & 0x7f);
+            if shift == 63 && part > 1 {
+                return None;
+            }
+            number |= part << shift;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn text(&mut self) -> Option<String> {
+        let length = usize::try_from(self.number()?).ok()?;
+        String::from_utf8(self.bytes(length)?.to_vec()).ok()
+    }
+
+    fn key(&mut self, day: Day) -> Option<RowKey> {
+        let (app, function, revision) = (self.text()?, self.text()?, self.text()?);
+        let trigger = self.bytes(1)?[0];
+        trigger_of(trigger)?;
+        Some(RowKey { day, app, function, revision, trigger })
+    }
+}
+
+fn put(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    put(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn zigzag(number: i64) -> u64 {
+    ((number << 1) ^ (number >> 63)) as u64
+}
+
+fn unzigzag(number: u64) -> i64 {
+    (number >> 1) as i64 ^ -((number & 1) as i64)
+}
