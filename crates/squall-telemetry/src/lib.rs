@@ -6,14 +6,14 @@
 //! a push to a vector takes, and nothing runs at all while nothing happens.
 
 pub mod ledger;
-//LOGS pub mod logs;
+pub mod logs;
 pub mod process;
 
 mod day;
 mod shards;
 
 pub use ledger::{Ledger, LedgerOptions};
-//LOGS pub use logs::{Logs, LogsOptions};
+pub use logs::{Logs, LogsOptions};
 pub use process::process_metrics;
 
 use std::fmt::Write as _;
@@ -26,6 +26,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Appends one metric without labels in the Prometheus text format.
-fn write_metric(out: &mut String, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
+fn write_metric(
+    out: &mut String,
+    name: &str,
+    kind: &str,
+    help: &str,
+    value: impl std::fmt::Display,
+) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
 }

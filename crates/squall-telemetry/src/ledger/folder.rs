@@ -110,7 +110,8 @@ impl Folder {
         from: Option<Day>,
         to: Option<Day>,
     ) -> io::Result<Totals> {
-        let wanted = |day: Day| from.is_none_or(|from| from <= day) && to.is_none_or(|to| day <= to);
+        let wanted =
+            |day: Day| from.is_none_or(|from| from <= day) && to.is_none_or(|to| day <= to);
         let mut sums = Totals::new();
         let mut contained: BTreeMap<Day, BTreeSet<String>> = BTreeMap::new();
         for day in self.days()?.into_iter().filter(|day| wanted(*day)) {
@@ -161,12 +162,7 @@ impl Folder {
         Ok(rolled_up)
     }
 
-    fn add_to_days(
-        &self,
-        name: &str,
-        sums: Totals,
-        checkpoint: Checkpoint<'_>,
-    ) -> io::Result<()> {
+    fn add_to_days(&self, name: &str, sums: Totals, checkpoint: Checkpoint<'_>) -> io::Result<()> {
         for (day, part) in by_day(sums) {
             let path = self.day_path(day);
             let mut file = self.read_day(day)?;
@@ -289,7 +285,10 @@ impl DayFile {
 fn damaged(path: &Path, reason: impl std::fmt::Display) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
-        format!("usage sums {} are damaged: {reason}; restore the file from a backup", path.display()),
+        format!(
+            "usage sums {} are damaged: {reason}; restore the file from a backup",
+            path.display()
+        ),
     )
 }
 

@@ -65,10 +65,8 @@ impl Writer {
     /// Writes whole frames and waits until they are on the disk. After an error nothing
     /// counts as written: the next call overwrites what this one may have left.
     pub(super) fn append(&mut self, frames: &[u8]) -> io::Result<()> {
-        let written = self
-            .file
-            .write_all_at(frames, self.bytes)
-            .and_then(|()| self.file.sync_data());
+        let written =
+            self.file.write_all_at(frames, self.bytes).and_then(|()| self.file.sync_data());
         match written {
             Ok(()) => {
                 self.bytes += frames.len() as u64;

@@ -53,7 +53,7 @@ fn record(function: &Arc<FunctionSpec>, number: u64) -> UsageRecord {
         code: number.is_multiple_of(11).then_some(ErrorCode::Trapped),
         cold: number.is_multiple_of(13),
         aborted: number.is_multiple_of(17),
-        trace_id: [number as u8; 16],
+        trace_id: [number as u8 | 0x80; 16],
     }
 }
 
@@ -118,9 +118,7 @@ fn usage_is_filtered_by_app_and_day() {
     };
     let want: Vec<UsageRow> = all(&ledger)
         .into_iter()
-        .filter(|row| {
-            row.app == "two" && row.day >= days[3] && row.day <= days[days.len() / 2]
-        })
+        .filter(|row| row.app == "two" && row.day >= days[3] && row.day <= days[days.len() / 2])
         .collect();
     assert!(!want.is_empty());
     assert_eq!(ledger.usage(&filter).unwrap(), want);
@@ -399,7 +397,11 @@ fn kill_9_loses_nothing_that_was_flushed() {
     let mut promised = 0;
     for round in 1..=6u64 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["ledger::tests::child_that_records_until_it_is_killed", "--exact", "--nocapture"])
+            .args([
+                "ledger::tests::child_that_records_until_it_is_killed",
+                "--exact",
+                "--nocapture",
+            ])
             .env(CHILD_DIR, dir.path())
             .stdout(Stdio::piped())
             .spawn()

@@ -1,0 +1,341 @@
+//! The JSON of a log line, in and out.
+
+use std::borrow::Cow;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use squall_types::log::{AccessRecord, Level, LogEntry, LogFilter, LogLine, Source};
+use squall_types::trace::HexId;
+
+use crate::day::Clock;
+
+/// What callers leave in the shards.
+pub(super) enum Item {
+    Line(LogLine),
+    Access(AccessRecord),
+    /// The log speaks about itself.
+    Notice {
+        at: SystemTime,
+        message: String,
+    },
+}
+
+impl Item {
+    pub(super) fn at(&self) -> SystemTime {
+        match self {
+            Item::Line(line) => line.at,
+            Item::Access(record) => record.at,
+            Item::Notice { at, .. } => *at,
+        }
+    }
+
+    pub(super) fn is_access(&self) -> bool {
+        matches!(self, Item::Access(_))
+    }
+
+    fn level(&self) -> Level {
+        match self {
+            Item::Line(line) => line.level,
+            // What a client does wrong is not an event for the owner; what fails is.
+            Item::Access(record) if record.status >= 500 => Level::Error,
+            Item::Access(_) => Level::Info,
+            Item::Notice { .. } => Level::Warn,
+        }
+    }
+
+    /// App, function and revision, as far as they are known.
+    fn origin(&self) -> [Option<&str>; 3] {
+        let spec = match self {
+            Item::Line(line) => Some(&line.function),
+            Item::Access(record) => record.function.as_ref(),
+            Item::Notice { .. } => None,
+        };
+        if let Some(spec) = spec {
+            let key = &spec.key;
+            return [
+                Some(key.app.as_str()),
+                Some(key.function.as_str()),
+                Some(key.revision.as_str()),
+            ];
+        }
+        let app = match self {
+            Item::Access(record) => record.app.as_ref(),
+            _ => None,
+        };
+        [app.map(|app| app.as_str()), None, None]
+    }
+
+    fn status(&self) -> Option<u16> {
+        match self {
+            Item::Access(record) => Some(record.status),
+            _ => None,
+        }
+    }
+
+    fn trace_id(&self) -> Option<HexId> {
+        match self {
+            Item::Line(line) => Some(line.trace.trace_id_hex()),
+            Item::Access(record) => Some(record.trace.trace_id_hex()),
+            Item::Notice { .. } => None,
+        }
+    }
+
+    /// Whether a filter wants it. A notice concerns everybody who looks at log lines.
+    pub(super) fn matches(&self, filter: &LogFilter) -> bool {
+        if matches!(self, Item::Notice { .. }) {
+            return filter.status.is_none() && filter.trace_id.is_none();
+        }
+        let [app, function, _] = self.origin();
+        let trace_id = self.trace_id();
+        matches(
+            filter,
+            app,
+            function,
+            self.level(),
+            self.status(),
+            trace_id.as_ref().map_or("", HexId::as_str),
+        )
+    }
+}
+
+fn matches(
+    filter: &LogFilter,
+    app: Option<&str>,
+    function: Option<&str>,
+    level: Level,
+    status: Option<u16>,
+    trace_id: &str,
+) -> bool {
+    filter.app.as_deref().is_none_or(|wanted| app == Some(wanted))
+        && filter.function.as_deref().is_none_or(|wanted| function == Some(wanted))
+        && filter.level.is_none_or(|wanted| level >= wanted)
+        && filter
+            .status
+            .as_deref()
+            .is_none_or(|wanted| status.is_some_and(|status| status_matches(wanted, status)))
+        && filter.trace_id.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(trace_id))
+}
+
+/// `404`, or a class such as `5xx`.
+fn status_matches(wanted: &str, status: u16) -> bool {
+    match wanted.as_bytes() {
+        [class @ b'1'..=b'9', b'x' | b'X', b'x' | b'X'] => u16::from(class - b'0') == status / 100,
+        _ => wanted.parse() == Ok(status),
+    }
+}
+
+/// A stored line, with what an access record has instead of a message.
+#[derive(Deserialize)]
+struct Stored<'a> {
+    at: String,
+    level: Level,
+    source: Source,
+    app: Option<String>,
+    function: Option<String>,
+    revision: Option<String>,
+    message: Option<String>,
+    code: Option<String>,
+    #[serde(default)]
+    trace_id: String,
+    status: Option<u16>,
+    duration_us: Option<u64>,
+    #[serde(borrow)]
+    method: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    path: Option<Cow<'a, str>>,
+}
+
+/// Reads one line of a log file; `None` when it is not one that this version wrote or
+/// the filter does not want it.
+pub(super) fn parse(line: &[u8], filter: &LogFilter) -> Option<LogEntry> {
+    let stored: Stored<'_> = serde_json::from_slice(line).ok()?;
+    let notice = stored.source == Source::Platform && stored.trace_id.is_empty();
+    let wanted = if notice {
+        filter.status.is_none() && filter.trace_id.is_none()
+    } else {
+        matches(
+            filter,
+            stored.app.as_deref(),
+            stored.function.as_deref(),
+            stored.level,
+            stored.status,
+            &stored.trace_id,
+        )
+    };
+    if !wanted {
+        return None;
+    }
+    let message = match stored.message {
+        Some(message) => message,
+        None => access_message(
+            stored.method.as_deref()?,
+            stored.path.as_deref()?,
+            stored.status?,
+            stored.duration_us?,
+        ),
+    };
+    Some(LogEntry {
+        at: stored.at,
+        level: stored.level,
+        source: stored.source,
+        app: stored.app,
+        function: stored.function,
+        revision: stored.revision,
+        message,
+        code: stored.code,
+        trace_id: stored.trace_id,
+        status: stored.status,
+        duration_us: stored.duration_us,
+    })
+}
+
+/// `GET /path 200 1.2ms`
+fn access_message(method: &str, path: &str, status: u16, duration_us: u64) -> String {
+    let duration = match duration_us {
+        0..1_000 => format!("{duration_us}µs"),
+        1_000..1_000_000 => format!("{}.{}ms", duration_us / 1_000, duration_us / 100 % 10),
+        _ => format!("{}.{:02}s", duration_us / 1_000_000, duration_us / 10_000 % 100),
+    };
+    format!("{method} {path} {status} {duration}")
+}
+
+/// Writes items as JSON lines and as entries.
+#[derive(Default)]
+pub(super) struct Formatter {
+    clock: Clock,
+    integer: itoa::Buffer,
+}
+
+impl Formatter {
+    /// Appends one line with its newline. By hand, since a line is written for every
+    /// request; only strings that come from outside go through the JSON escaper.
+    pub(super) fn write(&mut self, item: &Item, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"at\":\"");
+        out.extend_from_slice(self.clock.rfc3339(item.at()).as_bytes());
+        out.extend_from_slice(match item.level() {
+            Level::Debug => b"\",\"level\":\"debug\",\"source\":\"",
+            Level::Info => b"\",\"level\":\"info\",\"source\":\"",
+            Level::Warn => b"\",\"level\":\"warn\",\"source\":\"",
+            Level::Error => b"\",\"level\":\"error\",\"source\":\"",
+        });
+        out.extend_from_slice(match source(item) {
+            Source::Stdout => b"stdout\"",
+            Source::Stderr => b"stderr\"",
+            Source::Platform => b"platform\"",
+            Source::Access => b"access\"",
+        });
+        for (key, name) in
+            [",\"app\":\"", ",\"function\":\"", ",\"revision\":\""].into_iter().zip(item.origin())
+        {
+            // Names have no characters that JSON escapes.
+            if let Some(name) = name {
+                raw(out, key, name);
+            }
+        }
+        match item {
+            Item::Line(line) => {
+                string(out, ",\"message\":", &line.message);
+                if let Some(code) = line.code {
+                    raw(out, ",\"code\":\"", &code.to_string());
+                }
+                trace(out, &line.trace);
+            }
+            Item::Access(record) => self.access(record, out),
+            Item::Notice { message, .. } => {
+                string(out, ",\"message\":", message);
+                out.extend_from_slice(b",\"trace_id\":\"\"");
+            }
+        }
+        out.extend_from_slice(b"}\n");
+    }
+
+    fn access(&mut self, record: &AccessRecord, out: &mut Vec<u8>) {
+        raw(out, ",\"method\":\"", record.method.as_str());
+        string(out, ",\"host\":", &record.host);
+        string(out, ",\"path\":", &record.path);
+        self.number(out, ",\"status\":", record.status.into());
+        if let Some(code) = record.code {
+            raw(out, ",\"code\":\"", &code.to_string());
+        }
+        self.number(out, ",\"duration_us\":", record.duration_us);
+        self.number(out, ",\"bytes_in\":", record.bytes_in);
+        self.number(out, ",\"bytes_out\":", record.bytes_out);
+        out.extend_from_slice(b",\"client\":\"");
+        let _ = std::io::Write::write_fmt(out, format_args!("{}", record.client));
+        out.extend_from_slice(match record.version {
+            http::Version::HTTP_10 => b"\",\"version\":\"HTTP/1.0\"",
+            http::Version::HTTP_2 => b"\",\"version\":\"HTTP/2.0\"",
+            http::Version::HTTP_3 => b"\",\"version\":\"HTTP/3.0\"",
+            _ => b"\",\"version\":\"HTTP/1.1\"",
+        });
+        if let Some(user_agent) = &record.user_agent {
+            string(out, ",\"user_agent\":", &String::from_utf8_lossy(user_agent.as_bytes()));
+        }
+        trace(out, &record.trace);
+    }
+
+    fn number(&mut self, out: &mut Vec<u8>, key: &str, number: u64) {
+        out.extend_from_slice(key.as_bytes());
+        out.extend_from_slice(self.integer.format(number).as_bytes());
+    }
+
+    /// The entry that followers receive: what `parse` makes of the written line.
+    pub(super) fn entry(&mut self, item: &Item) -> LogEntry {
+        let [app, function, revision] = item.origin().map(|name| name.map(str::to_owned));
+        let (message, code, duration_us) = match item {
+            Item::Line(line) => (line.message.clone(), line.code, None),
+            Item::Access(record) => {
+                let message = access_message(
+                    record.method.as_str(),
+                    &record.path,
+                    record.status,
+                    record.duration_us,
+                );
+                (message, record.code, Some(record.duration_us))
+            }
+            Item::Notice { message, .. } => (message.clone(), None, None),
+        };
+        LogEntry {
+            at: self.clock.rfc3339(item.at()).to_owned(),
+            level: item.level(),
+            source: source(item),
+            app,
+            function,
+            revision,
+            message,
+            code: code.map(|code| code.to_string()),
+            trace_id: item.trace_id().map_or_else(String::new, |id| id.as_str().to_owned()),
+            status: item.status(),
+            duration_us,
+        }
+    }
+}
+
+fn source(item: &Item) -> Source {
+    match item {
+        Item::Line(line) => line.source,
+        Item::Access(_) => Source::Access,
+        Item::Notice { .. } => Source::Platform,
+    }
+}
+
+/// A string that needs no escaping, behind a key that ends in its opening quote.
+fn raw(out: &mut Vec<u8>, key: &str, text: &str) {
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
+}
+
+fn string(out: &mut Vec<u8>, key: &str, text: &str) {
+    out.extend_from_slice(key.as_bytes());
+    text.serialize(&mut serde_json::Serializer::new(out)).expect("a vector takes every string");
+}
+
+fn trace(out: &mut Vec<u8>, trace: &squall_types::trace::TraceContext) {
+    let header = trace.header();
+    out.extend_from_slice(b",\"trace_id\":\"");
+    out.extend_from_slice(&header[3..35]);
+    out.extend_from_slice(b"\",\"span_id\":\"");
+    out.extend_from_slice(&header[36..52]);
+    out.push(b'"');
+}

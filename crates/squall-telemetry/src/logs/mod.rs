@@ -1,0 +1,348 @@
+//! The logs: what functions write, and one access record per request.
+//!
+//! `line` and `access` move their argument into a buffer of the calling thread. The
+//! writer thread formats JSON lines, appends them to `functions.log` and `access.log`,
+//! keeps the newest in memory and passes them to followers. Files rotate by size and are
+//! never synced: a log may lose its last moment in a power cut. When the writer can not
+//! keep up, entries are dropped, counted, and the log says so itself.
+
+mod entry;
+mod file;
+mod followers;
+mod ring;
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use squall_types::log::{AccessRecord, LogEntry, LogEvent, LogFilter, LogLine, LogSink, LogStore};
+use tokio::sync::mpsc;
+
+use self::entry::{Formatter, Item};
+use self::file::RotatingFile;
+use self::followers::Followers;
+use self::ring::Ring;
+use crate::shards::{Alarm, Shards};
+use crate::{lock, write_metric};
+
+/// The longest that an entry waits for the writer while there is traffic. Half of what
+/// a person notices at a live tail.
+const WRITE_INTERVAL: Duration = Duration::from_millis(50);
+/// Bounds of what one thread may be ahead of the writer.
+const SHARD_ITEMS: usize = 32 << 10;
+const SHARD_BYTES: usize = 16 << 20;
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Clone)]
+pub struct LogsOptions {
+    /// The folder of the log files, such as `<data>/logs`; created when it is missing.
+    pub dir: PathBuf,
+    /// Write access records to `access.log`. Without it they still reach followers.
+    pub access_log: bool,
+    /// A file that would grow beyond this is renamed to `<name>.1`, and so on.
+    pub max_bytes: u64,
+    /// Files of each log, the current one included; at least 1.
+    pub files: usize,
+    /// Newest entries of each log that are kept in memory.
+    pub ring_bytes: usize,
+}
+
+impl LogsOptions {
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            access_log: true,
+            max_bytes: 64 << 20,
+            files: 5,
+            ring_bytes: 4 << 20,
+        }
+    }
+}
+
+/// Writes and reads the logs of this node.
+pub struct Logs {
+    inner: Arc<Inner>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Inner {
+    access_log: bool,
+    shards: Shards<Item>,
+    alarm: Alarm,
+    /// Lock order: writer, followers, rings.
+    writer: Mutex<Writer>,
+    followers: Followers,
+    functions_ring: Mutex<Ring>,
+    access_ring: Mutex<Ring>,
+    counters: Counters,
+}
+
+struct Writer {
+    formatter: Formatter,
+    functions: Output,
+    access: Output,
+    items: Vec<Item>,
+    order: Vec<u32>,
+    spare: Vec<Item>,
+    last_warning: Option<Instant>,
+}
+
+struct Output {
+    file: RotatingFile,
+    text: Vec<u8>,
+}
+
+#[derive(Default)]
+struct Counters {
+    lines: AtomicU64,
+    access: AtomicU64,
+    dropped: AtomicU64,
+    written_bytes: AtomicU64,
+    write_failures: AtomicU64,
+}
+
+impl Logs {
+    /// Opens the folder, loads the newest entries and starts the writer thread.
+    ///
+    /// # Errors
+    /// Fails when the folder or its files can not be opened.
+    pub fn open(options: LogsOptions) -> io::Result<Arc<Self>> {
+        let folder = &options.dir;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
+            let message = format!("can not create log folder {}: {error}", folder.display());
+            io::Error::new(error.kind(), message)
+        })?;
+        let open = |name: &str| -> io::Result<(Output, Mutex<Ring>)> {
+            let file = RotatingFile::open(folder, name, options.max_bytes, options.files)?;
+            let mut ring = Ring::new(options.ring_bytes);
+            ring.push(&file.tail(options.ring_bytes as u64)?);
+            Ok((Output { file, text: Vec::new() }, Mutex::new(ring)))
+        };
+        let (functions, functions_ring) = open("functions.log")?;
+        let (access, access_ring) = open("access.log")?;
+        let inner = Arc::new(Inner {
+            access_log: options.access_log,
+            shards: Shards::new(SHARD_ITEMS, SHARD_BYTES),
+            alarm: Alarm::default(),
+            writer: Mutex::new(Writer {
+                formatter: Formatter::default(),
+                functions,
+                access,
+                items: Vec::new(),
+                order: Vec::new(),
+                spare: Vec::new(),
+                last_warning: None,
+            }),
+            followers: Followers::default(),
+            functions_ring,
+            access_ring,
+            counters: Counters::default(),
+        });
+        let writer = std::thread::Builder::new().name("squall-logs".into()).spawn({
+            let inner = inner.clone();
+            move || inner.run()
+        })?;
+        Ok(Arc::new(Self { inner, writer: Mutex::new(Some(writer)) }))
+    }
+
+    /// Writes everything that was logged before the call.
+    pub fn flush(&self) {
+        self.inner.write();
+    }
+
+    /// Stops the writer thread and writes everything. What is logged later is written
+    /// when the logs are dropped.
+    pub fn close(&self) {
+        self.inner.alarm.stop();
+        if let Some(writer) = lock(&self.writer).take() {
+            let _ = writer.join();
+        }
+        self.inner.write();
+    }
+
+    /// Appends the logs' metrics in the Prometheus text format.
+    pub fn write_metrics(&self, out: &mut String) {
+        let counters = &self.inner.counters;
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        write_metric(
+            out,
+            "squall_log_lines_total",
+            "counter",
+            "Log lines of functions.",
+            load(&counters.lines),
+        );
+        write_metric(
+            out,
+            "squall_log_access_records_total",
+            "counter",
+            "Access records.",
+            load(&counters.access),
+        );
+        write_metric(
+            out,
+            "squall_log_dropped_total",
+            "counter",
+            "Log lines and access records dropped because the writer could not keep up.",
+            load(&counters.dropped),
+        );
+        write_metric(
+            out,
+            "squall_log_follower_dropped_total",
+            "counter",
+            "Entries not delivered to followers that were too slow.",
+            self.inner.followers.dropped_total(),
+        );
+        write_metric(
+            out,
+            "squall_log_followers",
+            "gauge",
+            "Open live tails.",
+            self.inner.followers.count(),
+        );
+        write_metric(
+            out,
+            "squall_log_written_bytes_total",
+            "counter",
+            "Bytes appended to log files.",
+            load(&counters.written_bytes),
+        );
+        write_metric(
+            out,
+            "squall_log_write_failures_total",
+            "counter",
+            "Batches of log entries that reached no file.",
+            load(&counters.write_failures),
+        );
+    }
+}
+
+impl Drop for Logs {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl LogSink for Logs {
+    fn line(&self, line: LogLine) {
+        let bytes = line.message.len();
+        self.inner.push(Item::Line(line), bytes);
+    }
+
+    fn access(&self, record: AccessRecord) {
+        if !self.inner.access_log && self.inner.followers.count() == 0 {
+            return;
+        }
+        let bytes = record.host.len() + record.path.len();
+        self.inner.push(Item::Access(record), bytes);
+    }
+}
+
+impl LogStore for Logs {
+    fn recent(&self, filter: &LogFilter, limit: usize) -> Vec<Arc<LogEntry>> {
+        let mut newest_first = Vec::new();
+        for ring in [&self.inner.functions_ring, &self.inner.access_ring] {
+            let chunks = lock(ring).chunks();
+            newest_first.extend(ring::newest(&chunks, filter, limit));
+        }
+        // RFC 3339 times of one zone and precision sort like the times they name.
+        newest_first.sort_by(|a, b| b.at.cmp(&a.at));
+        newest_first.truncate(limit);
+        newest_first.into_iter().rev().map(Arc::new).collect()
+    }
+
+    fn follow(&self, filter: LogFilter) -> mpsc::Receiver<LogEvent> {
+        self.inner.followers.add(filter)
+    }
+}
+
+impl Inner {
+    fn push(&self, item: Item, bytes: usize) {
+        if self.shards.push(item, bytes).is_err() {
+            self.shards.refuse();
+        }
+        self.alarm.wake();
+    }
+
+    fn run(&self) {
+        self.alarm.attach();
+        while !self.alarm.stopped() {
+            self.write();
+            if !self.followers.owe() {
+                self.alarm.sleep(|| self.shards.is_empty());
+                // The first entry after a silence is written at once.
+                self.write();
+            }
+            self.alarm.pause(WRITE_INTERVAL);
+        }
+    }
+
+    /// Formats and writes everything that is in the shards.
+    fn write(&self) {
+        let mut writer = lock(&self.writer);
+        let Writer { formatter, functions, access, items, order, spare, last_warning } =
+            &mut *writer;
+        let dropped = self.shards.drain(spare, |shard| items.append(shard));
+        if dropped > 0 {
+            self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);
+            items.push(Item::Notice {
+                at: SystemTime::now(),
+                message: format!("dropped {dropped} lines: the log writer could not keep up"),
+            });
+        }
+        // Shards are emptied one after the other; readers want the order of time.
+        order.clear();
+        order.extend(0..items.len() as u32);
+        order.sort_by_key(|index| items[*index as usize].at());
+        let mut access_count = 0;
+        for index in &*order {
+            let item = &items[*index as usize];
+            if !item.is_access() {
+                formatter.write(item, &mut functions.text);
+                continue;
+            }
+            access_count += 1;
+            if self.access_log {
+                formatter.write(item, &mut access.text);
+            }
+        }
+        self.followers.send(order.iter().map(|index| &items[*index as usize]), formatter);
+        self.counters.access.fetch_add(access_count, Ordering::Relaxed);
+        self.counters.lines.fetch_add(items.len() as u64 - access_count, Ordering::Relaxed);
+        items.clear();
+        if items.capacity() > SHARD_ITEMS {
+            *items = Vec::new();
+        }
+        for (output, ring) in [(functions, &self.functions_ring), (access, &self.access_ring)] {
+            if output.text.is_empty() {
+                continue;
+            }
+            lock(ring).push(&output.text);
+            match output.file.append(&output.text) {
+                Ok(()) => {
+                    let bytes = output.text.len() as u64;
+                    self.counters.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+                }
+                Err(error) => {
+                    self.counters.write_failures.fetch_add(1, Ordering::Relaxed);
+                    if last_warning.is_none_or(|last| last.elapsed() >= WARN_EVERY) {
+                        *last_warning = Some(Instant::now());
+                        tracing::warn!(
+                            file = %output.file.path().display(),
+                            %error,
+                            "log entries reach memory only; free space or mend the disk"
+                        );
+                    }
+                }
+            }
+            output.text.clear();
+            output.text.shrink_to(1 << 20);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

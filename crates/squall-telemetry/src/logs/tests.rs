@@ -1,0 +1,306 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use squall_types::limits::Limits;
+use squall_types::log::{Level, Source};
+use squall_types::manifest::{InstanceMode, SharedInstances};
+use squall_types::state::{BlobId, FunctionKey, FunctionSpec, HandlerWorld};
+use squall_types::trace::TraceContext;
+use squall_types::{AppName, ErrorCode, FunctionName, RevisionId};
+use tempfile::tempdir;
+
+use super::*;
+
+fn spec(app: &str) -> Arc<FunctionSpec> {
+    Arc::new(FunctionSpec {
+        key: FunctionKey {
+            app: AppName::parse(app).unwrap(),
+            revision: RevisionId::parse("abcdefghij").unwrap(),
+            function: FunctionName::parse("api").unwrap(),
+        },
+        component: BlobId([0; 32]),
+        world: HandlerWorld::Http02,
+        mode: InstanceMode::PerRequest,
+        shared: SharedInstances::default(),
+        limits: Limits::default(),
+        allowed_hosts: Vec::new(),
+        allow_private: false,
+        variables: BTreeMap::new(),
+        fall_through: false,
+    })
+}
+
+fn at(ms: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(1_795_423_768_000 + ms)
+}
+
+fn trace(number: u8) -> TraceContext {
+    TraceContext { trace_id: [number; 16], span_id: [number; 8], sampled: true }
+}
+
+fn line(app: &str, ms: u64, message: &str) -> LogLine {
+    LogLine {
+        at: at(ms),
+        function: spec(app),
+        source: Source::Stdout,
+        level: Level::Info,
+        message: message.to_owned(),
+        code: None,
+        trace: trace(1),
+    }
+}
+
+fn access(ms: u64, path: &str, status: u16) -> AccessRecord {
+    AccessRecord {
+        at: at(ms),
+        function: Some(spec("shop")),
+        app: Some(AppName::parse("shop").unwrap()),
+        method: http::Method::GET,
+        host: "shop.localhost".into(),
+        path: path.to_owned(),
+        status,
+        code: (status >= 500).then_some(ErrorCode::Trapped),
+        duration_us: 1_234,
+        bytes_in: 10,
+        bytes_out: 20,
+        client: "127.0.0.1".parse().unwrap(),
+        version: http::Version::HTTP_11,
+        user_agent: Some(http::HeaderValue::from_bytes(b"curl \xff \"quoted\"").unwrap()),
+        trace: trace(2),
+    }
+}
+
+fn open(dir: &Path) -> Arc<Logs> {
+    Logs::open(LogsOptions::new(dir)).unwrap()
+}
+
+fn messages(logs: &Logs, filter: &LogFilter, limit: usize) -> Vec<String> {
+    logs.recent(filter, limit).iter().map(|entry| entry.message.clone()).collect()
+}
+
+fn everything(logs: &Logs) -> Vec<String> {
+    messages(logs, &LogFilter::default(), 1_000_000)
+}
+
+#[test]
+fn recent_entries_are_in_order_of_time_and_survive_a_restart() {
+    let dir = tempdir().unwrap();
+    let logs = open(dir.path());
+    logs.line(line("shop", 2, "second \"line\"\n\u{1b}[31m"));
+    logs.access(access(1, "/first?\u{7f}é", 200));
+    logs.line(line("blog", 3, "third"));
+    logs.flush();
+    let want = ["GET /first?\u{7f}é 200 1.2ms", "second \"line\"\n\u{1b}[31m", "third"];
+    assert_eq!(everything(&logs), want);
+    assert_eq!(messages(&logs, &LogFilter::default(), 2), want[1..]);
+    drop(logs);
+    let logs = open(dir.path());
+    assert_eq!(everything(&logs), want);
+    let first = &logs.recent(&LogFilter::default(), 3)[0];
+    assert_eq!(first.at, "2026-11-23T08:49:28.001Z");
+    assert_eq!(first.status, Some(200));
+    assert_eq!(first.trace_id, "02".repeat(16));
+}
+
+#[track_caller]
+fn check_filter(filter: LogFilter, want: &[&str]) {
+    let dir = tempdir().unwrap();
+    let logs = open(dir.path());
+    let mut follower = logs.follow(filter.clone());
+    logs.line(line("shop", 1, "one"));
+    logs.line(LogLine { level: Level::Error, ..line("blog", 2, "two") });
+    logs.access(access(3, "/3", 200));
+    logs.access(access(4, "/4", 404));
+    logs.access(access(5, "/5", 503));
+    logs.flush();
+    assert_eq!(messages(&logs, &filter, 100), want);
+    // A follower sees the same, entry by entry.
+    for entry in logs.recent(&filter, 100) {
+        let Ok(LogEvent::Entry(followed)) = follower.try_recv() else { panic!("an entry") };
+        assert_eq!(
+            serde_json::to_string(&followed).unwrap(),
+            serde_json::to_string(&entry).unwrap()
+        );
+    }
+    assert!(follower.try_recv().is_err());
+}
+
+#[test]
+fn filters_choose() {
+    let filter = LogFilter::default;
+    let text = |text: &str| Some(text.to_owned());
+    let (a3, a4, a5) = ("GET /3 200 1.2ms", "GET /4 404 1.2ms", "GET /5 503 1.2ms");
+    check_filter(filter(), &["one", "two", a3, a4, a5]);
+    check_filter(LogFilter { app: text("blog"), ..filter() }, &["two"]);
+    check_filter(LogFilter { app: text("none"), ..filter() }, &[]);
+    check_filter(
+        LogFilter { function: text("api"), app: text("shop"), ..filter() },
+        &["one", a3, a4, a5],
+    );
+    check_filter(LogFilter { level: Some(Level::Error), ..filter() }, &["two", a5]);
+    check_filter(LogFilter { status: text("404"), ..filter() }, &[a4]);
+    check_filter(LogFilter { status: text("5xx"), ..filter() }, &[a5]);
+    check_filter(LogFilter { trace_id: text(&"02".repeat(16)), ..filter() }, &[a3, a4, a5]);
+}
+
+#[test]
+fn files_rotate_by_size_and_old_ones_go() {
+    let dir = tempdir().unwrap();
+    let mut options = LogsOptions::new(dir.path());
+    options.max_bytes = 2_000;
+    options.files = 3;
+    let logs = Logs::open(options.clone()).unwrap();
+    for n in 0..100 {
+        logs.line(line("shop", n, &format!("line {n}")));
+        logs.flush();
+    }
+    assert_eq!(everything(&logs).len(), 100);
+    drop(logs);
+    let mut names: Vec<String> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("functions"))
+        .collect();
+    names.sort();
+    assert_eq!(names, ["functions.log", "functions.log.1", "functions.log.2"]);
+    for name in &names {
+        assert!(fs::metadata(dir.path().join(name)).unwrap().len() <= 2_000);
+    }
+    // What the files still hold is there again, without a gap.
+    let logs = Logs::open(options).unwrap();
+    let kept = everything(&logs);
+    assert!(kept.len() > 10);
+    let want: Vec<String> = (100 - kept.len()..100).map(|n| format!("line {n}")).collect();
+    assert_eq!(kept, want);
+}
+
+#[test]
+fn two_processes_rotate_the_same_files() {
+    let dir = tempdir().unwrap();
+    let mut options = LogsOptions::new(dir.path());
+    options.max_bytes = 1_000;
+    options.files = 100;
+    let (old, new) = (Logs::open(options.clone()).unwrap(), Logs::open(options.clone()).unwrap());
+    for n in 0..60 {
+        let logs = if n % 2 == 0 { &old } else { &new };
+        logs.line(line("shop", n, &format!("line {n}")));
+        logs.flush();
+    }
+    drop((old, new));
+    let logs = Logs::open(options).unwrap();
+    assert_eq!(everything(&logs), (0..60).map(|n| format!("line {n}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_torn_or_foreign_line_spoils_only_itself() {
+    let dir = tempdir().unwrap();
+    let logs = open(dir.path());
+    logs.line(line("shop", 1, "one"));
+    drop(logs);
+    let path = dir.path().join("functions.log");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.extend_from_slice(b"not json\n{\"at\":\"20");
+    fs::write(&path, bytes).unwrap();
+    let logs = open(dir.path());
+    logs.line(line("shop", 2, "two"));
+    logs.flush();
+    assert_eq!(everything(&logs), ["one", "two"]);
+    drop(logs);
+    assert_eq!(everything(&open(dir.path())), ["one", "two"]);
+}
+
+#[test]
+fn memory_is_bounded_and_keeps_the_newest() {
+    let dir = tempdir().unwrap();
+    let mut options = LogsOptions::new(dir.path());
+    options.ring_bytes = 64 << 10;
+    let logs = Logs::open(options.clone()).unwrap();
+    for n in 0..5_000 {
+        logs.line(line("shop", n, &format!("line {n}")));
+    }
+    logs.flush();
+    let check = |logs: &Logs| {
+        let kept = everything(logs);
+        assert!((100..1_000).contains(&kept.len()), "{}", kept.len());
+        assert_eq!(kept.last().unwrap(), "line 4999");
+    };
+    check(&logs);
+    drop(logs);
+    check(&Logs::open(options).unwrap());
+}
+
+#[test]
+fn a_slow_follower_is_told_what_it_missed() {
+    let dir = tempdir().unwrap();
+    let logs = open(dir.path());
+    let mut follower = logs.follow(LogFilter { app: Some("shop".into()), ..LogFilter::default() });
+    for n in 0..1_500 {
+        logs.line(line("shop", n, &format!("line {n}")));
+        logs.line(line("blog", n, "of another app"));
+    }
+    logs.flush();
+    for n in 0..followers::FOLLOWER_QUEUE {
+        let Ok(LogEvent::Entry(entry)) = follower.try_recv() else { panic!("entry {n}") };
+        assert_eq!(entry.message, format!("line {n}"));
+    }
+    // The writer thread says it without another line being logged.
+    let event = follower.blocking_recv();
+    assert!(matches!(event, Some(LogEvent::Dropped(500))), "{event:?}");
+    logs.line(line("shop", 2_000, "after"));
+    let event = follower.blocking_recv();
+    assert!(matches!(&event, Some(LogEvent::Entry(entry)) if entry.message == "after"));
+
+    drop(follower);
+    logs.line(line("shop", 2_001, "to nobody"));
+    logs.flush();
+    assert_eq!(logs.inner.followers.count(), 0);
+}
+
+#[test]
+fn followers_are_served_without_a_flush() {
+    let dir = tempdir().unwrap();
+    let logs = open(dir.path());
+    let mut follower = logs.follow(LogFilter::default());
+    for n in 0..3 {
+        logs.line(line("shop", n, "hello"));
+        assert!(matches!(follower.blocking_recv(), Some(LogEvent::Entry(_))));
+    }
+}
+
+#[test]
+fn what_the_writer_can_not_take_is_counted_in_the_log() {
+    let dir = tempdir().unwrap();
+    let logs = open(dir.path());
+    {
+        // Holding the writer's lock stops it.
+        let _writer = lock(&logs.inner.writer);
+        for n in 0..SHARD_ITEMS as u64 + 7 {
+            logs.line(line("shop", n % 10, "flood"));
+        }
+    }
+    logs.flush();
+    assert_eq!(
+        messages(&logs, &LogFilter::default(), 1),
+        ["dropped 7 lines: the log writer could not keep up"]
+    );
+    let mut metrics = String::new();
+    logs.write_metrics(&mut metrics);
+    assert!(metrics.contains("\nsquall_log_dropped_total 7\n"), "{metrics}");
+}
+
+#[test]
+fn without_an_access_log_only_followers_see_access_records() {
+    let dir = tempdir().unwrap();
+    let mut options = LogsOptions::new(dir.path());
+    options.access_log = false;
+    let logs = Logs::open(options).unwrap();
+    logs.access(access(1, "/", 200));
+    let mut follower = logs.follow(LogFilter::default());
+    logs.access(access(2, "/followed", 200));
+    let Some(LogEvent::Entry(entry)) = follower.blocking_recv() else { panic!("an entry") };
+    assert_eq!(entry.message, "GET /followed 200 1.2ms");
+    assert_eq!(everything(&logs), Vec::<String>::new());
+    assert_eq!(fs::read(dir.path().join("access.log")).unwrap(), b"");
+}
