@@ -87,15 +87,13 @@ impl HttpBody for ResponseBody {
             }
             Poll::Pending => {
                 let between_bytes = this.between_bytes;
-                let timeout = this
-                    .timeout
-                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(between_bytes)));
+                let timeout =
+                    this.timeout.get_or_insert_with(|| Box::pin(tokio::time::sleep(between_bytes)));
                 if timeout.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
                 }
                 this.returning = None;
-                let message =
-                    format!("the response paused for {} ms", between_bytes.as_millis());
+                let message = format!("the response paused for {} ms", between_bytes.as_millis());
                 Poll::Ready(Some(Err(BodyError::new(ErrorCode::OutboundFailed, message))))
             }
         }

@@ -124,7 +124,8 @@ impl GuardedClient {
                 None => return Ok(response),
             };
             if hop == max_redirects {
-                let message = format!("more than {max_redirects} redirects, the last to {}", step.uri);
+                let message =
+                    format!("more than {max_redirects} redirects, the last to {}", step.uri);
                 return Err(error(OutboundErrorKind::TooManyRedirects, message));
             }
             redirect::adapt_headers(&mut head.headers, &head.uri, &step);
@@ -200,8 +201,7 @@ impl Inner {
                 Some(connection) => (connection, true),
                 None => (self.connect(&key, policy, timeouts).await?, false),
             };
-            let counter =
-                if reused { &self.counters.reused } else { &self.counters.connections };
+            let counter = if reused { &self.counters.reused } else { &self.counters.connections };
             counter.fetch_add(1, Ordering::Relaxed);
             let sending = exchange(&mut connection, request, &target);
             let Ok(sent) = tokio::time::timeout(timeouts.first_byte, sending).await else {
@@ -259,7 +259,9 @@ impl Target {
             Some("http") => (false, 80),
             Some("https") => (true, 443),
             Some(scheme) => {
-                return Err(refuse(format!("{scheme} is not a scheme to send to; use http or https")));
+                return Err(refuse(format!(
+                    "{scheme} is not a scheme to send to; use http or https"
+                )));
             }
             None => return Err(refuse(format!("{uri} is not an absolute URL"))),
         };

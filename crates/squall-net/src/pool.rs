@@ -143,7 +143,9 @@ impl Pool {
 
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
-        self.lock().by_key.values().map(Vec::len).sum()
+        let connections = self.lock();
+        let waiting = connections.by_key.values().flatten();
+        waiting.filter(|idle| !idle.connection.is_closed()).count()
     }
 }
 

@@ -72,10 +72,7 @@ fn join(base: &Uri, reference: &str) -> Option<Uri> {
     if reference.starts_with("//") {
         return format!("{scheme}:{reference}").parse().ok();
     }
-    let has_scheme = reference
-        .split(['/', '?'])
-        .next()
-        .is_some_and(|head| head.contains(':'));
+    let has_scheme = reference.split(['/', '?']).next().is_some_and(|head| head.contains(':'));
     if has_scheme {
         return None;
     }
