@@ -227,7 +227,13 @@ impl Inner {
                 }
                 // The other side closed a waiting connection before anything was sent on
                 // it: the request is whole, and a new connection may take it.
-                Err(Unsent { request: Some(unsent), .. }) if reused => request = *unsent,
+                Err(Unsent { request: Some(unsent), .. }) if reused => {
+                    if matches!(connection.sender, Sender::Http2(_)) {
+                        // It is on its way out (GOAWAY) and would be taken again.
+                        self.pool.forget(&key);
+                    }
+                    request = *unsent;
+                }
                 Err(Unsent { cause, .. }) => return Err(failure(&target.host, &cause)),
             }
         }

@@ -44,8 +44,7 @@ impl Connector {
         extra_roots: &[CertificateDer<'static>],
         is_public: fn(IpAddr) -> bool,
     ) -> Result<Self, rustls::Error> {
-        let mut roots =
-            RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect() };
+        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         for root in extra_roots {
             roots.add(root.clone())?;
         }

@@ -142,7 +142,14 @@ impl Folder {
                 // Its writer lives.
                 continue;
             }
-            let contents = segment::read(&path)?;
+            let contents = match segment::read(&path) {
+                Ok(contents) => contents,
+                Err(error) => {
+                    // It stays where it is, and the others need not wait for it.
+                    tracing::error!(%error, "a usage segment is left out of the sums");
+                    continue;
+                }
+            };
             if contents.torn_bytes > 0 {
                 tracing::warn!(
                     segment = %path.display(),
