@@ -1,5 +1,6 @@
 //! Trace context (W3C Trace Context, level 1) and request ids.
 
+use std::cell::RefCell;
 use std::fmt;
 
 /// A position in a distributed trace: sixteen bytes of trace, eight of span.
@@ -87,6 +88,28 @@ impl fmt::Display for HexId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// Random bytes for ids. The operating system is asked for a page at a time: ids must be
+/// unique and hard to guess, and there are two of them in every request.
+pub fn random<const N: usize>() -> [u8; N] {
+    const PAGE: usize = 4096;
+    thread_local! {
+        static RANDOM: RefCell<(Box<[u8; PAGE]>, usize)> =
+            RefCell::new((Box::new([0; PAGE]), PAGE));
+    }
+    RANDOM.with_borrow_mut(|(page, used)| {
+        if *used + N > PAGE {
+            // The kernel's generator can not fail once the machine has booted.
+            getrandom::fill(&mut page[..]).expect("the operating system gives random bytes");
+            *used = 0;
+        }
+        let taken = &mut page[*used..*used + N];
+        let out = taken.try_into().expect("N bytes were taken");
+        taken.fill(0);
+        *used += N;
+        out
+    })
 }
 
 fn read_hex(text: &[u8], out: &mut [u8]) -> Option<()> {

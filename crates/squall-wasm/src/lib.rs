@@ -1,1 +1,23 @@
+//! The executor for WebAssembly components, and the only user of Wasmtime.
+//!
+//! Holds what is particular to Wasm: engines and their pools, the host side of WASI and
+//! `wasi:http`, running a guest under its limits, and compiling. It knows nothing of
+//! apps, routes or connections, and it admits nobody: permits are the runtime's.
 
+pub mod executor;
+
+pub mod engine;
+
+mod call;
+mod per_request;
+mod shared;
+
+mod clock;
+mod failure;
+mod host;
+mod output;
+
+pub mod build;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! The two engines and what they cost.
+//!
+//! Instances that live for one request come from an engine without guard pages and
+//! without signals: with guards, growing a memory and shrinking it again cost two
+//! `mprotect` calls a request, each an interrupt on every other core. Its price is an
+//! explicit bounds check for each access. Instances that live for many requests come
+//! from an engine with guards, where an access costs nothing.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use squall_types::manifest::InstanceMode;
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::clock::EpochClock;
+
+/// How long a guest may keep its core before others get a turn.
+pub const EPOCH_TICK: Duration = Duration::from_millis(1);
+
+/// Largest stack of a guest; the fiber's own is four times that.
+const WASM_STACK_BYTES: usize = 512 << 10;
+/// Memory images up to this size stay copy-on-write even when they are sparse.
+const DENSE_IMAGE_BYTES: u64 = 64 << 20;
+/// What an idle slot keeps of its pages, reset by copying instead of unmapping.
+const KEEP_RESIDENT_BYTES: usize = 2 << 20;
+const TABLE_ELEMENTS: usize = 100_000;
+
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// Instances at once for each engine.
+    pub instance_slots: u32,
+    /// The node's cap on the memory of one instance.
+    pub memory_bytes_max: u64,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { instance_slots: 1_000, memory_bytes_max: 1 << 30 }
+    }
+}
+
+/// The engines of a node.
+pub struct Engines {
+    per_request: Engine,
+    shared: Engine,
+    keys: [String; 2],
+    pub(crate) clock: Arc<EpochClock>,
+}
+
+impl Engines {
+    /// Reserves the pools. # Errors
+    /// Fails when the address space for them can not be had.
+    pub fn new(options: &EngineOptions) -> anyhow::Result<Arc<Self>> {
+        let make = |mode| -> anyhow::Result<Engine> {
+            let mut config = base_config(mode, options);
+            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
+            Ok(Engine::new(&config)?)
+        };
+        let per_request = make(InstanceMode::PerRequest)?;
+        let shared = make(InstanceMode::Shared)?;
+        let keys = [key_of(&per_request), key_of(&shared)];
+        let clock = EpochClock::start(vec![per_request.weak(), shared.weak()])?;
+        Ok(Arc::new(Self { per_request, shared, keys, clock }))
+    }
+
+    /// An engine that compiles for the pooled engine of the same mode, without its pool.
+    pub fn for_build(mode: InstanceMode, options: &EngineOptions) -> anyhow::Result<Engine> {
+        Ok(Engine::new(&base_config(mode, options))?)
+    }
+
+    /// Identifies everything that compiled code depends on: the compiler's version, its
+    /// settings and the CPU. Safe as a folder name.
+    pub fn key(&self, mode: InstanceMode) -> &str {
+        match mode {
+            InstanceMode::PerRequest => &self.keys[0],
+            InstanceMode::Shared => &self.keys[1],
+        }
+    }
+
+    pub(crate) fn engine(&self, mode: InstanceMode) -> &Engine {
+        match mode {
+            InstanceMode::PerRequest => &self.per_request,
+            InstanceMode::Shared => &self.shared,
+        }
+    }
+
+    /// Instances in use and warm slots, as Prometheus text.
+    pub fn write_metrics(&self, out: &mut String) {
+        use std::fmt::Write as _;
+        type Gauge = fn(&wasmtime::PoolingAllocatorMetrics) -> f64;
+        let gauges: [(&str, &str, Gauge); 3] = [
+            ("instances", "Component instances that are alive.", |m| {
+                m.component_instances() as f64
+            }),
+            ("memories", "Linear memories in use.", |m| m.memories() as f64),
+            ("unused_memory_bytes_resident", "Kept by slots that wait.", |m| {
+                m.unused_memory_bytes_resident().unwrap_or(0) as f64
+            }),
+        ];
+        for (name, what, value) in gauges {
+            let _ = writeln!(out, "# HELP squall_pool_{name} {what}\n# TYPE squall_pool_{name} gauge");
+            for (mode, engine) in [("per-request", &self.per_request), ("shared", &self.shared)] {
+                if let Some(metrics) = engine.pooling_allocator_metrics() {
+                    let value = value(&metrics);
+                    let _ = writeln!(out, "squall_pool_{name}{{instances=\"{mode}\"}} {value}");
+                }
+            }
+        }
+    }
+}
+
+fn base_config(mode: InstanceMode, options: &EngineOptions) -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .wasm_component_model_async(true)
+        .wasm_component_model_async_stackful(true)
+        .wasm_component_model_more_async_builtins(true)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .async_stack_size(4 * WASM_STACK_BYTES)
+        .async_stack_zeroing(false)
+        .memory_guaranteed_dense_image_size(DENSE_IMAGE_BYTES);
+    match mode {
+        InstanceMode::PerRequest => {
+            config
+                .signals_based_traps(false)
+                .memory_guard_size(0)
+                .memory_reservation(options.memory_bytes_max);
+        }
+        InstanceMode::Shared => {
+            config.memory_reservation(4 << 30);
+        }
+    }
+    config
+}
+
+fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
+    let slots = options.instance_slots;
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(slots)
+        // A component is several core instances: its adapters, and every library that
+        // it links at run time. These are only counted, not reserved.
+        .total_core_instances(slots.saturating_mul(20))
+        .total_memories(slots.saturating_mul(2))
+        .total_tables(slots.saturating_mul(6))
+        .total_stacks(slots.saturating_mul(2))
+        .max_core_instances_per_component(200)
+        .max_memories_per_component(20)
+        .max_tables_per_component(60)
+        .max_component_instance_size(10 << 20)
+        .max_core_instance_size(10 << 20)
+        .table_elements(TABLE_ELEMENTS)
+        .max_memory_size(usize::try_from(options.memory_bytes_max).unwrap_or(usize::MAX))
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .table_keep_resident(1 << 20)
+        .async_stack_keep_resident(0)
+        // A slot remembers the image that it was used for; more slots than functions
+        // mean that each finds its own again.
+        .max_unused_warm_slots(slots)
+        .decommit_batch_size(1)
+        .pagemap_scan(if pagemap_scan_is_safe() { Enabled::Auto } else { Enabled::No });
+    pool
+}
+
+/// A page that was swapped out while dirty is not seen by the scan of this Wasmtime
+/// version and would keep what an earlier guest wrote: swap must be off.
+fn pagemap_scan_is_safe() -> bool {
+    std::fs::read_to_string("/proc/swaps").is_ok_and(|swaps| swaps.lines().count() <= 1)
+}
+
+/// Lets a BLAKE3 hash take what `Hash` gives.
+struct KeyHasher(blake3::Hasher);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+pub(crate) fn key_of(engine: &Engine) -> String {
+    let mut hasher = KeyHasher(blake3::Hasher::new());
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    let hex = hasher.0.finalize().to_hex();
+    format!("wasmtime48-{}-{}", std::env::consts::ARCH, &hex[..24])
+}

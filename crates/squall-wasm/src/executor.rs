@@ -1,0 +1,250 @@
+//! The executor: maps compiled functions and hands requests to them.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use squall_runtime::executor::{Call, Executor, LoadedFunction};
+use squall_types::invoke::InvokeFuture;
+use squall_types::log::LogSink;
+use squall_types::manifest::InstanceMode;
+use squall_types::outbound::{Outbound, OutboundPolicy};
+use squall_types::state::{BlobId, Environment, FunctionSpec, HandlerWorld};
+use squall_types::trace::TraceContext;
+use squall_types::{ErrorCode, InvokeError};
+use wasmtime::component::{Component, Linker};
+use wasmtime::Store;
+use wasmtime_wasi_http::handler::ProxyPre;
+
+use crate::engine::Engines;
+use crate::host::{GuestEnvironment, Host, linker};
+use crate::output::GuestLog;
+use crate::per_request;
+use crate::shared::SharedInstances;
+
+/// Where the compiled code of a component lies.
+pub type ArtifactPath = Arc<dyn Fn(&BlobId, InstanceMode) -> PathBuf + Send + Sync>;
+
+pub struct WasmOptions {
+    pub engines: Arc<Engines>,
+    pub artifact_path: ArtifactPath,
+    pub logs: Arc<dyn LogSink>,
+    pub outbound: Arc<dyn Outbound>,
+}
+
+/// Runs WebAssembly components.
+pub struct WasmExecutor {
+    options: WasmOptions,
+    per_request: Linker<Host>,
+    shared: Linker<Host>,
+    loaded: Mutex<Vec<Weak<Loaded>>>,
+    counters: Counters,
+}
+
+#[derive(Default)]
+struct Counters {
+    map_us: AtomicU64,
+    link_us: AtomicU64,
+    maps: AtomicU64,
+}
+
+/// A function whose code is mapped.
+pub(crate) struct Loaded {
+    pub(crate) function: Arc<FunctionSpec>,
+    pub(crate) engines: Arc<Engines>,
+    pub(crate) pre: ProxyPre<Host>,
+    logs: Arc<dyn LogSink>,
+    outbound: Arc<dyn Outbound>,
+    policy: Arc<OutboundPolicy>,
+    /// The newest environment that was asked for, ready for guests.
+    environment: ArcSwapOption<(Arc<Environment>, GuestEnvironment)>,
+    pub(crate) shared: Option<SharedInstances>,
+}
+
+impl WasmExecutor {
+    /// # Errors
+    /// Fails when the host interfaces can not be linked, which is a defect.
+    pub fn new(options: WasmOptions) -> anyhow::Result<Arc<Self>> {
+        let per_request = linker(options.engines.engine(InstanceMode::PerRequest))?;
+        let shared = linker(options.engines.engine(InstanceMode::Shared))?;
+        Ok(Arc::new(Self {
+            options,
+            per_request,
+            shared,
+            loaded: Mutex::default(),
+            counters: Counters::default(),
+        }))
+    }
+
+    /// Retires shared instances that have been idle too long, for ever.
+    pub async fn sweep_idle(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let alive: Vec<Arc<Loaded>> = {
+                let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+                loaded.retain(|weak| weak.strong_count() > 0);
+                loaded.iter().filter_map(Weak::upgrade).collect()
+            };
+            for function in alive {
+                if let Some(shared) = &function.shared {
+                    shared.sweep();
+                }
+            }
+        }
+    }
+
+    /// Prometheus text.
+    pub fn write_metrics(&self, out: &mut String) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
+        let name = "squall_cold_start_seconds_total";
+        let _ = writeln!(
+            out,
+            "# HELP {name} Time spent making functions callable, by phase.\n# TYPE {name} counter\n{name}{{phase=\"map\"}} {}\n{name}{{phase=\"link\"}} {}",
+            read(&self.counters.map_us) / 1e6,
+            read(&self.counters.link_us) / 1e6
+        );
+        let name = "squall_cold_starts_total";
+        let _ = writeln!(
+            out,
+            "# HELP {name} Functions made callable.\n# TYPE {name} counter\n{name} {}",
+            read(&self.counters.maps)
+        );
+        let mut instances = 0;
+        for function in
+            self.loaded.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade)
+        {
+            instances += function.shared.as_ref().map_or(0, SharedInstances::count);
+        }
+        let name = "squall_shared_instances";
+        let _ = writeln!(
+            out,
+            "# HELP {name} Shared instances that are alive.\n# TYPE {name} gauge\n{name} {instances}"
+        );
+        self.options.engines.write_metrics(out);
+    }
+
+    fn map(&self, function: &Arc<FunctionSpec>) -> Result<Arc<Loaded>, InvokeError> {
+        let unavailable = |what: String| InvokeError {
+            code: ErrorCode::ArtifactUnavailable,
+            message: what,
+            retry_after_s: Some(5),
+        };
+        let engine = self.options.engines.engine(function.mode);
+        let path = (self.options.artifact_path)(&function.component, function.mode);
+        let began = Instant::now();
+        // SAFETY: the file was compiled by this node's build child and lies in its data
+        // directory, which nobody else may write to (checked at start). Its name carries
+        // the engine's key, and Wasmtime compares the settings again.
+        let component = unsafe { Component::deserialize_file(engine, &path) }
+            .map_err(|error| unavailable(format!("the compiled code can not be mapped: {error:#}")))?;
+        let mapped = Instant::now();
+        let linker = match function.mode {
+            InstanceMode::PerRequest => &self.per_request,
+            InstanceMode::Shared => &self.shared,
+        };
+        let link = || -> wasmtime::Result<ProxyPre<Host>> {
+            let pre = linker.instantiate_pre(&component)?;
+            Ok(match function.world {
+                HandlerWorld::Http02 => {
+                    ProxyPre::P2(wasmtime_wasi_http::p2::bindings::ProxyPre::new(pre)?)
+                }
+                HandlerWorld::Http03 => {
+                    ProxyPre::P3(wasmtime_wasi_http::p3::bindings::ServicePre::new(pre)?)
+                }
+            })
+        };
+        let pre =
+            link().map_err(|error| unavailable(format!("the component can not be linked: {error:#}")))?;
+        self.counters.map_us.fetch_add((mapped - began).as_micros() as u64, Ordering::Relaxed);
+        self.counters.link_us.fetch_add(mapped.elapsed().as_micros() as u64, Ordering::Relaxed);
+        self.counters.maps.fetch_add(1, Ordering::Relaxed);
+        let shared = (function.mode == InstanceMode::Shared)
+            .then(|| SharedInstances::new(function.shared.clone(), function.world));
+        let loaded = Arc::new(Loaded {
+            function: function.clone(),
+            engines: self.options.engines.clone(),
+            pre,
+            logs: self.options.logs.clone(),
+            outbound: self.options.outbound.clone(),
+            policy: Arc::new(OutboundPolicy {
+                owner: function.key.app.to_string(),
+                allowed_hosts: function.allowed_hosts.clone(),
+                allow_private: function.allow_private,
+            }),
+            environment: ArcSwapOption::empty(),
+            shared,
+        });
+        if loaded.shared.is_some() {
+            let mut all = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+            all.push(Arc::downgrade(&loaded));
+        }
+        Ok(loaded)
+    }
+}
+
+impl Executor for WasmExecutor {
+    fn load(&self, function: &Arc<FunctionSpec>) -> Result<Arc<dyn LoadedFunction>, InvokeError> {
+        Ok(Arc::new(Function(self.map(function)?)))
+    }
+}
+
+/// `LoadedFunction` borrows itself and its calls outlive it.
+struct Function(Arc<Loaded>);
+
+impl LoadedFunction for Function {
+    fn call(&self, call: Call) -> InvokeFuture {
+        let loaded = self.0.clone();
+        if loaded.shared.is_some() {
+            return Box::pin(crate::shared::serve(loaded, call));
+        }
+        Box::pin(per_request::serve(loaded, call))
+    }
+
+    fn environment_changed(&self) {
+        self.0.environment.store(None);
+        if let Some(shared) = &self.0.shared {
+            shared.retire_all();
+        }
+    }
+}
+
+impl Loaded {
+    /// An empty store for this function, with its limits set.
+    pub(crate) fn new_store(
+        &self,
+        environment: &Arc<Environment>,
+        trace: TraceContext,
+    ) -> Store<Host> {
+        let log = GuestLog::new(self.function.clone(), trace, self.logs.clone());
+        let prepared = self.prepared(environment);
+        let host = Host::new(
+            &self.function,
+            &prepared.1,
+            log,
+            self.outbound.clone(),
+            self.policy.clone(),
+            trace,
+        );
+        let mut store = Store::new(self.engines.engine(self.function.mode), host);
+        store.limiter(|host| &mut host.memory);
+        store
+    }
+
+    fn prepared(
+        &self,
+        environment: &Arc<Environment>,
+    ) -> Arc<(Arc<Environment>, GuestEnvironment)> {
+        if let Some(prepared) = &*self.environment.load()
+            && Arc::ptr_eq(&prepared.0, environment)
+        {
+            return prepared.clone();
+        }
+        let made = GuestEnvironment::new(&self.function, environment);
+        let prepared = Arc::new((environment.clone(), made));
+        self.environment.store(Some(prepared.clone()));
+        prepared
+    }
+}
