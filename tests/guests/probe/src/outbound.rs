@@ -27,10 +27,8 @@ fn get(url: &str) -> Result<(u16, Vec<u8>), ErrorCode> {
 
     let pending = outgoing_handler::handle(request, None)?;
     pending.subscribe().block();
-    let response = pending
-        .get()
-        .expect("the future is ready")
-        .expect("the result is taken once")?;
+    let response =
+        pending.get().expect("the future is ready").expect("the result is taken once")?;
     let status = response.status();
     let mut body = Vec::new();
     if let Ok(incoming) = response.consume() {
@@ -61,8 +59,7 @@ struct Fetched {
 
 /// One after the other, and on after a failure.
 pub(crate) fn fetch_many(exchange: Exchange) {
-    let mut fetched =
-        Fetched { asked: exchange.number("n", 1), succeeded: 0, first_error: None };
+    let mut fetched = Fetched { asked: exchange.number("n", 1), succeeded: 0, first_error: None };
     for _ in 0..fetched.asked {
         match get(exchange.url()) {
             Ok(_) => fetched.succeeded += 1,
