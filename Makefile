@@ -1,0 +1,44 @@
+# `make up` needs Rust, a C compiler and make. Everything else here says what it needs.
+
+.PHONY: up down test lint bench soak demo-leak dist guests help
+
+help:
+	@echo "make up         build Squall, run a node, deploy examples/hello"
+	@echo "make down       stop that node"
+	@echo "make test       every test; those that lack npm or Python are named"
+	@echo "make lint       format, clippy, licences and advisories"
+	@echo "make bench      measure beside wasmtime serve and nginx, write docs/benchmarks.md"
+	@echo "make soak       50 rounds of kill -9"
+	@echo "make demo-leak  a million requests search for each other's secrets"
+	@echo "make dist       release archives in target/dist"
+	@echo "make guests     rebuild the components that the tests use"
+
+up:
+	@scripts/up
+
+down:
+	@scripts/down
+
+test:
+	@scripts/test
+
+lint:
+	@scripts/lint
+
+bench:
+	@benches/run
+
+soak:
+	@scripts/need-tools
+	SQUALL_CRASH_ROUNDS=50 cargo test -p squall --test e2e crash -- --nocapture --test-threads 1
+
+demo-leak:
+	@benches/demo-leak
+
+dist:
+	@scripts/dist
+
+guests:
+	@scripts/build-guests
+
+.DEFAULT_GOAL := help
