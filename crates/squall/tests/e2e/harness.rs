@@ -411,11 +411,13 @@ impl Load {
                                         Err(error) => failures.push(format!("body: {error}")),
                                     }
                                 }
-                                // Never sent: the connection closed while it was idle.
-                                Err(mut error) if error.take_message().is_some() => {
-                                    continue 'connections;
+                                Err(mut error) => {
+                                    // Never sent: the connection closed while it was idle.
+                                    if error.take_message().is_some() {
+                                        continue 'connections;
+                                    }
+                                    failures.push(format!("request: {}", error.into_error()));
                                 }
-                                Err(error) => failures.push(format!("request: {}", error.into_error())),
                             }
                         }
                     }
