@@ -55,15 +55,15 @@ def percentile(values, share):
     return ordered[min(len(ordered) - 1, math.ceil(len(ordered) * share) - 1)]
 
 
-def h2load(url, host, requests, connections=1, streams=1, rate=None, h1=False):
-    """Latencies in milliseconds. With `rate` requests start when they are due, whether or
+def h2load(url, host, requests, connections=1, streams=1, rate=None):
+    """Latencies in milliseconds over cleartext HTTP/2. With `rate` requests start when they are due, whether or
     not earlier ones have been answered (there are enough streams), so no wait is hidden."""
     with tempfile.TemporaryDirectory() as folder:
         log = pathlib.Path(folder) / "log"
         line = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", f"-n{requests}",
                 f"--log-file={log}"]
         if h1:
-            line += ["--h1", "-H", f"Host: {host}"]
+            line += ["--h1", "-H", f"host: {host}"]
         else:
             line += ["-H", f":authority: {host}"]
         if rate:
