@@ -56,16 +56,14 @@ def percentile(values, share):
 
 
 def h2load(url, host, requests, connections=1, streams=1, rate=None):
-    """Latencies in milliseconds over cleartext HTTP/2. With `rate` requests start when they are due, whether or
-    not earlier ones have been answered (there are enough streams), so no wait is hidden."""
+    """Latencies in milliseconds over cleartext HTTP/2. With `rate` requests start when they
+    are due, whether or not earlier ones have been answered (there are enough streams), so
+    no wait is hidden."""
     with tempfile.TemporaryDirectory() as folder:
         log = pathlib.Path(folder) / "log"
         line = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", f"-n{requests}",
                 f"--log-file={log}"]
-        if h1:
-            line += ["--h1", "-H", f"host: {host}"]
-        else:
-            line += ["-H", f":authority: {host}"]
+        line += ["-H", f":authority: {host}"]
         if rate:
             line.append(f"--rps={rate / connections:.3f}")
         done = subprocess.run([*line, url], capture_output=True, text=True)
