@@ -1,17 +1,18 @@
 # `make up` needs Rust, a C compiler and make. Everything else here says what it needs.
 
-.PHONY: up down test lint bench soak demo-leak dist guests help
+.PHONY: up down test lint bench soak demo-leak dist guests engine-less help
 
 help:
-	@echo "make up         build Squall, run a node, deploy examples/hello"
-	@echo "make down       stop that node"
-	@echo "make test       every test; those that lack npm or Python are named"
-	@echo "make lint       format, clippy, licences and advisories"
-	@echo "make bench      measure beside wasmtime serve and nginx, write docs/benchmarks.md"
-	@echo "make soak       50 rounds of kill -9"
-	@echo "make demo-leak  a million requests search for each other's secrets"
-	@echo "make dist       release archives in target/dist"
-	@echo "make guests     rebuild the components that the tests use"
+	@echo "make up            build Squall, run a node, deploy examples/hello"
+	@echo "make down          stop that node"
+	@echo "make test          every test; those that lack npm or Python are named"
+	@echo "make lint          format, clippy, licences and advisories"
+	@echo "make bench         measure beside wasmtime serve and nginx, write docs/benchmarks.md"
+	@echo "make soak          50 rounds of kill -9"
+	@echo "make demo-leak     a million requests search for each other's secrets"
+	@echo "make dist          release archives in target/dist"
+	@echo "make engine-less   check the crates that need no WebAssembly engine, quickly"
+	@echo "make guests        rebuild the components that the tests use"
 
 up:
 	@scripts/up
@@ -40,5 +41,8 @@ dist:
 
 guests:
 	@scripts/build-guests
+
+engine-less:
+	@scripts/engine-less
 
 .DEFAULT_GOAL := help
