@@ -227,6 +227,13 @@ impl Client {
         let connected = tokio::time::timeout(CONNECT_TIMEOUT, self.connect()).await;
         let mut sender = match connected {
             Ok(Ok(sender)) => sender,
+            // Somebody answers, who can not prove to be the node that was asked for.
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+                return Err(Failure {
+                    next: Some("the name that the certificate was made for, in SQUALL_URL".into()),
+                    ..self.target.unreachable(&error.to_string())
+                });
+            }
             Ok(Err(error)) => return Err(self.target.unreachable(&error.to_string())),
             Err(_) => {
                 let why = format!("no answer within {} s", CONNECT_TIMEOUT.as_secs());

@@ -50,5 +50,8 @@ fn run(cli: Cli) -> Result<i32, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::failed("starting", error))?;
-    runtime.block_on(commands::run(&global, command)).map(|()| 0)
+    let result = runtime.block_on(commands::run(&global, command));
+    // A thread that still packs an upload which the node refused is not waited for.
+    runtime.shutdown_background();
+    result.map(|()| 0)
 }

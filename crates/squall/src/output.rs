@@ -98,6 +98,7 @@ pub(crate) fn size(bytes: u64) -> String {
 pub(crate) fn duration_us(us: u64) -> String {
     match us {
         0..1_000 => format!("{us} µs"),
+        1_000..100_000 if us.is_multiple_of(1_000) => format!("{} ms", us / 1_000),
         1_000..100_000 => format!("{:.1} ms", us as f64 / 1e3),
         100_000..1_000_000 => format!("{} ms", us / 1_000),
         1_000_000..60_000_000 => format!("{:.1} s", us as f64 / 1e6),
@@ -151,6 +152,7 @@ mod tests {
         let durations = [
             (850, "850 µs"),
             (12_340, "12.3 ms"),
+            (12_000, "12 ms"),
             (4_200_000, "4.2 s"),
             (125_000_000, "2 min 5 s"),
         ];

@@ -17,6 +17,8 @@ use crate::failure::{Failure, Problem};
 use crate::output;
 use crate::project::{Project, SourceFile};
 
+const PACKING_PATIENCE: Duration = Duration::from_secs(1);
+
 pub(super) async fn run(global: &Global, options: &DeployOptions) -> Result<(), Failure> {
     let project = Project::open(&options.dir)?;
     if options.dry_run {
@@ -144,12 +146,13 @@ pub(super) async fn deploy(
     };
     report.end();
     // A file that could not be read explains a broken upload better than the network does.
-    let packed = packing.await.map_err(|error| Failure::failed(&what, error))?;
-    match packed {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe && result.is_err() => {
+    // A node that refuses an upload may leave the rest of it unread: that is not waited for.
+    let packed = tokio::time::timeout(PACKING_PATIENCE, packing).await;
+    match (packed, result) {
+        (Ok(Ok(Err(error))), Err(_)) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure::failed(what, error).next("squall deploy, once more").into())
         }
-        _ => result,
+        (_, result) => result,
     }
 }
 
@@ -225,10 +228,10 @@ impl Report {
         self.upload_started = Instant::now();
         match &self.bar {
             Some(bar) => {
-                bar.set_length(bytes);
-                let style = ProgressStyle::with_template("{msg} {wide_bar} {percent:>3}%");
+                let style = ProgressStyle::with_template("{msg} {bar:30} {percent:>3}%");
                 bar.set_style(style.expect("the template is fixed and right"));
                 bar.set_message(line);
+                bar.set_length(bytes);
             }
             None => self.say(&line),
         }

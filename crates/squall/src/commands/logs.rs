@@ -12,6 +12,7 @@ use super::connect;
 use crate::cli::{Global, LogsOptions};
 use crate::client::{Client, Events, Query};
 use crate::failure::{Exit, Failure};
+use crate::target::Target;
 use crate::{output, time};
 
 const WHAT: &str = "reading logs";
@@ -79,6 +80,7 @@ pub(super) async fn follow(
     let mut pause = RETRY_FIRST;
     let mut connected_once = false;
     let mut said = false;
+    let mut client = client.clone();
     loop {
         let path = filter.query("/v1/logs/stream").with("tail", Some(&tail.to_string()));
         let ended = match client.lines(WHAT, Method::GET, path.as_str(), None).await {
@@ -104,6 +106,12 @@ pub(super) async fn follow(
         pause = (pause * 2).min(RETRY_LONGEST);
         tail = CATCH_UP_LINES;
         seen.catch_up();
+        // A node on this machine may have come back on another port.
+        if let Some(data_dir) = &client.target().data_dir
+            && let Ok(again) = Target::local(data_dir).and_then(Client::new)
+        {
+            client = again;
+        }
     }
 }
 
