@@ -60,3 +60,17 @@ fn every_error_code_has_its_page_and_no_page_is_without_a_code() {
     }
     assert!(pages.is_empty(), "pages without a code: {pages:?}");
 }
+
+/// `make up` deploys it; a manifest that went stale would be the first thing a newcomer sees.
+#[test]
+fn the_example_is_complete() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/hello");
+    let text = std::fs::read_to_string(folder.join("squall.toml")).unwrap();
+    let manifest = squall_types::manifest::Manifest::parse(&text).unwrap();
+    for function in manifest.functions.values() {
+        let component = std::fs::read(folder.join(&function.component)).unwrap();
+        assert!(component.starts_with(COMPONENT_PREAMBLE));
+    }
+    let assets = manifest.assets.expect("the example has a page");
+    assert!(folder.join(assets.dir).join("index.html").exists());
+}
