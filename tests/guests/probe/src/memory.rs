@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::http::Exchange;
 
 const PAGE_BYTES: usize = 64 << 10;
+/// One write in each of these makes the host find real memory for it.
+const HOST_PAGE_BYTES: usize = 4096;
 /// A block large enough that the value is still in it after the allocator has written
 /// its own links over the first words.
 const BLOCK_BYTES: usize = 4096;
@@ -32,9 +34,10 @@ pub(crate) fn grow_until_refused() -> ! {
         if before == usize::MAX {
             core::arch::wasm32::unreachable();
         }
-        for page in before..before + PAGES {
-            // SAFETY: the page was just added to the memory and nothing else uses it.
-            unsafe { ((page * PAGE_BYTES) as *mut u8).write_volatile(1) };
+        let added = before * PAGE_BYTES..(before + PAGES) * PAGE_BYTES;
+        for address in added.step_by(HOST_PAGE_BYTES) {
+            // SAFETY: the address was just added to the memory and nothing else uses it.
+            unsafe { (address as *mut u8).write_volatile(1) };
         }
     }
 }
@@ -42,7 +45,7 @@ pub(crate) fn grow_until_refused() -> ! {
 /// Allocates and touches; the allocator's own failure traps.
 pub(crate) fn allocate(megabytes: u64) -> u64 {
     let block = black_box(vec![1_u8; (megabytes as usize) << 20]);
-    block.iter().step_by(4096).map(|byte| u64::from(*byte)).sum()
+    block.iter().step_by(HOST_PAGE_BYTES).map(|byte| u64::from(*byte)).sum()
 }
 
 pub(crate) fn leak(exchange: Exchange) {
