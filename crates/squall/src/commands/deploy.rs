@@ -243,6 +243,15 @@ impl Report {
         }
     }
 
+    /// From a length that is known to a wait that is not.
+    fn spin(&self, line: &str) {
+        let Some(bar) = &self.bar else { return };
+        let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
+        bar.set_style(style.expect("the template is fixed and right"));
+        bar.reset();
+        bar.set_message(line.to_owned());
+    }
+
     fn event(&mut self, event: &Value) {
         let function = text(event, "function");
         match text(event, "event") {
@@ -251,19 +260,15 @@ impl Report {
                 let took = self.upload_started.elapsed().as_micros();
                 let took = output::duration_us(u64::try_from(took).unwrap_or(u64::MAX));
                 self.say(&format!("Uploaded {size} in {took}"));
+                self.spin("Checking");
             }
             "compiling" => {
                 let size = output::size(event["component_bytes"].as_u64().unwrap_or(0));
                 let line = format!("Compiling {function}, {size}");
-                match &self.bar {
-                    Some(bar) => {
-                        let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
-                        bar.set_style(style.expect("the template is fixed and right"));
-                        bar.reset();
-                        bar.set_message(line);
-                    }
-                    None => self.say(&line),
+                if self.bar.is_none() {
+                    self.say(&line);
                 }
+                self.spin(&line);
             }
             "compiled" if event["cached"] == true => {
                 self.say(&format!("Compiled {function} before; taken as it is"));
