@@ -1,1 +1,152 @@
+//! The HTTP data plane: from a listening socket to a function or a file, and back.
+//!
+//! `request.rs` is the life of a request from top to bottom. What stands before it
+//! (`listener`, `framing`, `guard`) makes sure that there is exactly one way to read what
+//! came in. Nothing here runs guests, and nothing here changes desired state.
 
+mod request;
+
+mod listener;
+mod connection;
+mod framing;
+mod proxy_protocol;
+
+mod guard;
+mod client;
+mod routing;
+mod assets;
+mod rejection;
+mod response;
+
+mod metrics;
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use squall_types::Invoke;
+use squall_types::log::LogSink;
+use squall_types::state::{ApplySnapshot, BlobId, Snapshot};
+use squall_types::usage::UsageSink;
+use tokio::runtime::Handle;
+
+use crate::assets::Files;
+use crate::metrics::Counters;
+use crate::routing::RouteTable;
+
+/// What a client may use of the door before any function has a say.
+#[derive(Debug, Clone)]
+pub struct DoorLimits {
+    /// From the start of a connection, or the end of a response, to a whole head.
+    pub head_timeout: Duration,
+    pub head_bytes_max: usize,
+    pub headers_max: usize,
+    /// At once, on this node. Beyond it, connections wait in the backlog.
+    pub connections_max: usize,
+    /// A request body slower than this, averaged over ten seconds, is given up.
+    pub body_rate_min_bytes_per_s: u64,
+    /// A client that takes nothing of its response for so long is given up.
+    pub write_timeout: Duration,
+    /// Requests at once on a connection of HTTP/2.
+    pub streams_max: u32,
+}
+
+impl Default for DoorLimits {
+    fn default() -> Self {
+        Self {
+            head_timeout: Duration::from_secs(30),
+            head_bytes_max: 64 << 10,
+            headers_max: 100,
+            connections_max: 10_000,
+            body_rate_min_bytes_per_s: 240,
+            write_timeout: Duration::from_secs(60),
+            streams_max: 128,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    pub limits: DoorLimits,
+    /// Peers whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Connections begin with a PROXY protocol header, version 1 or 2.
+    pub proxy_protocol: bool,
+    /// A path that the gateway answers by itself, to measure what it costs.
+    pub fixed_response_path: Option<String>,
+}
+
+/// Where the file of a blob lies.
+pub type BlobPath = Arc<dyn Fn(&BlobId) -> PathBuf + Send + Sync>;
+
+/// What the gateway needs of the rest of the node.
+pub struct Contracts {
+    pub invoke: Arc<dyn Invoke>,
+    pub usage: Arc<dyn UsageSink>,
+    pub logs: Arc<dyn LogSink>,
+    pub blobs: BlobPath,
+}
+
+/// The gateway of a node. Clones share everything.
+#[derive(Clone)]
+pub struct Gateway(Arc<Door>);
+
+pub(crate) struct Door {
+    pub(crate) options: Options,
+    pub(crate) contracts: Contracts,
+    pub(crate) routes: ArcSwap<RouteTable>,
+    pub(crate) files: Files,
+    pub(crate) counters: Counters,
+    pub(crate) connections: listener::Connections,
+}
+
+impl Gateway {
+    pub fn new(options: Options, contracts: Contracts) -> Self {
+        let files = Files::new(contracts.blobs.clone());
+        let connections = listener::Connections::new(options.limits.connections_max);
+        Self(Arc::new(Door {
+            options,
+            contracts,
+            routes: ArcSwap::from_pointee(RouteTable::default()),
+            files,
+            counters: Counters::default(),
+            connections,
+        }))
+    }
+
+    /// Accepts connections of `listener` on a core until `drain`. The socket must not
+    /// block.
+    ///
+    /// # Errors
+    /// Fails when the socket can not be registered with the core's runtime.
+    pub fn serve(&self, core: &Handle, listener: TcpListener) -> std::io::Result<()> {
+        let _entered = core.enter();
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        core.spawn(listener::accept(self.0.clone(), listener));
+        Ok(())
+    }
+
+    /// Stops accepting, lets every connection end after its present request, and waits
+    /// until all have ended, at most `longest`. Returns how many had to be cut off.
+    pub async fn drain(&self, longest: Duration) -> usize {
+        self.0.connections.drain(longest).await
+    }
+
+    /// Prometheus text.
+    pub fn write_metrics(&self, out: &mut String) {
+        self.0.counters.write(out, self.0.connections.open());
+    }
+}
+
+impl ApplySnapshot for Gateway {
+    fn apply(&self, snapshot: &Arc<Snapshot>) {
+        let before = self.0.routes.load_full();
+        self.0.routes.store(Arc::new(RouteTable::compile(snapshot, &before)));
+    }
+}
+
+#[cfg(test)]
+mod tests;

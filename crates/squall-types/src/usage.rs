@@ -133,6 +133,10 @@ impl Meter {
     pub fn fail(&self, code: ErrorCode) {
         let _ = self.code.compare_exchange(0, code as u16, Ordering::Relaxed, Ordering::Relaxed);
     }
+    /// Why the invocation failed, where it has.
+    pub fn failure(&self) -> Option<ErrorCode> {
+        ErrorCode::from_number(self.code.load(Ordering::Relaxed))
+    }
     /// The response reached its end; wall time stops here even if the guest goes on.
     pub fn finish(&self) {
         if !self.finished.swap(true, Ordering::Relaxed) {

@@ -51,8 +51,8 @@ pub struct Engines {
 impl Engines {
     /// Reserves the pools. # Errors
     /// Fails when the address space for them can not be had.
-    pub fn new(options: &EngineOptions) -> anyhow::Result<Arc<Self>> {
-        let make = |mode| -> anyhow::Result<Engine> {
+    pub fn new(options: &EngineOptions) -> wasmtime::Result<Arc<Self>> {
+        let make = |mode| -> wasmtime::Result<Engine> {
             let mut config = base_config(mode, options);
             config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
             Ok(Engine::new(&config)?)
@@ -65,7 +65,7 @@ impl Engines {
     }
 
     /// An engine that compiles for the pooled engine of the same mode, without its pool.
-    pub fn for_build(mode: InstanceMode, options: &EngineOptions) -> anyhow::Result<Engine> {
+    pub fn for_build(mode: InstanceMode, options: &EngineOptions) -> wasmtime::Result<Engine> {
         Ok(Engine::new(&base_config(mode, options))?)
     }
 
@@ -95,7 +95,7 @@ impl Engines {
             }),
             ("memories", "Linear memories in use.", |m| m.memories() as f64),
             ("unused_memory_bytes_resident", "Kept by slots that wait.", |m| {
-                m.unused_memory_bytes_resident().unwrap_or(0) as f64
+                m.unused_memory_bytes_resident() as f64
             }),
         ];
         for (name, what, value) in gauges {

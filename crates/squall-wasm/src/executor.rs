@@ -67,7 +67,7 @@ pub(crate) struct Loaded {
 impl WasmExecutor {
     /// # Errors
     /// Fails when the host interfaces can not be linked, which is a defect.
-    pub fn new(options: WasmOptions) -> anyhow::Result<Arc<Self>> {
+    pub fn new(options: WasmOptions) -> wasmtime::Result<Arc<Self>> {
         let per_request = linker(options.engines.engine(InstanceMode::PerRequest))?;
         let shared = linker(options.engines.engine(InstanceMode::Shared))?;
         Ok(Arc::new(Self {

@@ -84,6 +84,8 @@ pub(crate) async fn call_proxy(
     }
 }
 
+type Sent = std::pin::Pin<Box<dyn Future<Output = Result<(), HttpError>> + Send>>;
+
 /// One request inside the event loop of a 0.3 instance, until its response has been
 /// read to the end or given up.
 pub(crate) async fn serve_concurrently(
@@ -94,7 +96,11 @@ pub(crate) async fn serve_concurrently(
 ) -> wasmtime::Result<()> {
     let (request, sent) = accessor.with(|mut store| {
         let request = request.map(into_wasi);
-        wasmtime_wasi_http::p3::Request::from_http(store.get().http().hooks, request)
+        let hooks = store.get().http().hooks;
+        let (request, sent) = wasmtime_wasi_http::p3::Request::from_http(hooks, request);
+        // Boxed, it no longer counts as borrowing the store.
+        let sent: Sent = Box::pin(sent);
+        (request, sent)
     });
     let response = match guest.handle(accessor, request).await? {
         Ok(response) => response,
@@ -169,9 +175,4 @@ pub(crate) fn finish(
         );
     }
     result
-}
-
-/// Which handler this is, from how it was linked.
-pub(crate) fn is_concurrent(pre: &ProxyPre<Host>) -> bool {
-    matches!(pre, ProxyPre::P3(_))
 }

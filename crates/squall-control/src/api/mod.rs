@@ -1,0 +1,140 @@
+//! The admin API: resources under `/v1`, and what a supervisor and a scraper ask for.
+
+mod apps;
+mod deployments;
+mod invoke;
+mod logs;
+mod secrets;
+mod tokens;
+mod usage;
+
+mod door;
+mod openapi;
+pub(crate) mod problem;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post, put};
+use squall_types::ErrorCode;
+use squall_types::node::NodeStatus;
+
+use crate::Inner;
+use crate::api::door::{Caller, check_host};
+use crate::api::problem::Problem;
+use crate::tokens::Scope;
+
+pub use apps::{App, AppChange, Revision, RolledBack, Rollback, TrafficChange};
+pub use invoke::{InvokeAnswer, InvokeRequest};
+pub use problem::ProblemBody;
+pub use secrets::{Secret, SecretValue};
+pub use tokens::{NewToken, Token, TokenRequest};
+pub use usage::Usage;
+
+pub(crate) type Api = State<Arc<Inner>>;
+pub(crate) type Answer<T> = Result<T, Problem>;
+
+/// The document that describes this API, as it is served.
+pub fn openapi_document() -> serde_json::Value {
+    openapi::document()
+}
+
+pub(crate) fn router(inner: Arc<Inner>) -> Router {
+    Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/v1/openapi.json", get(async || axum::Json(openapi::document())))
+        .route("/v1/status", get(status))
+        .route("/v1/apps", get(apps::list))
+        .route("/v1/apps/{app}", get(apps::show).patch(apps::change).delete(apps::remove))
+        .route("/v1/apps/{app}/deployments", post(deployments::create))
+        .route("/v1/apps/{app}/revisions", get(apps::revisions))
+        .route("/v1/apps/{app}/revisions/{revision}", get(apps::revision))
+        .route("/v1/apps/{app}/traffic", put(apps::set_traffic))
+        .route("/v1/apps/{app}/rollback", post(apps::roll_back))
+        .route("/v1/apps/{app}/secrets", get(secrets::list))
+        .route("/v1/apps/{app}/secrets/{name}", put(secrets::set).delete(secrets::remove))
+        .route("/v1/apps/{app}/invoke", post(invoke::invoke))
+        .route("/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/v1/tokens/{id}", delete(tokens::revoke))
+        .route("/v1/logs", get(logs::recent))
+        .route("/v1/logs/stream", get(logs::stream))
+        .route("/v1/usage", get(usage::sums))
+        .fallback(async || Problem::new(ErrorCode::InvalidRequest, "there is no such resource; see /v1/openapi.json").with_status(404))
+        .method_not_allowed_fallback(async || {
+            Problem::new(ErrorCode::MethodNotAllowed, "this resource does not take that method; see /v1/openapi.json")
+        })
+        .layer(axum::middleware::from_fn_with_state(inner.clone(), check_host))
+        .with_state(inner)
+}
+
+async fn status(State(inner): Api, caller: Caller) -> Answer<axum::Json<NodeStatus>> {
+    caller.needs(Scope::Read)?;
+    Ok(axum::Json(inner.options.node.status()))
+}
+
+async fn readyz(State(inner): Api) -> Response {
+    let status = inner.options.node.status();
+    match status.ready {
+        true => "ready\n".into_response(),
+        false => {
+            let why = status.waiting_for.unwrap_or_else(|| "starting".to_owned());
+            (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response()
+        }
+    }
+}
+
+async fn metrics(State(inner): Api) -> Answer<Response> {
+    let text = crate::blocking(move || Ok(inner.options.node.metrics())).await?;
+    let kind = [("content-type", "text/plain; version=0.0.4; charset=utf-8")];
+    Ok((kind, text).into_response())
+}
+
+/// A page of a list.
+#[derive(Debug, serde::Serialize, schemars::JsonSchema)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// Give it as `cursor` to get the next page; `null` on the last.
+    pub next: Option<String>,
+}
+
+/// How to page through a list.
+#[derive(Debug, Default, serde::Deserialize, schemars::JsonSchema)]
+pub(crate) struct Paging {
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+impl Paging {
+    /// Cuts a page from a whole, ordered list. The cursor is the key of the last item
+    /// that was given, so a list may change between two pages.
+    fn cut<T>(self, items: Vec<T>, key: impl Fn(&T) -> String) -> Answer<Page<T>> {
+        let limit = self.limit.unwrap_or(100);
+        if !(1..=500).contains(&limit) {
+            let why = format!("limit = {limit} must be from 1 to 500");
+            return Err(Problem::new(ErrorCode::InvalidRequest, why));
+        }
+        let after = match &self.cursor {
+            None => 0,
+            Some(cursor) => {
+                let found = items.iter().position(|item| key(item) == *cursor);
+                // The item itself may be gone: lists are ordered, so its place is known
+                // only where keys ascend.
+                found.map(|at| at + 1).or_else(|| items.iter().position(|item| key(item) > *cursor))
+                    .unwrap_or(items.len())
+            }
+        };
+        let more = items.len() > after + limit;
+        let items: Vec<T> = items.into_iter().skip(after).take(limit).collect();
+        let next = items.last().filter(|_| more).map(key);
+        Ok(Page { items, next })
+    }
+}
+
+fn unknown_app(app: &str) -> Problem {
+    Problem::new(ErrorCode::UnknownApp, format!("there is no app {app:?}; `squall apps` lists them"))
+}

@@ -1,0 +1,201 @@
+//! A deployment, from uploaded files to a live revision: check, store, compile, file,
+//! switch. Every step can be repeated; nothing is visible before the last.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use squall_types::manifest::Manifest;
+use squall_types::state::Asset;
+use squall_types::{AppName, ErrorCode};
+use tokio::sync::mpsc;
+
+use crate::Inner;
+use crate::api::problem::{Problem, ProblemBody};
+use crate::store::{Component, Content};
+use crate::upload::Uploaded;
+
+/// What a deployment says of its progress, a line of JSON each. The last one is `live`
+/// or `failed`.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub enum DeployEvent {
+    Uploaded {
+        bytes: u64,
+    },
+    Compiling {
+        function: String,
+        component_bytes: u64,
+    },
+    Compiled {
+        function: String,
+        ms: u64,
+        /// It had been compiled before.
+        cached: bool,
+    },
+    Live(Deployed),
+    Failed {
+        problem: ProblemBody,
+    },
+}
+
+/// A finished deployment.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Deployed {
+    pub app: String,
+    pub revision: String,
+    /// False when the same content had been deployed before.
+    pub created: bool,
+    /// Requests go to it now.
+    pub active: bool,
+    pub url: String,
+    pub urls: Vec<String>,
+    pub preview_url: String,
+    pub took_ms: u64,
+}
+
+/// Runs a deployment whose files have arrived.
+pub(crate) async fn run(
+    inner: &Arc<Inner>,
+    app: AppName,
+    uploaded: Uploaded,
+    activate: bool,
+    events: &mpsc::Sender<DeployEvent>,
+    began: Instant,
+) -> Result<Deployed, Problem> {
+    let say = async |event| {
+        // A client that left does not stop a deployment half-way.
+        let _ = events.send(event).await;
+    };
+    say(DeployEvent::Uploaded { bytes: uploaded.bytes }).await;
+    let manifest = check_manifest(&app, &uploaded)?;
+
+    // Compiling needs the files at their final place; blobs that no revision names are
+    // swept later.
+    let wanted = wanted_files(&manifest, &uploaded)?;
+    let (blobs, uploaded) = {
+        let inner = inner.clone();
+        let wanted: Vec<String> = wanted.into_iter().collect();
+        crate::blocking(move || {
+            for path in &wanted {
+                let staged = uploaded.files.get(path).expect("checked to be there");
+                inner.blobs.adopt(staged).map_err(|error| Problem::storage("store a file", &error))?;
+            }
+            Ok((inner.blobs.clone(), uploaded))
+        })
+        .await?
+    };
+
+    let mut components = BTreeMap::new();
+    for (name, function) in &manifest.functions {
+        let staged = uploaded.files.get(&normal(&function.component)).expect("checked to be there");
+        let cached = inner.options.build.is_built(&staged.id, function.instances);
+        say(DeployEvent::Compiling { function: name.to_string(), component_bytes: staged.bytes })
+            .await;
+        let job = squall_types::build::BuildJob {
+            label: format!("{app}/{name}"),
+            component: staged.id,
+            component_path: blobs.path(&staged.id),
+            mode: function.instances,
+        };
+        let compiling = Instant::now();
+        let built = inner.options.build.build(job).await.map_err(Problem::from)?;
+        let ms = compiling.elapsed().as_millis() as u64;
+        say(DeployEvent::Compiled { function: name.to_string(), ms, cached }).await;
+        let component =
+            Component { blob: staged.id, bytes: staged.bytes, world: built.world };
+        components.insert(name.to_string(), component);
+    }
+    let assets = match &manifest.assets {
+        Some(assets) => {
+            let folder = folder_prefix(&assets.dir);
+            let of_folder = uploaded.files.iter().filter_map(|(path, staged)| {
+                let below = path.strip_prefix(&folder)?;
+                Some((format!("/{below}"), Asset { blob: staged.id, bytes: staged.bytes }))
+            });
+            of_folder.collect()
+        }
+        None => BTreeMap::new(),
+    };
+    let content = Content { manifest, components, assets };
+    let revision = content.revision_id();
+
+    let created = {
+        let (app, revision) = (app.clone(), revision.clone());
+        inner
+            .change(&app.clone(), move |store| {
+                store.deploy(&app, &revision, &content, activate).map_err(Problem::from)
+            })
+            .await?
+    };
+    drop(uploaded);
+    let urls = inner.urls(&app);
+    Ok(Deployed {
+        app: app.to_string(),
+        revision: revision.to_string(),
+        created,
+        active: activate,
+        url: if activate { urls[0].clone() } else { inner.preview_url(&app, &revision) },
+        urls,
+        preview_url: inner.preview_url(&app, &revision),
+        took_ms: began.elapsed().as_millis() as u64,
+    })
+}
+
+/// `./build//api.wasm` is `build/api.wasm`, as in the archive.
+fn normal(path: &str) -> String {
+    let parts = path.split('/').filter(|part| !part.is_empty() && *part != ".");
+    parts.collect::<Vec<_>>().join("/")
+}
+
+/// What the paths below a folder begin with; nothing for the root.
+fn folder_prefix(folder: &str) -> String {
+    let folder = normal(folder);
+    if folder.is_empty() { folder } else { folder + "/" }
+}
+
+fn check_manifest(app: &AppName, uploaded: &Uploaded) -> Result<Manifest, Problem> {
+    let manifest = Manifest::parse(&uploaded.manifest).map_err(|error| {
+        let place = error.position.map_or_else(String::new, |(line, column)| {
+            format!("squall.toml:{line}:{column}: ")
+        });
+        Problem::new(ErrorCode::InvalidManifest, format!("{place}{}", error.message))
+    })?;
+    if manifest.name != *app {
+        return Err(Problem::new(
+            ErrorCode::InvalidManifest,
+            format!("the manifest's name is {}, but the upload is for {app}", manifest.name),
+        ));
+    }
+    Ok(manifest)
+}
+
+/// The paths of the upload that the manifest needs.
+fn wanted_files(
+    manifest: &Manifest,
+    uploaded: &Uploaded,
+) -> Result<std::collections::BTreeSet<String>, Problem> {
+    let mut wanted = std::collections::BTreeSet::new();
+    for (name, function) in &manifest.functions {
+        if !uploaded.files.contains_key(&normal(&function.component)) {
+            return Err(Problem::new(
+                ErrorCode::MissingFile,
+                format!("functions.{name}.component = {:?} is not in the upload", function.component),
+            ));
+        }
+        wanted.insert(normal(&function.component));
+    }
+    if let Some(assets) = &manifest.assets {
+        let folder = folder_prefix(&assets.dir);
+        let before = wanted.len();
+        wanted.extend(uploaded.files.keys().filter(|path| path.starts_with(&folder)).cloned());
+        if wanted.len() == before {
+            return Err(Problem::new(
+                ErrorCode::MissingFile,
+                format!("assets.dir = {:?} holds no file", assets.dir),
+            ));
+        }
+    }
+    Ok(wanted)
+}

@@ -1,0 +1,154 @@
+//! From rows to the desired state that the data plane runs. Whatever did not change keeps
+//! its `Arc`, so that nobody downstream compiles or loads it again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use squall_types::limits::Limits;
+use squall_types::state::{
+    AppState, Environment, FunctionKey, FunctionSpec, RevisionState, Share, Snapshot,
+};
+use squall_types::{AppName, RevisionId};
+
+use crate::secrets::Vault;
+use crate::store::{AppRow, RevisionRow};
+
+/// Revisions of an app that answer on a preview URL beside the live ones.
+const PREVIEWS_MAX: usize = 50;
+
+/// The desired state, in memory.
+#[derive(Default)]
+pub(crate) struct Desired {
+    version: u64,
+    apps: BTreeMap<AppName, Arc<AppState>>,
+}
+
+impl Desired {
+    /// Takes what is stored of one app; `None` removes it.
+    pub(crate) fn set(
+        &mut self,
+        name: &AppName,
+        row: Option<AppRow>,
+        vault: &Vault,
+        caps: &Limits,
+    ) {
+        match row {
+            Some(row) => {
+                let before = self.apps.get(name).cloned();
+                let state = app_state(row, before.as_deref(), vault, caps);
+                self.apps.insert(name.clone(), Arc::new(state));
+            }
+            None => {
+                self.apps.remove(name);
+            }
+        }
+    }
+
+    pub(crate) fn names(&self) -> Vec<AppName> {
+        self.apps.keys().cloned().collect()
+    }
+
+    pub(crate) fn app(&self, name: &AppName) -> Option<Arc<AppState>> {
+        self.apps.get(name).cloned()
+    }
+
+    pub(crate) fn apps(&self) -> impl Iterator<Item = &Arc<AppState>> {
+        self.apps.values()
+    }
+
+    pub(crate) fn next_snapshot(&mut self) -> Arc<Snapshot> {
+        self.version += 1;
+        Arc::new(Snapshot { version: self.version, apps: self.apps.values().cloned().collect() })
+    }
+}
+
+fn app_state(row: AppRow, before: Option<&AppState>, vault: &Vault, caps: &Limits) -> AppState {
+    let kept: HashMap<&RevisionId, &Arc<RevisionState>> =
+        before.into_iter().flat_map(|app| &app.revisions).map(|one| (&one.id, one)).collect();
+    let live: Vec<&RevisionId> = row.traffic.iter().map(|share| &share.revision).collect();
+    let mut revisions = Vec::new();
+    for revision in &row.revisions {
+        if revisions.len() >= PREVIEWS_MAX && !live.contains(&&revision.id) {
+            continue;
+        }
+        revisions.push(match kept.get(&revision.id) {
+            Some(kept) => Arc::clone(kept),
+            None => Arc::new(revision_state(&row.name, revision, caps)),
+        });
+    }
+    let by_id: HashMap<&RevisionId, &Arc<RevisionState>> =
+        revisions.iter().map(|one| (&one.id, one)).collect();
+    let traffic: Vec<Share> = row
+        .traffic
+        .iter()
+        .filter_map(|share| {
+            let revision = by_id.get(&share.revision)?;
+            Some(Share { revision: Arc::clone(revision), percent: share.percent })
+        })
+        .collect();
+    // The hosts and the default of an app are those of what most of its traffic gets.
+    let leading = traffic.iter().max_by_key(|share| share.percent).map(|share| &share.revision);
+    let hosts = leading.map(|leading| leading.manifest.hosts.clone()).unwrap_or_default();
+    let manifest_default = leading.is_some_and(|leading| leading.manifest.default);
+    AppState {
+        hosts,
+        default: row.is_default.unwrap_or(manifest_default),
+        environment: environment(&row, before, vault),
+        name: row.name,
+        traffic,
+        revisions,
+    }
+}
+
+fn environment(row: &AppRow, before: Option<&AppState>, vault: &Vault) -> Arc<Environment> {
+    let mut secrets = BTreeMap::new();
+    for (name, sealed, _) in &row.secrets {
+        match vault.open(row.name.as_str(), name, sealed) {
+            Ok(value) => {
+                secrets.insert(name.clone(), value);
+            }
+            // The app runs without it, as a person who lost a key would want.
+            Err(error) => tracing::error!("{error}"),
+        }
+    }
+    match before {
+        Some(before) if before.environment.secrets == secrets => before.environment.clone(),
+        _ => Arc::new(Environment { secrets }),
+    }
+}
+
+fn revision_state(app: &AppName, row: &RevisionRow, caps: &Limits) -> RevisionState {
+    let manifest = row.content.manifest.clone();
+    let functions = manifest
+        .functions
+        .iter()
+        .filter_map(|(name, function)| {
+            let component = row.content.components.get(name.as_str())?;
+            let mut variables = manifest.env.clone();
+            variables.extend(function.env.iter().map(|(k, v)| (k.clone(), v.clone())));
+            Some(Arc::new(FunctionSpec {
+                key: FunctionKey {
+                    app: app.clone(),
+                    revision: row.id.clone(),
+                    function: name.clone(),
+                },
+                component: component.blob,
+                world: component.world,
+                mode: function.instances,
+                shared: function.shared.clone(),
+                limits: function.limits.capped(caps),
+                allowed_hosts: function.allowed_hosts.clone(),
+                allow_private: function.allow_private,
+                variables,
+                fall_through: function.fall_through,
+            }))
+        })
+        .collect();
+    RevisionState {
+        id: row.id.clone(),
+        app: app.clone(),
+        manifest,
+        functions,
+        assets: row.content.assets.clone(),
+    }
+}

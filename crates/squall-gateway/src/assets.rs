@@ -1,0 +1,404 @@
+//! Files served as they are: entity tags, ranges, precompressed variants, and a page for
+//! every path of an app that routes in the browser.
+//!
+//! Sources: RFC 9110 sections 13 (conditions), 14 (ranges) and 12.5.3 (encodings).
+
+use std::collections::HashMap;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use squall_types::manifest::Assets;
+use squall_types::state::{Asset, BlobId, RevisionState};
+use squall_types::{Body, BodyError, ErrorCode};
+use tokio::task::JoinHandle;
+
+use crate::rejection::Rejection;
+use crate::{BlobPath, Door};
+
+/// Files up to this size are kept in memory, up to the total below.
+const CACHED_FILE_MAX_BYTES: u64 = 256 << 10;
+const CACHE_MAX_BYTES: usize = 64 << 20;
+const CHUNK_BYTES: usize = 64 << 10;
+const MUST_REVALIDATE: &str = "public, max-age=0, must-revalidate";
+
+/// In the order that we prefer them.
+const ENCODINGS: [(&str, &str); 3] = [("zstd", ".zst"), ("br", ".br"), ("gzip", ".gz")];
+
+/// Reads blobs, the small ones once.
+pub(crate) struct Files {
+    path: BlobPath,
+    cache: Mutex<(HashMap<BlobId, Bytes>, usize)>,
+}
+
+impl Files {
+    pub(crate) fn new(path: BlobPath) -> Self {
+        Self { path, cache: Mutex::default() }
+    }
+
+    fn cached(&self, blob: &BlobId) -> Option<Bytes> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).0.get(blob).cloned()
+    }
+
+    fn keep(&self, blob: BlobId, bytes: &Bytes) {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.1 + bytes.len() > CACHE_MAX_BYTES {
+            // Rare enough that starting over is good enough.
+            cache.0.clear();
+            cache.1 = 0;
+        }
+        if cache.0.insert(blob, bytes.clone()).is_none() {
+            cache.1 += bytes.len();
+        }
+    }
+}
+
+/// A file that answers a request.
+pub(crate) struct Found {
+    asset: Asset,
+    encoding: Option<&'static str>,
+    /// Other representations exist: caches must look at Accept-Encoding.
+    varies: bool,
+    content_type: HeaderValue,
+    cache_control: HeaderValue,
+}
+
+/// The file for a path: the path itself, its `index.html`, the path with `.html`, or for
+/// navigations of an app that routes in the browser `/index.html`.
+pub(crate) fn find(
+    revision: &RevisionState,
+    settings: &Assets,
+    request: &Parts,
+    path: &str,
+) -> Option<Found> {
+    let path = percent_encoding::percent_decode_str(path).decode_utf8().ok()?;
+    let mut candidates = Vec::new();
+    if let Some(folder) = path.strip_suffix('/') {
+        candidates.push(format!("{folder}/index.html"));
+    } else {
+        candidates.push(path.to_string());
+        candidates.push(format!("{path}.html"));
+        candidates.push(format!("{path}/index.html"));
+    }
+    if settings.spa && is_navigation(request) {
+        candidates.push("/index.html".to_owned());
+    }
+    let name = candidates.into_iter().find(|name| revision.assets.contains_key(name))?;
+    let mut found = Found {
+        asset: revision.assets.get(&name)?.clone(),
+        encoding: None,
+        varies: false,
+        content_type: content_type(&name),
+        cache_control: cache_control(settings, &name),
+    };
+    for (encoding, suffix) in ENCODINGS {
+        let Some(variant) = revision.assets.get(&format!("{name}{suffix}")) else { continue };
+        found.varies = true;
+        if found.encoding.is_none() && accepts(&request.headers, encoding) {
+            found.encoding = Some(encoding);
+            found.asset = variant.clone();
+        }
+    }
+    Some(found)
+}
+
+fn is_navigation(request: &Parts) -> bool {
+    let accepts_html = request
+        .headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"));
+    matches!(request.method, Method::GET | Method::HEAD) && accepts_html
+}
+
+fn content_type(name: &str) -> HeaderValue {
+    let guess = mime_guess::from_path(name).first_or_octet_stream();
+    let text = guess.type_() == "text"
+        || matches!(guess.subtype().as_str(), "javascript" | "json" | "xml")
+        || guess.suffix().is_some_and(|suffix| suffix == "xml" || suffix == "json");
+    let value = if text { format!("{guess}; charset=utf-8") } else { guess.to_string() };
+    HeaderValue::try_from(value)
+        .unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream"))
+}
+
+/// The longest pattern that matches.
+fn cache_control(settings: &Assets, name: &str) -> HeaderValue {
+    let matching = settings.cache_control.iter().filter(|(pattern, _)| {
+        match pattern.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix),
+            None => name == *pattern,
+        }
+    });
+    matching
+        .max_by_key(|(pattern, _)| pattern.len())
+        .and_then(|(_, value)| HeaderValue::from_str(value).ok())
+        .unwrap_or(HeaderValue::from_static(MUST_REVALIDATE))
+}
+
+fn accepts(headers: &HeaderMap, encoding: &str) -> bool {
+    let mut any = false;
+    for line in headers.get_all(header::ACCEPT_ENCODING) {
+        let Ok(line) = line.to_str() else { continue };
+        for offer in line.split(',') {
+            let mut parts = offer.split(';').map(str::trim);
+            let name = parts.next().unwrap_or_default();
+            let refused = parts.any(|part| {
+                part.strip_prefix("q=").is_some_and(|q| q.parse::<f32>().is_ok_and(|q| q == 0.0))
+            });
+            if name.eq_ignore_ascii_case(encoding) {
+                return !refused;
+            }
+            any |= name == "*" && !refused;
+        }
+    }
+    any
+}
+
+/// Answers with a file.
+pub(crate) async fn serve(
+    door: &Arc<Door>,
+    found: Found,
+    request: &Parts,
+) -> Result<Response<Body>, Rejection> {
+    if !matches!(request.method, Method::GET | Method::HEAD) {
+        let mut refused = Rejection::new(ErrorCode::MethodNotAllowed, "a file can only be read");
+        refused.allow = Some("GET, HEAD");
+        return Err(refused);
+    }
+    let etag = format!("\"{}\"", &found.asset.blob.to_string()[..32]);
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    let etag_value = HeaderValue::try_from(&etag).expect("hex digits make a header value");
+    headers.insert(header::ETAG, etag_value);
+    headers.insert(header::CACHE_CONTROL, found.cache_control);
+    if found.varies {
+        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    if matches_etag(&request.headers, header::IF_NONE_MATCH, &etag) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        return Ok(response);
+    }
+    headers.insert(header::CONTENT_TYPE, found.content_type);
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    if let Some(encoding) = found.encoding {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
+    }
+    let length = found.asset.bytes;
+    let (start, end) = match wanted_range(&request.headers, &etag, length) {
+        Range::Whole => (0, length),
+        Range::Part(start, end) => {
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            let range = format!("bytes {start}-{}/{length}", end - 1);
+            let range = HeaderValue::try_from(range).expect("digits make a header value");
+            response.headers_mut().insert(header::CONTENT_RANGE, range);
+            (start, end)
+        }
+        Range::Unsatisfiable => {
+            *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+            let range = HeaderValue::try_from(format!("bytes */{length}"))
+                .expect("digits make a header value");
+            response.headers_mut().insert(header::CONTENT_RANGE, range);
+            return Ok(response);
+        }
+    };
+    response.headers_mut().insert(header::CONTENT_LENGTH, (end - start).into());
+    if request.method == Method::GET && end > start {
+        *response.body_mut() = read(door, &found.asset, start, end).await?;
+    }
+    Ok(response)
+}
+
+fn matches_etag(headers: &HeaderMap, name: header::HeaderName, etag: &str) -> bool {
+    headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).any(|line| {
+        line.split(',').map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == etag)
+    })
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Range {
+    Whole,
+    /// Start and end, the end excluded.
+    Part(u64, u64),
+    Unsatisfiable,
+}
+
+/// One range is served as a part; several, and what is malformed, as the whole.
+fn wanted_range(headers: &HeaderMap, etag: &str, length: u64) -> Range {
+    let Some(range) = headers.get(header::RANGE).and_then(|range| range.to_str().ok()) else {
+        return Range::Whole;
+    };
+    // A range of another version of the file would not fit to what the client has.
+    if headers.get(header::IF_RANGE).is_some_and(|known| known.as_bytes() != etag.as_bytes()) {
+        return Range::Whole;
+    }
+    let Some((first, last)) = range.strip_prefix("bytes=").and_then(|range| range.split_once('-'))
+    else {
+        return Range::Whole;
+    };
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(first) || !digits(last) {
+        return Range::Whole;
+    }
+    let (start, end) = match (first.parse::<u64>().ok(), last.parse::<u64>().ok()) {
+        (Some(start), Some(last)) if start <= last => (start, last.saturating_add(1).min(length)),
+        (Some(start), None) if last.is_empty() => (start, length),
+        (None, Some(suffix)) if first.is_empty() => (length.saturating_sub(suffix), length),
+        _ => return Range::Whole,
+    };
+    if start < end { Range::Part(start, end) } else { Range::Unsatisfiable }
+}
+
+async fn read(door: &Arc<Door>, asset: &Asset, start: u64, end: u64) -> Result<Body, Rejection> {
+    if let Some(bytes) = door.files.cached(&asset.blob) {
+        return Ok(Body::full(slice(&bytes, start, end)));
+    }
+    let path = (door.files.path)(&asset.blob);
+    if asset.bytes <= CACHED_FILE_MAX_BYTES {
+        let read = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
+        let bytes = Bytes::from(unwrap_read(read)?);
+        door.files.keep(asset.blob, &bytes);
+        return Ok(Body::full(slice(&bytes, start, end)));
+    }
+    let opened = tokio::task::spawn_blocking(move || open_at(path, start)).await;
+    let file = unwrap_read(opened)?;
+    Ok(Body::stream(FileBody { state: FileState::Idle(Some(file)), left_bytes: end - start }))
+}
+
+fn unwrap_read<T>(
+    read: Result<std::io::Result<T>, tokio::task::JoinError>,
+) -> Result<T, Rejection> {
+    let failed = |why: String| {
+        tracing::error!("a stored file can not be read: {why}");
+        Rejection::new(ErrorCode::Internal, "a stored file can not be read")
+    };
+    read.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
+}
+
+fn slice(bytes: &Bytes, start: u64, end: u64) -> Bytes {
+    // A file whose size is not what was recorded is cut, not a reason to panic.
+    let at = |position: u64| usize::try_from(position).unwrap_or(usize::MAX).min(bytes.len());
+    bytes.slice(at(start)..at(end))
+}
+
+fn open_at(path: PathBuf, start: u64) -> std::io::Result<std::fs::File> {
+    let mut file = std::fs::File::open(path)?;
+    file.seek(SeekFrom::Start(start))?;
+    Ok(file)
+}
+
+/// A large file, read a chunk at a time off the request core.
+struct FileBody {
+    state: FileState,
+    left_bytes: u64,
+}
+
+type Chunk = std::io::Result<(std::fs::File, Vec<u8>)>;
+
+enum FileState {
+    Idle(Option<std::fs::File>),
+    Reading(JoinHandle<Chunk>),
+}
+
+impl HttpBody for FileBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        loop {
+            match &mut this.state {
+                FileState::Idle(file) => {
+                    let Some(mut file) = file.take().filter(|_| this.left_bytes > 0) else {
+                        return Poll::Ready(None);
+                    };
+                    let bytes = this.left_bytes.min(CHUNK_BYTES as u64) as usize;
+                    this.state = FileState::Reading(tokio::task::spawn_blocking(move || {
+                        let mut chunk = vec![0; bytes];
+                        file.read_exact(&mut chunk)?;
+                        Ok((file, chunk))
+                    }));
+                }
+                FileState::Reading(reading) => {
+                    let read = ready!(Pin::new(reading).poll(cx));
+                    let read = read.map_err(std::io::Error::other).and_then(|read| read);
+                    return match read {
+                        Ok((file, chunk)) => {
+                            this.left_bytes -= chunk.len() as u64;
+                            this.state = FileState::Idle(Some(file));
+                            Poll::Ready(Some(Ok(Frame::data(chunk.into()))))
+                        }
+                        Err(error) => {
+                            this.state = FileState::Idle(None);
+                            Poll::Ready(Some(Err(BodyError::new(
+                                ErrorCode::Internal,
+                                format!("a stored file can not be read: {error}"),
+                            ))))
+                        }
+                    };
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left_bytes == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_range(range: &str, expected: Range) {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RANGE, range.parse().unwrap());
+        assert_eq!(wanted_range(&headers, "\"e\"", 100), expected, "{range}");
+        headers.insert(header::IF_RANGE, HeaderValue::from_static("\"other\""));
+        assert_eq!(wanted_range(&headers, "\"e\"", 100), Range::Whole);
+    }
+
+    #[test]
+    fn ranges_are_read_as_the_standard_says() {
+        check_range("bytes=0-3", Range::Part(0, 4));
+        check_range("bytes=90-", Range::Part(90, 100));
+        check_range("bytes=90-1000", Range::Part(90, 100));
+        check_range("bytes=-10", Range::Part(90, 100));
+        check_range("bytes=-1000", Range::Part(0, 100));
+        check_range("bytes=100-", Range::Unsatisfiable);
+        check_range("bytes=-0", Range::Unsatisfiable);
+        check_range("bytes=3-1", Range::Whole);
+        check_range("bytes=0-1,5-6", Range::Whole);
+        check_range("lines=0-1", Range::Whole);
+        check_range("bytes=a-b", Range::Whole);
+    }
+
+    #[test]
+    fn encodings_are_taken_when_they_are_accepted() {
+        let check = |accept: &str, encoding: &str, expected: bool| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT_ENCODING, accept.parse().unwrap());
+            assert_eq!(accepts(&headers, encoding), expected, "{accept}");
+        };
+        check("gzip, br", "br", true);
+        check("gzip;q=0.5", "gzip", true);
+        check("br;q=0, *", "br", false);
+        check("*", "zstd", true);
+        check("identity", "gzip", false);
+    }
+}

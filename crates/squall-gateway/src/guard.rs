@@ -1,0 +1,431 @@
+//! One reading of a request: its host, its path, and nothing that a client may not say.
+//!
+//! Sources: RFC 9110 section 7.2 (Host), RFC 9112 sections 3.2 and 6 (targets and
+//! framing), RFC 3986 sections 5.2.4 and 6.2.2 (paths).
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Method, Uri, Version};
+use squall_types::ErrorCode;
+
+use crate::rejection::Rejection;
+
+/// Longest request target, in bytes.
+const TARGET_MAX_BYTES: usize = 8 << 10;
+
+/// Where a request wants to go.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// Lower case, with its port: what a function sees.
+    pub(crate) authority: String,
+    /// Where the name in `authority` ends.
+    host_bytes: usize,
+    /// Normalised, still percent-encoded, and the query as it came.
+    pub(crate) path_and_query: PathAndQuery,
+}
+
+impl Target {
+    /// Without port and without a final dot.
+    pub(crate) fn host(&self) -> &str {
+        &self.authority[..self.host_bytes]
+    }
+    pub(crate) fn path(&self) -> &str {
+        self.path_and_query.path()
+    }
+}
+
+fn refuse(code: ErrorCode, message: impl Into<String>) -> Rejection {
+    Rejection::new(code, message)
+}
+
+/// Checks what every request must fulfil, whatever it asks for.
+pub(crate) fn check(
+    method: &Method,
+    version: Version,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Target, Rejection> {
+    if *method == Method::CONNECT {
+        return Err(refuse(ErrorCode::MalformedRequest, "CONNECT is not served"));
+    }
+    check_framing(version, headers)?;
+    if let Some(expect) = headers.get(header::EXPECT)
+        && !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")
+    {
+        return Err(refuse(ErrorCode::ExpectationFailed, "only 100-continue may be expected"));
+    }
+    let (authority, host_bytes) = find_authority(version, uri, headers)?;
+    let path_and_query = normalise(method, uri)?;
+    Ok(Target { authority, host_bytes, path_and_query })
+}
+
+/// What hyper leaves to see; what it hides is the scanner's.
+fn check_framing(version: Version, headers: &HeaderMap) -> Result<(), Rejection> {
+    let coded = headers.contains_key(header::TRANSFER_ENCODING);
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let length = lengths.next();
+    if lengths.next().is_some() || coded && length.is_some() {
+        return Err(refuse(ErrorCode::MalformedRequest, "the body's length is given twice"));
+    }
+    if let Some(length) = length {
+        let digits = length.as_bytes();
+        let zero_led = digits.len() > 1 && digits[0] == b'0';
+        if digits.is_empty() || zero_led || !digits.iter().all(u8::is_ascii_digit) {
+            return Err(refuse(ErrorCode::MalformedRequest, "Content-Length is not a number"));
+        }
+    }
+    if coded {
+        let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+        let only_chunked =
+            codings.next().is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+        if version != Version::HTTP_11 || !only_chunked || codings.next().is_some() {
+            return Err(refuse(ErrorCode::MalformedRequest, "only chunked transfer is understood"));
+        }
+    }
+    if version == Version::HTTP_2 {
+        // RFC 9113, section 8.2.2: connection-specific fields make a request malformed.
+        let te = headers.get(header::TE).is_some_and(|te| te.as_bytes() != b"trailers");
+        if te || HOP_BY_HOP.iter().any(|name| headers.contains_key(name)) {
+            return Err(refuse(
+                ErrorCode::MalformedRequest,
+                "HTTP/2 has no connection-specific headers",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn find_authority(
+    version: Version,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<(String, usize), Rejection> {
+    let bad = |message: &str| refuse(ErrorCode::BadHost, message);
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(bad("there is more than one Host header"));
+    }
+    let host = match host {
+        Some(host) => Some(host.to_str().map_err(|_| bad("the Host header is not ASCII"))?),
+        None => None,
+    };
+    let target = uri.authority().map(http::uri::Authority::as_str);
+    let authority = match (target, host) {
+        (Some(target), Some(host)) if !target.eq_ignore_ascii_case(host) => {
+            return Err(bad("the Host header contradicts the request target"));
+        }
+        (Some(target), _) => target,
+        (None, Some(host)) => host,
+        (None, None) if version == Version::HTTP_10 => {
+            return Err(bad("a request of HTTP/1.0 needs a Host header here"));
+        }
+        (None, None) => return Err(bad("the Host header is missing")),
+    };
+    let authority = authority.to_ascii_lowercase();
+    let host_bytes = check_authority(&authority).ok_or_else(|| bad("the host is not valid"))?;
+    Ok((authority, host_bytes))
+}
+
+/// The length of the host in `host[:port]`, without a final dot.
+fn check_authority(authority: &str) -> Option<usize> {
+    if authority.len() > 260 {
+        return None;
+    }
+    let (host, port) = if authority.starts_with('[') {
+        let end = authority.find(']')?;
+        authority[1..end].parse::<std::net::Ipv6Addr>().ok()?;
+        (&authority[..=end], &authority[end + 1..])
+    } else {
+        let end = authority.find(':').unwrap_or(authority.len());
+        (&authority[..end], &authority[end..])
+    };
+    if let Some(port) = port.strip_prefix(':') {
+        let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        port.parse::<u16>().ok().filter(|_| digits)?;
+    } else if !port.is_empty() {
+        return None;
+    }
+    if host.starts_with('[') {
+        return Some(host.len());
+    }
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let good = !name.is_empty()
+        && name.split('.').all(|label| {
+            !label.is_empty()
+                && label.len() <= 63
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        });
+    good.then_some(name.len())
+}
+
+/// The path with dot segments resolved and unreserved characters decoded. What could
+/// be read in two ways is refused: raw bytes, encoded slashes, NUL, backslashes.
+fn normalise(method: &Method, uri: &Uri) -> Result<PathAndQuery, Rejection> {
+    let Some(target) = uri.path_and_query() else {
+        return Err(refuse(ErrorCode::MalformedRequest, "the request target has no path"));
+    };
+    if target.as_str().len() > TARGET_MAX_BYTES {
+        return Err(refuse(
+            ErrorCode::UriTooLong,
+            format!("the request target is longer than {TARGET_MAX_BYTES} bytes"),
+        ));
+    }
+    if target.path() == "*" {
+        if *method == Method::OPTIONS {
+            return Ok(PathAndQuery::from_static("/"));
+        }
+        return Err(refuse(ErrorCode::MalformedRequest, "only OPTIONS may ask for *"));
+    }
+    let bad = |message: &str| refuse(ErrorCode::BadPath, message);
+    if !target.as_str().bytes().all(|byte| (0x21..0x7f).contains(&byte)) {
+        return Err(bad("the path holds bytes that must be percent-encoded"));
+    }
+    let path = target.path();
+    let plain = path.starts_with('/')
+        && !path.contains(['%', '\\'])
+        && !path.contains("//")
+        && !path.contains("/.");
+    if plain {
+        return Ok(target.clone());
+    }
+    let normal = normalise_path(path).map_err(bad)?;
+    let rebuilt = match target.query() {
+        Some(query) => PathAndQuery::try_from(format!("{normal}?{query}")),
+        None => PathAndQuery::try_from(normal),
+    };
+    rebuilt.map_err(|_| bad("the path is not valid"))
+}
+
+fn normalise_path(path: &str) -> Result<String, &'static str> {
+    let mut decoded = String::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        match byte {
+            b'\\' => return Err("the path holds a backslash"),
+            b'%' => {
+                let [high, low, after @ ..] = rest else {
+                    return Err("the path ends inside a percent-encoding");
+                };
+                let digit = |digit: u8| char::from(digit).to_digit(16);
+                let (Some(high), Some(low)) = (digit(*high), digit(*low)) else {
+                    return Err("the path has a percent sign without two hex digits");
+                };
+                rest = after;
+                let byte = (high * 16 + low) as u8;
+                match byte {
+                    b'/' | b'\\' => return Err("the path holds an encoded slash"),
+                    0 => return Err("the path holds an encoded NUL"),
+                    b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                        decoded.push(char::from(byte));
+                    }
+                    _ => decoded.push_str(&format!("%{byte:02X}")),
+                }
+            }
+            byte => decoded.push(char::from(*byte)),
+        }
+    }
+    if !decoded.starts_with('/') {
+        return Err("the path does not begin with a slash");
+    }
+    let mut segments: Vec<&str> = Vec::new();
+    let last = decoded.matches('/').count() - 1;
+    for (index, segment) in decoded[1..].split('/').enumerate() {
+        let is_last = index == last;
+        match segment {
+            ".." => {
+                if segments.pop().is_none() {
+                    return Err("the path leaves the root");
+                }
+                if is_last {
+                    segments.push("");
+                }
+            }
+            "." if is_last => segments.push(""),
+            "." => {}
+            // Slashes in a row count as one: a route must not be passed by adding some.
+            "" if !is_last => {}
+            segment => segments.push(segment),
+        }
+    }
+    Ok(format!("/{}", segments.join("/")))
+}
+
+/// Fields that end at this connection (RFC 9110, section 7.6.1).
+const HOP_BY_HOP: [HeaderName; 6] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+];
+
+/// Fields by which a client could claim to be somebody else. The gateway sets what is
+/// true instead.
+const IDENTITY: [HeaderName; 9] = [
+    header::FORWARDED,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("x-client-ip"),
+    HeaderName::from_static("true-client-ip"),
+    HeaderName::from_static("x-request-id"),
+];
+
+/// Removes what must not reach a function. `Proxy-Authorization` was for us alone.
+pub(crate) fn strip_request(headers: &mut HeaderMap) {
+    strip_hop_by_hop(headers);
+    for name in &IDENTITY {
+        headers.remove(name);
+    }
+    headers.remove(header::PROXY_AUTHORIZATION);
+    headers.remove(header::EXPECT);
+    if headers.keys().any(|name| name.as_str().starts_with("x-squall-")) {
+        let ours: Vec<HeaderName> =
+            headers.keys().filter(|name| name.as_str().starts_with("x-squall-")).cloned().collect();
+        for name in ours {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Also for responses: a function can not speak about our connection.
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if let Some(connection) = headers.remove(header::CONNECTION) {
+        remove_named(headers, &connection);
+    }
+    for name in &HOP_BY_HOP[1..] {
+        headers.remove(name);
+    }
+    if headers.get(header::TE).is_some_and(|te| te != "trailers") {
+        headers.remove(header::TE);
+    }
+}
+
+/// `Connection` names further fields of this hop. It can not name those that the
+/// request's meaning hangs on.
+fn remove_named(headers: &mut HeaderMap, connection: &HeaderValue) {
+    const KEPT: [HeaderName; 5] = [
+        header::HOST,
+        header::CONTENT_LENGTH,
+        header::CONTENT_TYPE,
+        header::AUTHORIZATION,
+        header::COOKIE,
+    ];
+    let Ok(names) = connection.to_str() else { return };
+    for name in names.split(',') {
+        if let Ok(name) = HeaderName::try_from(name.trim())
+            && !KEPT.contains(&name)
+        {
+            headers.remove(name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn path(raw: &str, expected: Result<&str, ErrorCode>) {
+        let uri: Uri = raw.parse().unwrap();
+        let found = normalise(&Method::GET, &uri).map_err(|rejection| rejection.code);
+        assert_eq!(found.as_ref().map(PathAndQuery::as_str).map_err(|code| *code), expected, "{raw}");
+    }
+
+    #[test]
+    fn paths_are_normalised_once() {
+        path("/", Ok("/"));
+        path("/a/b?c=/../d", Ok("/a/b?c=/../d"));
+        path("/a/../b", Ok("/b"));
+        path("/a/./b/.", Ok("/a/b/"));
+        path("/a/b/..", Ok("/a/"));
+        path("/%61%2D%7e", Ok("/a-~"));
+        path("/a/%2e%2E/b", Ok("/b"));
+        path("//a///b/", Ok("/a/b/"));
+        path("/%c3%a9%20", Ok("/%C3%A9%20"));
+        path("/...", Ok("/..."));
+        path("/..", Err(ErrorCode::BadPath));
+        path("/a/../../b", Err(ErrorCode::BadPath));
+        path("/a%2fb", Err(ErrorCode::BadPath));
+        path("/a%5cb", Err(ErrorCode::BadPath));
+        path("/a%00", Err(ErrorCode::BadPath));
+        path("/%", Err(ErrorCode::BadPath));
+        path("/%zz", Err(ErrorCode::BadPath));
+        path(&format!("/{}", "a".repeat(9000)), Err(ErrorCode::UriTooLong));
+    }
+
+    #[test]
+    fn normalised_paths_stay_as_they_are() {
+        for raw in ["/a/../b//c/./%41%2e", "/%2e%2e%2e/", "/x/%25%32%65"] {
+            let uri: Uri = raw.parse().unwrap();
+            let once = normalise(&Method::GET, &uri).unwrap();
+            let again: Uri = once.as_str().parse().unwrap();
+            assert_eq!(normalise(&Method::GET, &again).unwrap(), once, "{raw}");
+        }
+    }
+
+    #[track_caller]
+    fn host(uri: &str, hosts: &[&str], expected: Result<&str, ErrorCode>) {
+        let mut headers = HeaderMap::new();
+        for host in hosts {
+            headers.append(header::HOST, HeaderValue::from_str(host).unwrap());
+        }
+        let uri: Uri = uri.parse().unwrap();
+        let found = check(&Method::GET, Version::HTTP_11, &uri, &headers);
+        let found = found.as_ref().map(Target::host).map_err(|rejection| rejection.code);
+        assert_eq!(found, expected, "{uri} {hosts:?}");
+    }
+
+    #[test]
+    fn there_is_exactly_one_host() {
+        host("/", &["A.Example:8080"], Ok("a.example"));
+        host("/", &["a.example."], Ok("a.example"));
+        host("/", &["[::1]:80"], Ok("[::1]"));
+        host("/", &["127.0.0.1"], Ok("127.0.0.1"));
+        host("http://a.example/x", &["a.example"], Ok("a.example"));
+        for hosts in [
+            &[][..],
+            &["a", "a"],
+            &[""],
+            &["u@a"],
+            &["a/x"],
+            &["a:x"],
+            &["a:"],
+            &["a:99999"],
+            &["a..b"],
+            &["a b"],
+            &["[::1"],
+            &["a,b"],
+        ] {
+            host("/", hosts, Err(ErrorCode::BadHost));
+        }
+        host("http://a.example/", &["b.example"], Err(ErrorCode::BadHost));
+        host("http://a.example/", &["a.example:80"], Err(ErrorCode::BadHost));
+    }
+
+    #[test]
+    fn what_belongs_to_the_connection_or_claims_an_identity_is_removed() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, x-private, authorization"),
+            ("x-private", "1"),
+            ("authorization", "Bearer x"),
+            ("te", "gzip"),
+            ("x-forwarded-for", "8.8.8.8"),
+            ("forwarded", "for=8.8.8.8"),
+            ("x-squall-app", "other"),
+            ("accept", "*/*"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        strip_request(&mut headers);
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["accept", "authorization"]);
+    }
+}

@@ -1,0 +1,259 @@
+//! Accepting connections, finding out what they speak, and letting them go.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::Door;
+use crate::connection::{Connection, Stream};
+use crate::proxy_protocol;
+
+/// How a connection of HTTP/2 begins (RFC 9113, section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long an idle connection of HTTP/1 is left open when draining: closing it at once
+/// would cut off a request that is on its way.
+const LAST_REQUEST_WINDOW: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+enum Phase {
+    Serving,
+    /// Each connection ends after its next response.
+    Closing,
+    /// Idle connections end now.
+    Ending,
+}
+
+/// All connections of a node.
+pub(crate) struct Connections {
+    places: Arc<Semaphore>,
+    open: AtomicUsize,
+    gone: Notify,
+    phase: watch::Sender<Phase>,
+    cut: watch::Sender<bool>,
+}
+
+impl Connections {
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+            open: AtomicUsize::new(0),
+            gone: Notify::new(),
+            phase: watch::Sender::new(Phase::Serving),
+            cut: watch::Sender::new(false),
+        }
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    pub(crate) async fn drain(&self, longest: Duration) -> usize {
+        let deadline = tokio::time::Instant::now() + longest;
+        self.phase.send_replace(Phase::Closing);
+        let window = tokio::time::Instant::now() + LAST_REQUEST_WINDOW;
+        self.all_gone(window.min(deadline)).await;
+        self.phase.send_replace(Phase::Ending);
+        self.all_gone(deadline).await;
+        let left = self.open();
+        self.cut.send_replace(true);
+        left
+    }
+
+    async fn all_gone(&self, until: tokio::time::Instant) {
+        loop {
+            let gone = self.gone.notified();
+            if self.open() == 0 || tokio::time::timeout_at(until, gone).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Counts a connection until it is gone.
+struct Open {
+    door: Arc<Door>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.door.connections.open.fetch_sub(1, Ordering::Relaxed);
+        self.door.connections.gone.notify_waiters();
+        self.door.connections.gone.notify_one();
+    }
+}
+
+/// Accepts until the door drains.
+pub(crate) async fn accept(door: Arc<Door>, listener: TcpListener) {
+    let mut phase = door.connections.phase.subscribe();
+    loop {
+        let next = async {
+            let place = door.connections.places.clone().acquire_owned().await;
+            let place = place.expect("the semaphore is never closed");
+            (listener.accept().await, place)
+        };
+        let (accepted, place) = tokio::select! {
+            biased;
+            _ = phase.wait_for(|phase| *phase > Phase::Serving) => return,
+            next = next => next,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                door.connections.open.fetch_add(1, Ordering::Relaxed);
+                door.counters.accepted.fetch_add(1, Ordering::Relaxed);
+                let open = Open { door: door.clone(), _place: place };
+                tokio::spawn(serve(open, stream, peer.ip()));
+            }
+            Err(error) => {
+                // Usually file descriptors ran out: wait for some to come back.
+                tracing::warn!("accepting a connection failed: {error}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn serve(open: Open, mut tcp: TcpStream, peer: IpAddr) {
+    let door = open.door.clone();
+    // What a client notices is written at once; hyper has gathered it already.
+    let _ = tcp.set_nodelay(true);
+    let mut cut = door.connections.cut.subscribe();
+    let begun = tokio::time::timeout(door.options.limits.head_timeout, async {
+        let peer = find_peer(&door, &mut tcp, peer).await?;
+        let (prefix, http2) = sniff(&mut tcp).await?;
+        std::io::Result::Ok((peer, prefix, http2))
+    });
+    let (peer, prefix, http2) = match begun.await {
+        Ok(Ok(begun)) => begun,
+        Ok(Err(error)) => {
+            tracing::debug!(%peer, "a connection did not begin: {error}");
+            return;
+        }
+        Err(_) => {
+            door.counters.slow_clients.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+    };
+    let connection = Connection::new(door.clone(), peer, http2);
+    let stream = Stream::new(tcp, prefix, connection.clone());
+    let served = async {
+        if http2 { serve_http2(door, connection, stream).await } else { serve_http1(door, connection, stream).await }
+    };
+    tokio::select! {
+        result = served => if let Err(error) = result {
+            // Clients that leave or send nonsense: their business, seen when debugging.
+            tracing::debug!(%peer, "a connection ended: {error}");
+        },
+        _ = cut.wait_for(|cut| *cut) => {}
+    }
+    drop(open);
+}
+
+async fn find_peer(door: &Door, tcp: &mut TcpStream, peer: IpAddr) -> std::io::Result<IpAddr> {
+    let trusted = &door.options.trusted_proxies;
+    let believed = trusted.is_empty() || trusted.iter().any(|net| net.contains(&peer.to_canonical()));
+    if !door.options.proxy_protocol || !believed {
+        return Ok(peer);
+    }
+    Ok(proxy_protocol::read(tcp).await?.unwrap_or(peer))
+}
+
+/// Reads until it is clear whether this is HTTP/2, which is after a byte or two for
+/// everything else.
+async fn sniff(tcp: &mut TcpStream) -> std::io::Result<(Bytes, bool)> {
+    let mut start = [0; PREFACE.len()];
+    let mut read = 0;
+    while read < PREFACE.len() && start[..read] == PREFACE[..read] {
+        match tcp.read(&mut start[read..]).await? {
+            0 => break,
+            more => read += more,
+        }
+    }
+    Ok((Bytes::copy_from_slice(&start[..read]), &start == PREFACE))
+}
+
+async fn serve_http1(
+    door: Arc<Door>,
+    connection: Arc<Connection>,
+    stream: Stream,
+) -> hyper::Result<()> {
+    let limits = &door.options.limits;
+    let mut phase = door.connections.phase.subscribe();
+    let service = {
+        let (door, connection) = (door.clone(), connection.clone());
+        service_fn(move |request| {
+            let (door, connection) = (door.clone(), connection.clone());
+            async move {
+                let response = crate::request::serve(door, connection, request).await;
+                Ok::<_, std::convert::Infallible>(response)
+            }
+        })
+    };
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_timeout)
+        .max_buf_size(limits.head_bytes_max.max(8 << 10))
+        .max_headers(limits.headers_max)
+        .serve_connection(stream, service);
+    let mut serving = std::pin::pin!(serving);
+    loop {
+        tokio::select! {
+            result = serving.as_mut() => return result,
+            changed = phase.changed() => {
+                let now = *phase.borrow_and_update();
+                if changed.is_err() || now == Phase::Ending {
+                    serving.as_mut().graceful_shutdown();
+                    return serving.await;
+                }
+                if now == Phase::Closing {
+                    connection.close_soon();
+                }
+            }
+        }
+    }
+}
+
+async fn serve_http2(
+    door: Arc<Door>,
+    connection: Arc<Connection>,
+    stream: Stream,
+) -> hyper::Result<()> {
+    let limits = &door.options.limits;
+    let mut phase = door.connections.phase.subscribe();
+    let service = {
+        let door = door.clone();
+        service_fn(move |request| {
+            let (door, connection) = (door.clone(), connection.clone());
+            async move {
+                let response = crate::request::serve(door, connection, request).await;
+                Ok::<_, std::convert::Infallible>(response)
+            }
+        })
+    };
+    let serving = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams_max)
+        .initial_stream_window_size(256 << 10)
+        .initial_connection_window_size(1 << 20)
+        .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
+        .keep_alive_interval(limits.head_timeout)
+        .keep_alive_timeout(limits.head_timeout)
+        .serve_connection(stream, service);
+    let mut serving = std::pin::pin!(serving);
+    tokio::select! {
+        result = serving.as_mut() => return result,
+        _ = phase.wait_for(|phase| *phase > Phase::Serving) => {}
+    }
+    // GOAWAY names the last stream that is served: nothing is lost.
+    serving.as_mut().graceful_shutdown();
+    serving.await
+}

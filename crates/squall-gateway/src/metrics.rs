@@ -1,0 +1,89 @@
+//! What the door counts.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Upper bounds of the latency histogram, in microseconds.
+const BOUNDS_US: [u64; 12] =
+    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 2_500_000, 10_000_000];
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    /// By class of status; the first is for requests whose client left before the head.
+    classes: [AtomicU64; 6],
+    latency: [AtomicU64; BOUNDS_US.len() + 1],
+    latency_sum_us: AtomicU64,
+    pub(crate) bytes_in: AtomicU64,
+    pub(crate) bytes_out: AtomicU64,
+    pub(crate) accepted: AtomicU64,
+    pub(crate) refused_framing: AtomicU64,
+    pub(crate) slow_clients: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn ended(&self, status: u16, duration_us: u64, bytes_in: u64, bytes_out: u64) {
+        let class = if status == 499 { 0 } else { usize::from(status / 100).min(5) };
+        self.classes[class].fetch_add(1, Ordering::Relaxed);
+        let bucket = BOUNDS_US.partition_point(|bound| *bound < duration_us);
+        self.latency[bucket].fetch_add(1, Ordering::Relaxed);
+        self.latency_sum_us.fetch_add(duration_us, Ordering::Relaxed);
+        self.bytes_in.fetch_add(bytes_in, Ordering::Relaxed);
+        self.bytes_out.fetch_add(bytes_out, Ordering::Relaxed);
+    }
+
+    pub(crate) fn write(&self, out: &mut String, open: usize) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let name = "squall_http_requests_total";
+        let _ = writeln!(out, "# HELP {name} Requests that have ended.\n# TYPE {name} counter");
+        for (class, counter) in self.classes.iter().enumerate() {
+            let label = if class == 0 { "499".to_owned() } else { format!("{class}xx") };
+            let _ = writeln!(out, "{name}{{status=\"{label}\"}} {}", read(counter));
+        }
+        let name = "squall_http_request_seconds";
+        let _ = writeln!(
+            out,
+            "# HELP {name} From the head of a request to the end of its response.\n# TYPE {name} histogram"
+        );
+        let mut below = 0;
+        for (bound_us, counter) in BOUNDS_US.iter().zip(&self.latency) {
+            below += read(counter);
+            let bound = *bound_us as f64 / 1e6;
+            let _ = writeln!(out, "{name}_bucket{{le=\"{bound}\"}} {below}");
+        }
+        below += read(&self.latency[BOUNDS_US.len()]);
+        let sum = read(&self.latency_sum_us) as f64 / 1e6;
+        let _ = writeln!(
+            out,
+            "{name}_bucket{{le=\"+Inf\"}} {below}\n{name}_sum {sum}\n{name}_count {below}"
+        );
+        let rows = [
+            ("http_connections", "gauge", "Open connections.", open as u64),
+            ("http_connections_total", "counter", "Connections accepted.", read(&self.accepted)),
+            (
+                "http_framing_refused_total",
+                "counter",
+                "Requests refused because two parsers could read them differently.",
+                read(&self.refused_framing),
+            ),
+            (
+                "http_slow_clients_total",
+                "counter",
+                "Connections given up because the client was too slow.",
+                read(&self.slow_clients),
+            ),
+            ("http_request_bytes_total", "counter", "Bytes of request bodies.", read(&self.bytes_in)),
+            (
+                "http_response_bytes_total",
+                "counter",
+                "Bytes of response bodies.",
+                read(&self.bytes_out),
+            ),
+        ];
+        for (name, kind, what, value) in rows {
+            let _ = writeln!(
+                out,
+                "# HELP squall_{name} {what}\n# TYPE squall_{name} {kind}\nsquall_{name} {value}"
+            );
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! The life of a request.
+//!
+//! `serve` is the wrapper: it knows when a request began, turns a rejection into a
+//! response and makes sure that the end is counted. `answer` reads from top to bottom as
+//! the page in ARCHITECTURE.md says, and leaves with `?` where a request ends early.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Uri};
+use hyper::body::Incoming;
+use squall_types::trace::{TraceContext, random};
+use squall_types::usage::Meter;
+use squall_types::{Body, ErrorCode, Invocation, Trigger};
+
+use crate::Door;
+use crate::assets;
+use crate::client::{self, Client};
+use crate::connection::Connection;
+use crate::guard::{self, Target};
+use crate::rejection::Rejection;
+use crate::response::{OutgoingBody, RequestEnd};
+use crate::routing::Match;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Serves one request of a connection.
+pub(crate) async fn serve(
+    door: Arc<Door>,
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+) -> Response<OutgoingBody> {
+    let number = connection.next_request();
+    let headers = request.headers();
+    let client = client::find(connection.peer(), headers, &door.options.trusted_proxies);
+    let mut end = begin(&door, client.address, &request);
+    let accept = headers.get(header::ACCEPT).cloned();
+    let head_only = *request.method() == Method::HEAD;
+
+    let result = match connection.is_refused(number) {
+        true => {
+            door.counters.refused_framing.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let why = "the request's framing can be read in two ways";
+            Err(Rejection::new(ErrorCode::MalformedRequest, why).closing())
+        }
+        false => answer(&door, &connection, client, &mut end, request).await,
+    };
+
+    let mut response = result.unwrap_or_else(|rejection| {
+        end.code = Some(rejection.code);
+        if let Some(meter) = &end.meter {
+            meter.fail(rejection.code);
+        }
+        let mut asked = HeaderMap::new();
+        if let Some(accept) = accept {
+            asked.insert(header::ACCEPT, accept);
+        }
+        rejection.into_response(&asked)
+    });
+    end.status = response.status().as_u16();
+    if let Some(meter) = &end.meter {
+        meter.set_status(end.status);
+    }
+    let request_id = HeaderValue::from_str(end.trace.trace_id_hex().as_str());
+    if let Ok(id) = request_id {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    if connection.is_closing() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    let bodyless = head_only
+        || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if head_only && !response.headers().contains_key(header::CONTENT_LENGTH) {
+        let size = http_body::Body::size_hint(response.body()).exact();
+        if let Some(size) = size.filter(|size| *size > 0) {
+            response.headers_mut().insert(header::CONTENT_LENGTH, size.into());
+        }
+    }
+    let promised_bytes = response
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok())
+        .and_then(|length| length.parse().ok());
+    response.map(|body| OutgoingBody::new(body, end, promised_bytes, bodyless))
+}
+
+/// From here on the request is counted, whatever becomes of it.
+fn begin(door: &Arc<Door>, client: IpAddr, request: &Request<Incoming>) -> Box<RequestEnd> {
+    let parent =
+        request.headers().get(TRACEPARENT).and_then(|value| TraceContext::parse(value.as_bytes()));
+    let trace = match parent {
+        Some(parent) => parent.child(random()),
+        None => TraceContext::from_random(random()),
+    };
+    Box::new(RequestEnd {
+        door: door.clone(),
+        at: SystemTime::now(),
+        accepted: Instant::now(),
+        method: request.method().clone(),
+        host: String::new(),
+        path: request.uri().path().to_owned(),
+        version: request.version(),
+        client,
+        user_agent: request.headers().get(header::USER_AGENT).cloned(),
+        trace,
+        app: None,
+        function: None,
+        meter: None,
+        status: 499,
+        code: None,
+        bytes_out: 0,
+    })
+}
+
+async fn answer(
+    door: &Arc<Door>,
+    connection: &Connection,
+    client: Client,
+    end: &mut RequestEnd,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Rejection> {
+    let (head, body) = request.into_parts();
+    let target = guard::check(&head.method, head.version, &head.uri, &head.headers)
+        .map_err(Rejection::closing)?;
+    target.host().clone_into(&mut end.host);
+    target.path().clone_into(&mut end.path);
+
+    if door.options.fixed_response_path.as_deref() == Some(target.path()) {
+        return Ok(fixed_response());
+    }
+
+    let [dice] = random();
+    let found = door.routes.load().find(target.host(), target.path(), dice)?;
+    end.app = Some(found.app.name.clone());
+
+    let assets = found.compiled.revision.manifest.assets.as_ref();
+    if let Some(assets) = assets.filter(|assets| assets.first || found.function.is_none()) {
+        let file = assets::find(&found.compiled.revision, assets, &head, target.path());
+        if let Some(file) = file {
+            return assets::serve(door, file, &head).await;
+        }
+        if found.function.is_none() {
+            let missing = Rejection::new(
+                ErrorCode::NoRoute,
+                format!("the app has no file and no route for {}", target.path()),
+            );
+            return Err(missing);
+        }
+    }
+    let body = connection.guard_body(body);
+    invoke(door, client, end, found, target, head, body).await
+}
+
+async fn invoke(
+    door: &Arc<Door>,
+    client: Client,
+    end: &mut RequestEnd,
+    found: Match,
+    target: Target,
+    mut head: http::request::Parts,
+    body: Body,
+) -> Result<Response<Body>, Rejection> {
+    let function = found.function.clone().expect("the caller found one");
+    end.function = Some(function.clone());
+    let contracts = &door.contracts;
+    let meter = Meter::start(
+        contracts.usage.clone(),
+        function.clone(),
+        Trigger::Http,
+        &end.trace,
+        end.at,
+        end.accepted,
+    );
+    end.meter = Some(meter.clone());
+
+    let length = http_body::Body::size_hint(&body).exact();
+    if length.is_some_and(|length| length > function.limits.request_body_bytes) {
+        return Err(Rejection::new(
+            ErrorCode::RequestBodyTooLarge,
+            "the body is larger than this function takes",
+        ));
+    }
+    let fall_through = function.fall_through && matches!(head.method, Method::GET | Method::HEAD);
+    let kept = fall_through.then(|| {
+        let mut kept = Request::new(()).into_parts().0;
+        kept.method = head.method.clone();
+        kept.headers = head.headers.clone();
+        kept
+    });
+    prepare_head(&mut head, &target, client, end.trace);
+    let invocation = Invocation {
+        function,
+        environment: found.environment(),
+        trigger: Trigger::Http,
+        request: Request::from_parts(head, body),
+        trace: end.trace,
+        meter: meter.clone(),
+    };
+    let invoked = contracts.invoke.invoke(invocation).await;
+    let mut response = match invoked {
+        Ok(response) => response,
+        Err(error) => return Err(Rejection::from(error)),
+    };
+    end.code = meter.failure();
+
+    if response.status() == StatusCode::NOT_FOUND
+        && let Some(kept) = kept
+        && let Some(assets) = &found.compiled.revision.manifest.assets
+        && let Some(file) = assets::find(&found.compiled.revision, assets, &kept, target.path())
+    {
+        return assets::serve(door, file, &kept).await;
+    }
+    check_response(&mut response)?;
+    Ok(response)
+}
+
+/// What a function sees of the head: normalised, and with our word for who calls.
+fn prepare_head(
+    head: &mut http::request::Parts,
+    target: &Target,
+    client: Client,
+    trace: TraceContext,
+) {
+    let headers = &mut head.headers;
+    guard::strip_request(headers);
+    if let Ok(address) = HeaderValue::from_str(&client.address.to_string()) {
+        headers.insert(FORWARDED_FOR, address);
+    }
+    let proto = if client.https { "https" } else { "http" };
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
+    if let Ok(host) = HeaderValue::from_str(&target.authority) {
+        headers.insert(FORWARDED_HOST, host.clone());
+        headers.insert(header::HOST, host);
+    }
+    if let Ok(parent) = HeaderValue::from_bytes(&trace.header()) {
+        headers.insert(TRACEPARENT, parent);
+    }
+    if let Ok(id) = HeaderValue::from_str(trace.trace_id_hex().as_str()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    let uri = Uri::builder()
+        .scheme(proto)
+        .authority(target.authority.as_str())
+        .path_and_query(target.path_and_query.clone());
+    // Each part was checked on its own; together they are a URI.
+    head.uri = uri.build().expect("a checked authority and a checked path");
+    head.extensions.clear();
+}
+
+/// A response that can not be sent as it is becomes an error before its head goes out.
+fn check_response(response: &mut Response<Body>) -> Result<(), Rejection> {
+    let refuse = |message: &str| {
+        let mut rejection = Rejection::new(ErrorCode::InvalidResponse, message);
+        rejection.message = message.to_owned();
+        Err(rejection)
+    };
+    if response.status().is_informational() {
+        return refuse("the function answered with an informational status");
+    }
+    let headers = response.headers_mut();
+    guard::strip_hop_by_hop(headers);
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let length = lengths.next().cloned();
+    if lengths.next().is_some() {
+        return refuse("the function gave two lengths for its body");
+    }
+    if let Some(length) = length {
+        let digits = length.to_str().ok().and_then(|length| length.parse::<u64>().ok());
+        let exact = http_body::Body::size_hint(response.body()).exact();
+        match (digits, exact) {
+            (None, _) => return refuse("the function gave a length that is no number"),
+            (Some(said), Some(is)) if said != is && is > 0 => {
+                return refuse("the function gave a length that its body does not have");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn fixed_response() -> Response<Body> {
+    let mut response = Response::new(Body::from("{\"hello\":\"world\"}"));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}

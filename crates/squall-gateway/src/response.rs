@@ -1,0 +1,141 @@
+//! The body of a response as it goes out: counted, and its end noticed however it ends.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Version};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use squall_types::log::AccessRecord;
+use squall_types::state::FunctionSpec;
+use squall_types::trace::TraceContext;
+use squall_types::usage::Meter;
+use squall_types::{AppName, Body, BodyError, ErrorCode};
+
+use crate::Door;
+
+/// What is known of a request; written down when the last of it is gone.
+pub(crate) struct RequestEnd {
+    pub(crate) door: Arc<Door>,
+    pub(crate) at: SystemTime,
+    pub(crate) accepted: Instant,
+    pub(crate) method: Method,
+    pub(crate) host: String,
+    pub(crate) path: String,
+    pub(crate) version: Version,
+    pub(crate) client: IpAddr,
+    pub(crate) user_agent: Option<HeaderValue>,
+    pub(crate) trace: TraceContext,
+    pub(crate) app: Option<AppName>,
+    pub(crate) function: Option<Arc<FunctionSpec>>,
+    pub(crate) meter: Option<Arc<Meter>>,
+    /// 499 until a head is on its way.
+    pub(crate) status: u16,
+    pub(crate) code: Option<ErrorCode>,
+    pub(crate) bytes_out: u64,
+}
+
+impl RequestEnd {
+    fn finish(&self) {
+        if let Some(meter) = &self.meter {
+            meter.finish();
+        }
+    }
+}
+
+impl Drop for RequestEnd {
+    fn drop(&mut self) {
+        let duration_us = self.accepted.elapsed().as_micros() as u64;
+        let bytes_in = self.meter.as_ref().map_or(0, |meter| meter.bytes_in());
+        self.door.counters.ended(self.status, duration_us, bytes_in, self.bytes_out);
+        self.door.contracts.logs.access(AccessRecord {
+            at: self.at,
+            function: self.function.take(),
+            app: self.app.take(),
+            method: std::mem::take(&mut self.method),
+            host: std::mem::take(&mut self.host),
+            path: std::mem::take(&mut self.path),
+            status: self.status,
+            code: self.code,
+            duration_us,
+            bytes_in,
+            bytes_out: self.bytes_out,
+            client: self.client,
+            version: self.version,
+            user_agent: self.user_agent.take(),
+            trace: self.trace,
+        });
+    }
+}
+
+/// A response's body with everything that must last until its end.
+pub(crate) struct OutgoingBody {
+    inner: Body,
+    end: Box<RequestEnd>,
+    /// What Content-Length promises: hyper stops reading when it has that much.
+    promised_bytes: Option<u64>,
+}
+
+impl OutgoingBody {
+    /// `bodyless` responses (to HEAD, 204, 304) end with their head.
+    pub(crate) fn new(
+        inner: Body,
+        end: Box<RequestEnd>,
+        promised_bytes: Option<u64>,
+        bodyless: bool,
+    ) -> Self {
+        let inner = if bodyless { Body::empty() } else { inner };
+        if inner.is_end_stream() {
+            end.finish();
+        }
+        Self { inner, end, promised_bytes }
+    }
+}
+
+impl HttpBody for OutgoingBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
+            return Poll::Pending;
+        };
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    let bytes = data.len() as u64;
+                    this.end.bytes_out += bytes;
+                    if let Some(meter) = &this.end.meter {
+                        meter.add_bytes_out(bytes);
+                    }
+                }
+                if this.inner.is_end_stream() || this.promised_bytes == Some(this.end.bytes_out) {
+                    this.end.finish();
+                }
+            }
+            Some(Err(error)) => {
+                this.end.code.get_or_insert(error.code);
+                if let Some(meter) = &this.end.meter {
+                    meter.fail(error.code);
+                }
+            }
+            None => this.end.finish(),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
