@@ -79,6 +79,8 @@ pub(crate) struct Inner {
     pub(crate) blobs: Blobs,
     pub(crate) vault: Vault,
     desired: Mutex<Desired>,
+    /// Streams of the admin API end when it is true.
+    pub(crate) ending: tokio::sync::watch::Sender<bool>,
     /// One change at a time, from the transaction to its publication.
     changing: tokio::sync::Mutex<()>,
     /// Tokens that were checked lately, by hash: an SQLite lookup less for each request.
@@ -109,6 +111,7 @@ impl Control {
             blobs,
             vault,
             desired: Mutex::default(),
+            ending: tokio::sync::watch::Sender::new(false),
             changing: tokio::sync::Mutex::default(),
             known_tokens: Mutex::default(),
         })))
@@ -206,10 +209,25 @@ impl Control {
         missing.into_iter().map(|(_, artifact)| artifact).collect()
     }
 
+    /// Ends what would never end by itself, such as live logs; their clients come again.
+    pub fn end_streams(&self) {
+        self.0.ending.send_replace(true);
+    }
+
+    /// Takes `end_streams` back.
+    pub fn allow_streams(&self) {
+        self.0.ending.send_replace(false);
+    }
+
     /// The admin API.
     pub fn router(&self) -> axum::Router {
         api::router(self.0.clone())
     }
+}
+
+/// The present time as the admin API writes it.
+pub fn now_rfc3339() -> String {
+    time::rfc3339(time::now_ms())
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

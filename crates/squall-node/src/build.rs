@@ -16,7 +16,7 @@ use squall_types::ErrorCode;
 use squall_types::build::{Build, BuildError, BuildFuture, BuildJob, BuildOutput};
 use squall_types::manifest::InstanceMode;
 use squall_types::state::BlobId;
-use squall_wasm::engine::Engines;
+use squall_wasm::engine::{EngineOptions, Engines};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Semaphore;
 
@@ -29,12 +29,15 @@ const BUILD_MEMORY_MAX_BYTES: u64 = 6 << 30;
 struct ChildJob {
     job: BuildJob,
     output: PathBuf,
+    /// The engine's settings follow from it.
+    memory_bytes_max: u64,
 }
 
 /// Builds in children, one at a time for each component and mode.
-pub struct ChildBuilder {
+pub(crate) struct ChildBuilder {
     artifacts: PathBuf,
     engines: Arc<Engines>,
+    options: EngineOptions,
     places: Semaphore,
     in_progress: Mutex<HashMap<(BlobId, InstanceMode), Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -48,24 +51,30 @@ fn mode_name(mode: InstanceMode) -> &'static str {
 
 impl ChildBuilder {
     /// `artifacts` is a folder of the data directory; at most `parallel` children run.
-    pub fn new(artifacts: PathBuf, engines: Arc<Engines>, parallel: usize) -> Arc<Self> {
+    pub(crate) fn new(
+        artifacts: PathBuf,
+        engines: Arc<Engines>,
+        options: EngineOptions,
+        parallel: usize,
+    ) -> Arc<Self> {
         Arc::new(Self {
             artifacts,
             engines,
+            options,
             places: Semaphore::new(parallel.max(1)),
             in_progress: Mutex::default(),
         })
     }
 
     /// Where the artifact of a component is, or will be.
-    pub fn artifact_path(&self, component: &BlobId, mode: InstanceMode) -> PathBuf {
+    pub(crate) fn artifact_path(&self, component: &BlobId, mode: InstanceMode) -> PathBuf {
         let name = format!("{component}.{}.cwasm", mode_name(mode));
         self.artifacts.join(self.engines.key(mode)).join(name)
     }
 
     /// Removes artifacts of other engines: of an earlier version, or another CPU. Called
     /// when everything is built for this one and no other server process needs them.
-    pub fn sweep_other_engines(&self) -> std::io::Result<usize> {
+    pub(crate) fn sweep_other_engines(&self) -> std::io::Result<usize> {
         let keys = [InstanceMode::PerRequest, InstanceMode::Shared].map(|m| self.engines.key(m));
         let mut removed = 0;
         for entry in std::fs::read_dir(&self.artifacts)? {
@@ -113,7 +122,12 @@ impl ChildBuilder {
         let folder = artifact.parent().expect("artifacts lie in a folder");
         std::fs::create_dir_all(folder).map_err(|error| storage_error("make", folder, &error))?;
         let label = job.label.clone();
-        let input = serde_json::to_vec(&ChildJob { job, output: artifact.clone() })
+        let child_job = ChildJob {
+            job,
+            output: artifact.clone(),
+            memory_bytes_max: self.options.memory_bytes_max,
+        };
+        let input = serde_json::to_vec(&child_job)
             .map_err(|error| build_failed(format!("the job can not be written: {error}")))?;
         // The running executable even when its file was replaced: the same compiler.
         let mut child = tokio::process::Command::new("/proc/self/exe")
@@ -188,8 +202,9 @@ pub fn run_child() -> anyhow::Result<()> {
     confine()?;
     let mut input = Vec::new();
     std::io::stdin().lock().read_to_end(&mut input)?;
-    let ChildJob { job, output } = serde_json::from_slice(&input)?;
-    let result = squall_wasm::build::compile(&job, &output);
+    let ChildJob { job, output, memory_bytes_max } = serde_json::from_slice(&input)?;
+    let options = EngineOptions { memory_bytes_max, ..EngineOptions::default() };
+    let result = squall_wasm::build::compile(&job, &options, &output);
     let mut stdout = std::io::stdout().lock();
     serde_json::to_writer(&mut stdout, &result)?;
     stdout.flush()?;

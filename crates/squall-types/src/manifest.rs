@@ -130,10 +130,7 @@ pub struct ManifestError {
 impl Manifest {
     /// Reads and checks a manifest.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
-        let manifest: Manifest = toml::from_str(text).map_err(|error| ManifestError {
-            message: explain(error.message()),
-            position: error.span().map(|span| position(text, span.start)),
-        })?;
+        let manifest: Manifest = toml::from_str(text).map_err(|error| explain_toml(text, &error))?;
         manifest.check()?;
         Ok(manifest)
     }
@@ -290,6 +287,15 @@ fn check_host_pattern(
     fail(format!(
         "{key}: {pattern:?} is not a host name in lower case, without scheme or path, such as \"api.example.com\""
     ))
+}
+
+/// What is wrong with a TOML document of ours, with its place and, for an unknown key,
+/// the key that was probably meant.
+pub fn explain_toml(text: &str, error: &toml::de::Error) -> ManifestError {
+    ManifestError {
+        message: explain(error.message()),
+        position: error.span().map(|span| position(text, span.start)),
+    }
 }
 
 /// serde says which keys it expected; a person wants to know which one they meant.

@@ -9,7 +9,7 @@ use squall_types::{Body, InvokeError};
 use tokio::sync::oneshot;
 use wasmtime::Store;
 use wasmtime::component::Accessor;
-use wasmtime_wasi_http::handler::{Proxy, ProxyPre};
+use wasmtime_wasi_http::handler::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::{Error as HttpError, WasiBody, WasiHttpView as _};
 

@@ -83,11 +83,19 @@ pub(crate) async fn stream(
     let follower = inner.options.logs.follow(filter.clone());
     let older = match tail {
         0 => Vec::new(),
-        _ => crate::blocking(move || Ok(inner.options.logs.recent(&filter, tail))).await?,
+        _ => {
+            let inner = inner.clone();
+            crate::blocking(move || Ok(inner.options.logs.recent(&filter, tail))).await?
+        }
     };
     let older = stream::iter(older.into_iter().map(LogEvent::Entry));
-    let newer = stream::unfold(follower, |mut follower| async move {
-        follower.recv().await.map(|event| (event, follower))
+    let ending = inner.ending.subscribe();
+    let newer = stream::unfold((follower, ending), |(mut follower, mut ending)| async move {
+        let event = tokio::select! {
+            event = follower.recv() => event?,
+            _ = ending.wait_for(|ending| *ending) => return None,
+        };
+        Some((event, (follower, ending)))
     });
     let events = older.chain(newer).map(|event| {
         let event = match event {

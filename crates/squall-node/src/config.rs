@@ -1,0 +1,212 @@
+//! `server.toml`, all of it optional. Unknown keys are refused with a suggestion.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use squall_gateway::DoorLimits;
+use squall_types::ErrorCode;
+use squall_types::limits::Limits;
+use squall_types::manifest::explain_toml;
+
+use crate::error::UpError;
+
+/// The whole configuration of a server.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    pub gateway: GatewayConfig,
+    pub admin: AdminConfig,
+    pub node: NodeConfig,
+    /// The most that any function gets, whatever its manifest asks for.
+    pub limits: Option<Limits>,
+    pub runtime: RuntimeConfig,
+    pub usage: UsageConfig,
+    pub logs: LogsConfig,
+    pub outbound: OutboundConfig,
+}
+
+/// The public listener.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// Addresses to listen on. Without it `127.0.0.1:8080`, or the next free port.
+    pub listen: Vec<SocketAddr>,
+    /// Networks of proxies whose `X-Forwarded-For` is believed.
+    #[schemars(with = "Vec<String>")]
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Connections begin with a PROXY protocol header.
+    pub proxy_protocol: bool,
+    pub head_timeout_ms: u64,
+    pub head_bytes_max: usize,
+    pub connections_max: usize,
+    /// Averaged over ten seconds of waiting.
+    pub body_rate_min_bytes_per_s: u64,
+    pub write_timeout_ms: u64,
+    /// A path that the gateway answers by itself, to measure what it costs.
+    pub fixed_response_path: Option<String>,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        let door = DoorLimits::default();
+        Self {
+            listen: Vec::new(),
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
+            head_timeout_ms: door.head_timeout.as_millis() as u64,
+            head_bytes_max: door.head_bytes_max,
+            connections_max: door.connections_max,
+            body_rate_min_bytes_per_s: door.body_rate_min_bytes_per_s,
+            write_timeout_ms: door.write_timeout.as_millis() as u64,
+            fixed_response_path: None,
+        }
+    }
+}
+
+impl GatewayConfig {
+    pub(crate) fn door_limits(&self) -> DoorLimits {
+        DoorLimits {
+            head_timeout: Duration::from_millis(self.head_timeout_ms),
+            head_bytes_max: self.head_bytes_max,
+            connections_max: self.connections_max,
+            body_rate_min_bytes_per_s: self.body_rate_min_bytes_per_s,
+            write_timeout: Duration::from_millis(self.write_timeout_ms),
+            ..DoorLimits::default()
+        }
+    }
+}
+
+/// The admin API.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminConfig {
+    /// Without it `127.0.0.1:8081`, or the next free port.
+    pub listen: Option<SocketAddr>,
+    /// Names under which it may be called, beside addresses and localhost.
+    pub hosts: Vec<String>,
+    pub upload_bytes_max: u64,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { listen: None, hosts: Vec::new(), upload_bytes_max: 2 << 30 }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NodeConfig {
+    /// Request cores; one for each CPU without it.
+    pub cores: Option<usize>,
+    /// How long a server that ends lets requests finish.
+    pub drain_s: u64,
+    /// Components compiled at once.
+    pub builds: usize,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self { cores: None, drain_s: 30, builds: 1 }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RuntimeConfig {
+    /// Instances at once for each kind of engine.
+    pub instance_slots: u32,
+    /// Time without a call until a function's code is unmapped.
+    pub idle_unload_s: u64,
+    /// Functions whose code stays mapped at once.
+    pub max_loaded: usize,
+    /// Invocations that may wait for a place on the node.
+    pub max_waiting: u32,
+}
+
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        Self { instance_slots: 1_000, idle_unload_s: 60, max_loaded: 2_500, max_waiting: 20_000 }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct UsageConfig {
+    /// Records are durable after so long, at most 1000.
+    pub flush_ms: u64,
+    /// How long single records are kept beside the sums.
+    pub retain_days: u64,
+}
+
+impl Default for UsageConfig {
+    fn default() -> Self {
+        Self { flush_ms: 200, retain_days: 35 }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogsConfig {
+    /// Write a line for each request to `logs/access.log`.
+    pub access_log: bool,
+    pub file_bytes_max: u64,
+    pub files: usize,
+}
+
+impl Default for LogsConfig {
+    fn default() -> Self {
+        Self { access_log: true, file_bytes_max: 64 << 20, files: 5 }
+    }
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct OutboundConfig {
+    /// PEM files of certificates that are trusted beside Mozilla's.
+    pub extra_roots: Vec<PathBuf>,
+}
+
+impl ServerConfig {
+    /// Reads a file. # Errors: names the file, the place and the fix.
+    pub(crate) fn read(path: &Path) -> Result<Self, UpError> {
+        let invalid = |message: String| UpError::new(ErrorCode::InvalidConfig, message);
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| invalid(format!("{} can not be read: {error}", path.display())))?;
+        let config: Self = toml::from_str(&text).map_err(|error| {
+            let found = explain_toml(&text, &error);
+            let place = found.position.map_or_else(String::new, |(line, column)| {
+                format!(":{line}:{column}")
+            });
+            invalid(format!("{}{place}: {}", path.display(), found.message))
+        })?;
+        config.check().map_err(|why| invalid(format!("{}: {why}", path.display())))?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.runtime.instance_slots < 10 || self.runtime.instance_slots > 20_000 {
+            return Err("runtime.instance_slots must be from 10 to 20000".to_owned());
+        }
+        if self.gateway.head_timeout_ms == 0 || self.gateway.connections_max == 0 {
+            return Err("gateway.head_timeout_ms and connections_max must be at least 1".to_owned());
+        }
+        if self.gateway.head_bytes_max < 8 << 10 {
+            return Err("gateway.head_bytes_max must be at least 8192".to_owned());
+        }
+        if self.node.cores == Some(0) {
+            return Err("node.cores must be at least 1".to_owned());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn caps(&self) -> Limits {
+        self.limits.clone().unwrap_or_else(Limits::node_caps)
+    }
+
+    pub(crate) fn cores(&self) -> usize {
+        let all = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.node.cores.unwrap_or(all)
+    }
+}
