@@ -34,8 +34,7 @@ pub struct GatewayConfig {
     /// Addresses to listen on. Without it `127.0.0.1:8080`, or the next free port.
     pub listen: Vec<SocketAddr>,
     /// Networks of proxies whose `X-Forwarded-For` is believed.
-    #[schemars(with = "Vec<String>")]
-    pub trusted_proxies: Vec<ipnet::IpNet>,
+    pub trusted_proxies: Vec<String>,
     /// Connections begin with a PROXY protocol header.
     pub proxy_protocol: bool,
     pub head_timeout_ms: u64,
@@ -66,6 +65,17 @@ impl Default for GatewayConfig {
 }
 
 impl GatewayConfig {
+    /// The networks of `trusted_proxies`; a single address is a network of one.
+    pub(crate) fn trusted_networks(&self) -> Result<Vec<ipnet::IpNet>, String> {
+        let parse = |text: &String| {
+            let address = || text.parse::<std::net::IpAddr>().ok().map(ipnet::IpNet::from);
+            text.parse::<ipnet::IpNet>().ok().or_else(address).ok_or_else(|| {
+                format!("gateway.trusted_proxies: {text:?} is not a network such as 10.0.0.0/8")
+            })
+        };
+        self.trusted_proxies.iter().map(parse).collect()
+    }
+
     pub(crate) fn door_limits(&self) -> DoorLimits {
         DoorLimits {
             head_timeout: Duration::from_millis(self.head_timeout_ms),
@@ -186,6 +196,7 @@ impl ServerConfig {
     }
 
     fn check(&self) -> Result<(), String> {
+        self.gateway.trusted_networks()?;
         if self.runtime.instance_slots < 10 || self.runtime.instance_slots > 20_000 {
             return Err("runtime.instance_slots must be from 10 to 20000".to_owned());
         }

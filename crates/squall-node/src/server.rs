@@ -204,7 +204,10 @@ impl Server {
         let gateway = Gateway::new(
             squall_gateway::Options {
                 limits: config.gateway.door_limits(),
-                trusted_proxies: config.gateway.trusted_proxies.clone(),
+                trusted_proxies: config
+                    .gateway
+                    .trusted_networks()
+                    .map_err(|why| UpError::new(ErrorCode::InvalidConfig, why))?,
                 proxy_protocol: config.gateway.proxy_protocol,
                 fixed_response_path: config.gateway.fixed_response_path.clone(),
             },

@@ -118,11 +118,22 @@ struct Signals {
 
 impl Signals {
     async fn asked_to_end(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
+        asked_to_end(&mut self.terminate, &mut self.interrupt).await;
     }
+}
+
+async fn asked_to_end(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// What the supervisor waits for.
+enum Happened {
+    End,
+    HandOver,
+    Died(Option<ExitStatus>),
 }
 
 impl Supervisor {
@@ -149,13 +160,18 @@ impl Supervisor {
         self.write_node_file(&server, &serving);
         let mut pause = Duration::ZERO;
         loop {
-            tokio::select! {
-                () = signals.asked_to_end() => {
+            let what = tokio::select! {
+                () = asked_to_end(&mut signals.terminate, &mut signals.interrupt) => Happened::End,
+                _ = signals.hangup.recv() => Happened::HandOver,
+                status = server.child.wait() => Happened::Died(status.ok()),
+            };
+            match what {
+                Happened::End => {
                     let code = self.end(server, drain, &mut signals).await;
                     NodeFile::remove(self.data_dir.path());
                     return Ok(code);
                 }
-                _ = signals.hangup.recv() => {
+                Happened::HandOver => {
                     self.last_handover_error = None;
                     // The configuration may have changed as well as the binary.
                     let handed = match read_config(&self.options) {
@@ -182,9 +198,9 @@ impl Supervisor {
                         }
                     }
                 }
-                status = server.child.wait() => {
+                Happened::Died(status) => {
                     let lived = server.started.elapsed();
-                    self.report_crash(&server, status.ok(), lived);
+                    self.report_crash(&server, status, lived);
                     pause = match lived {
                         lived if lived > LIVED_LONG => Duration::ZERO,
                         _ => (pause * 2).clamp(Duration::from_millis(50), LONGEST_PAUSE),
