@@ -1,0 +1,399 @@
+//! The door over real sockets: what it lets in, what it refuses, what it counts.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use squall_types::invoke::{Invocation, InvokeFuture};
+use squall_types::log::{AccessRecord, LogLine, LogSink};
+use squall_types::manifest::Manifest;
+use squall_types::state::{
+    AppState, ApplySnapshot as _, Asset, BlobId, FunctionKey, FunctionSpec, HandlerWorld,
+    RevisionState, Share, Snapshot,
+};
+use squall_types::usage::{UsageRecord, UsageSink};
+use squall_types::{AppName, Body, ErrorCode, Invoke, InvokeError, RevisionId};
+
+use crate::{Contracts, DoorLimits, Gateway, Options};
+
+#[derive(Default)]
+struct Fake {
+    usage: Mutex<Vec<UsageRecord>>,
+    access: Mutex<Vec<AccessRecord>>,
+}
+
+impl UsageSink for Fake {
+    fn record(&self, record: UsageRecord) {
+        self.usage.lock().unwrap().push(record);
+    }
+}
+impl LogSink for Fake {
+    fn line(&self, _: LogLine) {}
+    fn access(&self, record: AccessRecord) {
+        self.access.lock().unwrap().push(record);
+    }
+}
+impl Invoke for Fake {
+    /// Answers with what it got: method, path and headers, a line each, then the body.
+    fn invoke(&self, invocation: Invocation) -> InvokeFuture {
+        Box::pin(async move {
+            let (head, body) = invocation.request.into_parts();
+            if head.uri.path() == "/fails" {
+                return Err(InvokeError::new(ErrorCode::Trapped, "the owner's business"));
+            }
+            let body = match body.collect().await {
+                Ok(body) => body.to_bytes(),
+                Err(error) => return Err(InvokeError::new(error.code, error.message)),
+            };
+            let mut text = format!("{} {}\n", head.method, head.uri);
+            for (name, value) in &head.headers {
+                text.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
+            }
+            text.push_str(&String::from_utf8_lossy(&body));
+            let mut response = http::Response::new(Body::full(text));
+            response.headers_mut().insert("connection", "x-hop".parse().unwrap());
+            response.headers_mut().insert("x-hop", "1".parse().unwrap());
+            Ok(response)
+        })
+    }
+}
+
+struct Door {
+    address: SocketAddr,
+    fake: Arc<Fake>,
+    gateway: Gateway,
+    runtime: tokio::runtime::Runtime,
+    _blobs: tempfile::TempDir,
+}
+
+fn app(name: &str, extra: &str, blob: BlobId) -> Arc<AppState> {
+    let manifest = format!(
+        "name = {name:?}\n{extra}\n[functions.api]\ncomponent = \"a.wasm\"\nroutes = [\"/api/*\", \"/exact\"]\n[assets]\ndir = \"public\"\n"
+    );
+    let manifest = Manifest::parse(&manifest).unwrap();
+    let app = AppName::parse(name).unwrap();
+    let id = RevisionId::parse("abcdefghij").unwrap();
+    let functions = manifest
+        .functions
+        .iter()
+        .map(|(function, settings)| {
+            Arc::new(FunctionSpec {
+                key: FunctionKey {
+                    app: app.clone(),
+                    revision: id.clone(),
+                    function: function.clone(),
+                },
+                component: blob,
+                world: HandlerWorld::Http02,
+                mode: settings.instances,
+                shared: settings.shared.clone(),
+                limits: squall_types::Limits { request_body_bytes: 1000, ..Default::default() },
+                allowed_hosts: Vec::new(),
+                allow_private: false,
+                variables: Default::default(),
+                fall_through: false,
+            })
+        })
+        .collect();
+    let asset = Asset { blob, bytes: 10 };
+    let revision = Arc::new(RevisionState {
+        id,
+        app: app.clone(),
+        functions,
+        assets: [("/index.html".to_owned(), asset.clone()), ("/a.txt".to_owned(), asset)].into(),
+        manifest: manifest.clone(),
+    });
+    Arc::new(AppState {
+        name: app,
+        hosts: manifest.hosts.clone(),
+        default: manifest.default,
+        traffic: vec![Share { revision: revision.clone(), percent: 100 }],
+        revisions: vec![revision],
+        environment: Arc::default(),
+    })
+}
+
+impl Door {
+    fn new() -> Self {
+        Self::with(Options::default())
+    }
+
+    fn with(options: Options) -> Self {
+        let blobs = tempfile::tempdir().unwrap();
+        let blob = BlobId::from(blake3::hash(b"0123456789"));
+        std::fs::write(blobs.path().join(blob.to_string()), "0123456789").unwrap();
+        let fake = Arc::new(Fake::default());
+        let folder = blobs.path().to_owned();
+        let contracts = Contracts {
+            invoke: fake.clone(),
+            usage: fake.clone(),
+            logs: fake.clone(),
+            blobs: Arc::new(move |id: &BlobId| folder.join(id.to_string())),
+        };
+        let gateway = Gateway::new(options, contracts);
+        gateway.apply(&Arc::new(Snapshot {
+            version: 1,
+            apps: vec![app("one", "hosts = [\"www.example.com\"]", blob), app("two", "", blob)],
+        }));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        gateway.serve(runtime.handle(), listener).unwrap();
+        Self { address, fake, gateway, runtime, _blobs: blobs }
+    }
+
+    /// Sends bytes and reads until the server closes.
+    fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        // The server may have closed before everything was sent.
+        let _ = stream.write_all(bytes);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    fn get(&self, path: &str, headers: &str) -> String {
+        self.raw(format!("GET {path} HTTP/1.1\r\nHost: one.localhost\r\nConnection: close\r\n{headers}\r\n").as_bytes())
+    }
+}
+
+fn status(answer: &str) -> u16 {
+    answer.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0)
+}
+
+#[track_caller]
+fn check(door: &Door, request: &str, expected: u16) {
+    let answer = door.raw(request.as_bytes());
+    assert_eq!(status(&answer), expected, "{request:?} gave {answer:?}");
+}
+
+#[test]
+fn heads_that_can_be_read_in_two_ways_are_refused_and_the_connection_closed() {
+    let door = Door::new();
+    let post = |headers: &str| format!("POST /api/x HTTP/1.1\r\nHost: one.localhost\r\n{headers}\r\n");
+    for headers in [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Content-Length: 005\r\n",
+        "Content-Length: 5\r\nContent-Length: 5\r\n",
+        "Content-Length: 5, 5\r\n",
+        "Content-Length: +5\r\n",
+        "Content-Length: -1\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Transfer-Encoding: chunked, chunked\r\n",
+        "Transfer-Encoding: identity\r\n",
+        "Transfer-Encoding: xchunked\r\n",
+        "X: a\r\n folded\r\n",
+        "X : a\r\n",
+        "X: a\nY: b\r\n",
+    ] {
+        // What follows must never be taken for a request.
+        let smuggled = "0\r\n\r\nGET /api/smuggled HTTP/1.1\r\nHost: one.localhost\r\n\r\n";
+        check(&door, &(post(headers) + smuggled), 400);
+    }
+    for head in [
+        "GET /api/x HTTP/1.1\r\n\r\n",
+        "GET /api/x HTTP/1.1\r\nHost: one.localhost\r\nHost: one.localhost\r\n\r\n",
+        "GET /api/x HTTP/1.1\r\nHost: a@one.localhost\r\n\r\n",
+        "GET /api/x HTTP/1.1\r\nHost: one.localhost/x\r\n\r\n",
+        "GET http://two.localhost/api/x HTTP/1.1\r\nHost: one.localhost\r\n\r\n",
+        "GET * HTTP/1.1\r\nHost: one.localhost\r\n\r\n",
+        "CONNECT one.localhost:80 HTTP/1.1\r\nHost: one.localhost:80\r\n\r\n",
+        "GET /api/../../x HTTP/1.1\r\nHost: one.localhost\r\n\r\n",
+        "GET /api/%2fx HTTP/1.1\r\nHost: one.localhost\r\n\r\n",
+        "GET /api/\u{e9} HTTP/1.1\r\nHost: one.localhost\r\n\r\n",
+        "GET /api/x HTTP/1.1\nHost: one.localhost\n\n",
+        "NONSENSE\r\n\r\n",
+    ] {
+        check(&door, head, 400);
+    }
+    assert_eq!(door.fake.usage.lock().unwrap().len(), 0, "no function was reached");
+}
+
+#[test]
+fn limits_of_the_head() {
+    let limits = DoorLimits { head_timeout: Duration::from_millis(200), ..DoorLimits::default() };
+    let door = Door::with(Options { limits, ..Options::default() });
+    let long = format!("GET /{} HTTP/1.1\r\nHost: one.localhost\r\n\r\n", "a".repeat(10_000));
+    check(&door, &long, 414);
+    let large = format!("GET / HTTP/1.1\r\nHost: one.localhost\r\nX: {}\r\n\r\n", "a".repeat(70_000));
+    check(&door, &large, 431);
+    let many = format!("GET / HTTP/1.1\r\nHost: one.localhost\r\n{}\r\n", "X: a\r\n".repeat(200));
+    check(&door, &many, 431);
+    // Silence, half a preface and half a head all end.
+    for start in ["", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nHost"] {
+        let answer = door.raw(start.as_bytes());
+        assert!(answer.is_empty() || status(&answer) == 408, "{answer:?}");
+    }
+}
+
+#[test]
+fn a_function_sees_one_normalised_request_and_no_borrowed_identity() {
+    let door = Door::new();
+    let answer = door.get(
+        "/x/../api/./%61?q=/../1",
+        "X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Squall-App: two\r\nTE: trailers\r\nX-Private: 1\r\nConnection: x-private\r\n",
+    );
+    assert_eq!(status(&answer), 200, "{answer}");
+    assert!(answer.contains("GET http://one.localhost/api/a?q=/../1\n"), "{answer}");
+    assert!(answer.contains("x-forwarded-for: 127.0.0.1\n"), "{answer}");
+    assert!(answer.contains("traceparent: 00-"), "{answer}");
+    for absent in ["6.6.6.6", "x-squall-app", "x-private", "x-hop"] {
+        assert!(!answer.contains(absent), "{absent} in {answer}");
+    }
+    let id = answer.lines().find_map(|line| line.strip_prefix("x-request-id: ")).unwrap();
+    assert_eq!(door.fake.access.lock().unwrap()[0].trace.trace_id_hex().as_str(), id);
+}
+
+#[test]
+fn a_trace_is_continued() {
+    let door = Door::new();
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let answer = door.get("/api/x", &format!("traceparent: {parent}\r\n"));
+    assert!(answer.contains("traceparent: 00-0af7651916cd43dd8448eb211c80319c-"), "{answer}");
+    assert!(!answer.contains("b7ad6b7169203331"), "the span is our own: {answer}");
+}
+
+#[test]
+fn hosts_and_paths_lead_to_their_owners() {
+    let door = Door::new();
+    let get = |host: &str, path: &str| {
+        door.raw(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())
+    };
+    for (host, path, expected) in [
+        ("one.localhost", "/api", 200),
+        ("one.localhost", "/api/deep/path", 200),
+        ("one.localhost", "/apix", 404),
+        ("one.localhost", "/exact", 200),
+        ("one.localhost", "/exact/x", 404),
+        ("ONE.localhost:8080", "/exact", 200),
+        ("www.example.com", "/exact", 200),
+        ("abcdefghij--two.localhost", "/exact", 200),
+        ("three.localhost", "/exact", 404),
+    ] {
+        assert_eq!(status(&get(host, path)), expected, "{host}{path}");
+    }
+}
+
+#[test]
+fn assets_are_served_with_conditions_and_ranges() {
+    let door = Door::new();
+    let whole = door.get("/a.txt", "");
+    assert!(whole.ends_with("\r\n\r\n0123456789"), "{whole}");
+    assert!(whole.contains("content-type: text/plain; charset=utf-8"), "{whole}");
+    let etag = whole.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
+    assert_eq!(status(&door.get("/a.txt", &format!("If-None-Match: {etag}\r\n"))), 304);
+    let part = door.get("/a.txt", "Range: bytes=2-4\r\n");
+    assert_eq!(status(&part), 206);
+    assert!(part.contains("content-range: bytes 2-4/10") && part.ends_with("\r\n\r\n234"), "{part}");
+    assert_eq!(status(&door.get("/a.txt", "Range: bytes=50-\r\n")), 416);
+    assert_eq!(status(&door.get("/", "")), 200);
+    assert_eq!(status(&door.get("/../a.txt", "")), 400);
+    check(&door, "POST /a.txt HTTP/1.1\r\nHost: one.localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", 405);
+    let head = door.raw(b"HEAD /a.txt HTTP/1.1\r\nHost: one.localhost\r\nConnection: close\r\n\r\n");
+    assert!(head.contains("content-length: 10") && head.ends_with("\r\n\r\n"), "{head}");
+}
+
+#[test]
+fn failures_tell_callers_little_and_are_counted() {
+    let door = Door::new();
+    let answer = door.get("/api/../api/x", "");
+    assert_eq!(status(&answer), 200);
+    let failed = door.raw(b"GET /exact HTTP/1.1\r\nHost: one.localhost\r\n\r\nGET /fails HTTP/1.1\r\nHost: one.localhost\r\nConnection: close\r\n\r\n");
+    assert!(failed.contains("HTTP/1.1 404"), "{failed}");
+    let large = format!(
+        "POST /api/x HTTP/1.1\r\nHost: one.localhost\r\nConnection: close\r\nContent-Length: 2000\r\n\r\n{}",
+        "x".repeat(2000)
+    );
+    check(&door, &large, 413);
+    let usage = door.fake.usage.lock().unwrap();
+    let statuses: Vec<u16> = usage.iter().map(|record| record.status).collect();
+    assert_eq!(statuses, [200, 200, 413]);
+    assert_eq!(usage[2].code, Some(ErrorCode::RequestBodyTooLarge));
+    assert!(!usage.iter().any(|record| record.aborted));
+}
+
+#[test]
+fn continue_is_said_when_the_body_is_wanted() {
+    let door = Door::new();
+    let mut stream = TcpStream::connect(door.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+        .write_all(b"POST /api/x HTTP/1.1\r\nHost: one.localhost\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+        .unwrap();
+    let mut answer = [0; 25];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"body").unwrap();
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("body"), "{rest}");
+    check(&door, "GET /api/x HTTP/1.1\r\nHost: one.localhost\r\nExpect: tea\r\n\r\n", 417);
+    // Nobody asks for the body of a request that is refused.
+    let refused = door.raw(b"POST /nowhere HTTP/1.1\r\nHost: three.localhost\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+    assert_eq!(status(&refused), 404, "{refused}");
+}
+
+#[test]
+fn the_proxy_protocol_and_trusted_proxies_name_the_client() {
+    let options = Options {
+        trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
+        proxy_protocol: true,
+        ..Options::default()
+    };
+    let door = Door::with(options);
+    let request = "GET /api/x HTTP/1.1\r\nHost: one.localhost\r\nConnection: close\r\n\r\n";
+    let answer = door.raw(format!("PROXY TCP4 192.0.2.7 192.0.2.1 5000 80\r\n{request}").as_bytes());
+    assert!(answer.contains("x-forwarded-for: 192.0.2.7\n"), "{answer}");
+    assert_eq!(door.raw(request.as_bytes()), "", "a connection without its header is closed");
+}
+
+#[test]
+fn draining_answers_what_is_on_its_way_and_then_closes() {
+    let door = Door::new();
+    let mut idle = TcpStream::connect(door.address).unwrap();
+    idle.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let request = b"GET /api/x HTTP/1.1\r\nHost: one.localhost\r\n\r\n";
+    idle.write_all(request).unwrap();
+    let mut answer = [0; 4096];
+    let read = idle.read(&mut answer).unwrap();
+    assert!(!String::from_utf8_lossy(&answer[..read]).contains("connection: close"));
+    let gateway = door.gateway.clone();
+    let drained = door.runtime.spawn(async move { gateway.drain(Duration::from_secs(10)).await });
+    std::thread::sleep(Duration::from_millis(100));
+    // The connection was idle; its next request is answered still.
+    idle.write_all(request).unwrap();
+    let mut rest = String::new();
+    idle.read_to_string(&mut rest).unwrap();
+    assert!(rest.starts_with("HTTP/1.1 200") && rest.contains("connection: close"), "{rest}");
+    assert_eq!(door.runtime.block_on(drained).unwrap(), 0);
+}
+
+#[test]
+fn http2_is_served_on_the_same_port() {
+    let door = Door::new();
+    let answer = door.runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(door.address).await.unwrap();
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let executor = hyper_util::rt::TokioExecutor::new();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+        tokio::spawn(connection);
+        let request = http::Request::get("http://one.localhost/api/x")
+            .body(http_body_util::Empty::<bytes::Bytes>::new())
+            .unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        response.into_body().collect().await.unwrap().to_bytes()
+    });
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("GET http://one.localhost/api/x\n"), "{answer}");
+}

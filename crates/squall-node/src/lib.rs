@@ -12,6 +12,7 @@ mod config;
 mod control_channel;
 mod data_dir;
 mod error;
+mod faults;
 mod listeners;
 mod node_file;
 

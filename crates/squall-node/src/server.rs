@@ -35,6 +35,7 @@ const ADMIN_PATIENCE: Duration = Duration::from_secs(45);
 /// `squall __server`: what the supervisor starts. Returns the exit code.
 pub fn serve() -> i32 {
     start_log();
+    crate::faults::die_of_sent_faults();
     let job = match take_job() {
         Ok(job) => job,
         Err(why) => {
