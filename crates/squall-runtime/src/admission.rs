@@ -156,7 +156,7 @@ mod tests {
         assert_eq!((admission.running(), admission.waiting()), (0, 0));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn waiting_ends_at_the_given_patience_and_leaves_no_trace() {
         let admission = Admission::new(1, 1);
         let held = admission.acquire(LONG).await.unwrap();
