@@ -31,7 +31,7 @@ bench:
 
 soak:
 	@scripts/need-tools
-	SQUALL_CRASH_ROUNDS=50 cargo test -p squall --test e2e crash -- --nocapture --test-threads 1
+	SQUALL_CRASH_ROUNDS=50 cargo test --workspace --test e2e crash -- --nocapture --test-threads 1
 
 demo-leak:
 	@benches/demo-leak

@@ -67,7 +67,7 @@ class Squall:
         self.release = release
         profile = ["--release"] if release else []
         subprocess.run(
-            ["cargo", "build", "--quiet", *profile, "-p", "squall", "--bin", "squall"],
+            ["cargo", "build", "--quiet", *profile, "--workspace", "--bin", "squall"],
             cwd=ROOT,
             check=True,
         )

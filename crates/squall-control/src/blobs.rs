@@ -27,8 +27,7 @@ pub(crate) struct Staged {
 impl Blobs {
     /// Makes the folders and empties what an interrupted upload left.
     pub(crate) fn open(data_dir: &Path) -> io::Result<Self> {
-        let blobs =
-            Self { folder: data_dir.join("blobs"), staging: data_dir.join("staging") };
+        let blobs = Self { folder: data_dir.join("blobs"), staging: data_dir.join("staging") };
         std::fs::create_dir_all(&blobs.folder)?;
         std::fs::create_dir_all(&blobs.staging)?;
         Ok(blobs)

@@ -80,7 +80,10 @@ pub(crate) async fn run(
         crate::blocking(move || {
             for path in &wanted {
                 let staged = uploaded.files.get(path).expect("checked to be there");
-                inner.blobs.adopt(staged).map_err(|error| Problem::storage("store a file", &error))?;
+                inner
+                    .blobs
+                    .adopt(staged)
+                    .map_err(|error| Problem::storage("store a file", &error))?;
             }
             Ok((inner.blobs.clone(), uploaded))
         })
@@ -103,8 +106,7 @@ pub(crate) async fn run(
         let built = inner.options.build.build(job).await.map_err(Problem::from)?;
         let ms = compiling.elapsed().as_millis() as u64;
         say(DeployEvent::Compiled { function: name.to_string(), ms, cached }).await;
-        let component =
-            Component { blob: staged.id, bytes: staged.bytes, world: built.world };
+        let component = Component { blob: staged.id, bytes: staged.bytes, world: built.world };
         components.insert(name.to_string(), component);
     }
     let assets = match &manifest.assets {
@@ -157,9 +159,9 @@ fn folder_prefix(folder: &str) -> String {
 
 fn check_manifest(app: &AppName, uploaded: &Uploaded) -> Result<Manifest, Problem> {
     let manifest = Manifest::parse(&uploaded.manifest).map_err(|error| {
-        let place = error.position.map_or_else(String::new, |(line, column)| {
-            format!("squall.toml:{line}:{column}: ")
-        });
+        let place = error
+            .position
+            .map_or_else(String::new, |(line, column)| format!("squall.toml:{line}:{column}: "));
         Problem::new(ErrorCode::InvalidManifest, format!("{place}{}", error.message))
     })?;
     if manifest.name != *app {
@@ -181,7 +183,10 @@ fn wanted_files(
         if !uploaded.files.contains_key(&normal(&function.component)) {
             return Err(Problem::new(
                 ErrorCode::MissingFile,
-                format!("functions.{name}.component = {:?} is not in the upload", function.component),
+                format!(
+                    "functions.{name}.component = {:?} is not in the upload",
+                    function.component
+                ),
             ));
         }
         wanted.insert(normal(&function.component));

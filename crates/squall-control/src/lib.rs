@@ -7,13 +7,13 @@ mod deploy;
 
 pub mod api;
 
+mod blobs;
+mod secrets;
 mod snapshot;
 mod store;
-mod blobs;
-mod upload;
-mod secrets;
-mod tokens;
 mod time;
+mod tokens;
+mod upload;
 
 #[cfg(test)]
 mod tests;
@@ -154,8 +154,11 @@ impl Control {
         let explain = |error: store::StoreError| OpenError::State(error.to_string());
         let names: HashSet<AppName> =
             self.0.store.app_names().map_err(explain)?.into_iter().collect();
-        let gone: Vec<AppName> =
-            lock(&self.0.desired).names().into_iter().filter(|name| !names.contains(name)).collect();
+        let gone: Vec<AppName> = lock(&self.0.desired)
+            .names()
+            .into_iter()
+            .filter(|name| !names.contains(name))
+            .collect();
         for name in gone.iter().chain(&names) {
             let row = self.0.store.app(name).map_err(explain)?;
             lock(&self.0.desired).set(name, row, &self.0.vault, &self.0.options.caps);
@@ -184,7 +187,8 @@ impl Control {
         let mut missing = Vec::new();
         let desired = lock(&self.0.desired);
         for app in desired.apps() {
-            let live: Vec<&RevisionId> = app.traffic.iter().map(|share| &share.revision.id).collect();
+            let live: Vec<&RevisionId> =
+                app.traffic.iter().map(|share| &share.revision.id).collect();
             for revision in &app.revisions {
                 for function in &revision.functions {
                     let is_live = live.contains(&&revision.id);
@@ -318,9 +322,10 @@ impl Inner {
     fn gateway_base(&self) -> String {
         let status = self.options.node.status();
         let first = status.gateway_urls.into_iter().next();
-        first.map_or_else(|| "http://127.0.0.1:8080".to_owned(), |url| {
-            url.trim_end_matches('/').to_owned()
-        })
+        first.map_or_else(
+            || "http://127.0.0.1:8080".to_owned(),
+            |url| url.trim_end_matches('/').to_owned(),
+        )
     }
 }
 

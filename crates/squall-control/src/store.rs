@@ -115,7 +115,9 @@ pub(crate) struct RevisionRow {
 }
 
 /// A share of traffic, as it is stored and as the API writes it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(deny_unknown_fields)]
 pub struct ShareRow {
     pub revision: RevisionId,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use axum::body::Body;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
+use squall_types::Invoke;
 use squall_types::build::{Build, BuildFuture, BuildJob, BuildOutput};
 use squall_types::invoke::{Invocation, InvokeFuture};
 use squall_types::limits::Limits;
@@ -14,7 +15,6 @@ use squall_types::manifest::InstanceMode;
 use squall_types::node::{Node, NodeStatus};
 use squall_types::state::{ApplySnapshot, BlobId, HandlerWorld, Snapshot};
 use squall_types::usage::{UsageFilter, UsageRecord, UsageRow, UsageSink, UsageStore};
-use squall_types::Invoke;
 use tower::ServiceExt as _;
 
 use crate::{Control, ControlOptions};
@@ -31,8 +31,7 @@ impl ApplySnapshot for Fake {
 }
 impl Build for Fake {
     fn build(&self, _: BuildJob) -> BuildFuture<'_, BuildOutput> {
-        let output =
-            BuildOutput { world: HandlerWorld::Http02, artifact_bytes: 1, compile_ms: 1 };
+        let output = BuildOutput { world: HandlerWorld::Http02, artifact_bytes: 1, compile_ms: 1 };
         Box::pin(async { Ok(output) })
     }
     fn is_built(&self, _: &BlobId, _: InstanceMode) -> bool {
@@ -115,7 +114,13 @@ impl Bench {
         Self { dir, control, fake, token }
     }
 
-    async fn send(&self, method: &str, path: &str, token: &str, body: impl Into<Body>) -> (u16, Value) {
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        token: &str,
+        body: impl Into<Body>,
+    ) -> (u16, Value) {
         let request = http::Request::builder()
             .method(method)
             .uri(path)
@@ -217,9 +222,7 @@ async fn traffic_must_add_up() {
     let bench = Bench::new();
     let first = bench.deploy("a", "1").await["revision"].clone();
     let second = bench.deploy("a", "2").await["revision"].clone();
-    let shares = |a: u32, b: u32| {
-        json!({"shares": [{"revision": first, "percent": a}, {"revision": second, "percent": b}]})
-    };
+    let shares = |a: u32, b: u32| json!({"shares": [{"revision": first, "percent": a}, {"revision": second, "percent": b}]});
     let (status, app) = bench.ask("PUT", "/v1/apps/a/traffic", shares(70, 30)).await;
     assert_eq!((status, &app["traffic"][1]["percent"]), (200, &30.into()));
     for wrong in [shares(70, 20), shares(100, 0), json!({"shares": []})] {
@@ -227,7 +230,11 @@ async fn traffic_must_add_up() {
         assert_eq!((status, &problem["code"]), (422, &"SQ0314".into()));
     }
     let (status, _) = bench
-        .ask("PUT", "/v1/apps/a/traffic", json!({"shares": [{"revision": "nonsense", "percent": 100}]}))
+        .ask(
+            "PUT",
+            "/v1/apps/a/traffic",
+            json!({"shares": [{"revision": "nonsense", "percent": 100}]}),
+        )
         .await;
     assert_eq!(status, 400);
 }
@@ -237,7 +244,8 @@ async fn scopes_bound_what_a_token_may_do() {
     let bench = Bench::new();
     bench.deploy("a", "1").await;
     let make = async |scope: &str| {
-        let (status, made) = bench.ask("POST", "/v1/tokens", json!({"name": "t", "scope": scope})).await;
+        let (status, made) =
+            bench.ask("POST", "/v1/tokens", json!({"name": "t", "scope": scope})).await;
         assert_eq!(status, 201);
         (made["token"].as_str().unwrap().to_owned(), made["id"].as_str().unwrap().to_owned())
     };
@@ -278,7 +286,8 @@ async fn uploads_that_can_not_be_right_are_refused_and_leave_nothing() {
     let large = "x".repeat(200_000);
     let (status, problem) = send(archive(&[("squall.toml", manifest), ("api.wasm", &large)])).await;
     assert_eq!((status, &problem["code"]), (413, &"SQ0305".into()));
-    let (_, failed) = send(archive(&[("squall.toml", "name = \"other\"\n[assets]\ndir = \"p\"\n")])).await;
+    let (_, failed) =
+        send(archive(&[("squall.toml", "name = \"other\"\n[assets]\ndir = \"p\"\n")])).await;
     assert_eq!(failed["problem"]["code"], "SQ0300");
     assert_eq!(std::fs::read_dir(bench.dir.path().join("staging")).unwrap().count(), 0);
     assert_eq!(bench.ask("GET", "/v1/apps", Value::Null).await.1["items"], json!([]));

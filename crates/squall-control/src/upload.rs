@@ -30,7 +30,8 @@ pub(crate) fn receive(
     archive: impl Read,
     bytes_max: u64,
 ) -> Result<Uploaded, Problem> {
-    let mut upload = blobs.new_upload().map_err(|error| Problem::storage("start an upload", &error))?;
+    let mut upload =
+        blobs.new_upload().map_err(|error| Problem::storage("start an upload", &error))?;
     let mut counted = Counted { inner: archive, bytes: 0 };
     let mut archive = tar::Archive::new(&mut counted);
     let mut manifest = None;

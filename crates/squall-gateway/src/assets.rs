@@ -130,12 +130,11 @@ fn content_type(name: &str) -> HeaderValue {
 
 /// The longest pattern that matches.
 fn cache_control(settings: &Assets, name: &str) -> HeaderValue {
-    let matching = settings.cache_control.iter().filter(|(pattern, _)| {
-        match pattern.strip_suffix('*') {
+    let matching =
+        settings.cache_control.iter().filter(|(pattern, _)| match pattern.strip_suffix('*') {
             Some(prefix) => name.starts_with(prefix),
             None => name == *pattern,
-        }
-    });
+        });
     matching
         .max_by_key(|(pattern, _)| pattern.len())
         .and_then(|(_, value)| HeaderValue::from_str(value).ok())

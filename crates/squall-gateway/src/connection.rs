@@ -160,8 +160,7 @@ impl Stream {
         if let Some(scanner) = &mut scanner {
             scanner.scan(&prefix);
         }
-        let mut stream =
-            Self { tcp, prefix, scanner, connection, write_timeout, stalled: None };
+        let mut stream = Self { tcp, prefix, scanner, connection, write_timeout, stalled: None };
         stream.note_refusal();
         stream
     }

@@ -12,9 +12,13 @@ const LINE_KEPT_BYTES: usize = 96;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Head,
-    Body { left: u64 },
+    Body {
+        left: u64,
+    },
     ChunkSize,
-    ChunkData { left: u64 },
+    ChunkData {
+        left: u64,
+    },
     ChunkEnd,
     Trailers,
     /// Nothing more is looked at: the connection will be closed.
@@ -203,12 +207,16 @@ mod tests {
     fn requests_that_can_be_read_in_one_way_only_pass() {
         check("GET / HTTP/1.1\r\nHost: a\r\n\r\n", None);
         check("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", None);
-        check("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\n\r\n", None);
+        check(
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\n\r\n",
+            None,
+        );
         check(
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nA: b\r\n\r\nGET / HTTP/1.1\r\n\r\n",
             None,
         );
-        let long = format!("GET /{} HTTP/1.1\r\nCookie: {}\r\n\r\n", "a".repeat(300), "b".repeat(300));
+        let long =
+            format!("GET /{} HTTP/1.1\r\nCookie: {}\r\n\r\n", "a".repeat(300), "b".repeat(300));
         check(&long, None);
         // What looks like a head inside a body is not one.
         let inner = "POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n";
@@ -217,8 +225,14 @@ mod tests {
 
     #[test]
     fn ambiguous_framing_is_refused() {
-        check("POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", Some(1));
-        check("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\ncontent-length: 5\r\n\r\n", Some(1));
+        check(
+            "POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Some(1),
+        );
+        check(
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\ncontent-length: 5\r\n\r\n",
+            Some(1),
+        );
         for value in ["005", "5, 5", "+5", "", "5 5", "0x5", "99999999999999999999"] {
             check(&format!("POST / HTTP/1.1\r\nContent-Length: {value}\r\n\r\n"), Some(1));
         }

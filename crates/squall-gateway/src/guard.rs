@@ -334,7 +334,11 @@ mod tests {
     fn path(raw: &str, expected: Result<&str, ErrorCode>) {
         let uri: Uri = raw.parse().unwrap();
         let found = normalise(&Method::GET, &uri).map_err(|rejection| rejection.code);
-        assert_eq!(found.as_ref().map(PathAndQuery::as_str).map_err(|code| *code), expected, "{raw}");
+        assert_eq!(
+            found.as_ref().map(PathAndQuery::as_str).map_err(|code| *code),
+            expected,
+            "{raw}"
+        );
     }
 
     #[test]

@@ -6,17 +6,17 @@
 
 mod request;
 
-mod listener;
 mod connection;
 mod framing;
+mod listener;
 mod proxy_protocol;
 
-mod guard;
-mod client;
-mod routing;
 mod assets;
+mod client;
+mod guard;
 mod rejection;
 mod response;
+mod routing;
 
 mod metrics;
 

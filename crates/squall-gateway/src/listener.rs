@@ -146,7 +146,11 @@ async fn serve(open: Open, mut tcp: TcpStream, peer: IpAddr) {
     let connection = Connection::new(door.clone(), peer, http2);
     let stream = Stream::new(tcp, prefix, connection.clone());
     let served = async {
-        if http2 { serve_http2(door, connection, stream).await } else { serve_http1(door, connection, stream).await }
+        if http2 {
+            serve_http2(door, connection, stream).await
+        } else {
+            serve_http1(door, connection, stream).await
+        }
     };
     tokio::select! {
         result = served => if let Err(error) = result {
@@ -160,7 +164,8 @@ async fn serve(open: Open, mut tcp: TcpStream, peer: IpAddr) {
 
 async fn find_peer(door: &Door, tcp: &mut TcpStream, peer: IpAddr) -> std::io::Result<IpAddr> {
     let trusted = &door.options.trusted_proxies;
-    let believed = trusted.is_empty() || trusted.iter().any(|net| net.contains(&peer.to_canonical()));
+    let believed =
+        trusted.is_empty() || trusted.iter().any(|net| net.contains(&peer.to_canonical()));
     if !door.options.proxy_protocol || !believed {
         return Ok(peer);
     }

@@ -71,7 +71,12 @@ impl Counters {
                 "Connections given up because the client was too slow.",
                 read(&self.slow_clients),
             ),
-            ("http_request_bytes_total", "counter", "Bytes of request bodies.", read(&self.bytes_in)),
+            (
+                "http_request_bytes_total",
+                "counter",
+                "Bytes of request bodies.",
+                read(&self.bytes_in),
+            ),
             (
                 "http_response_bytes_total",
                 "counter",

@@ -39,8 +39,8 @@ impl Rejection {
 
     /// As a problem (RFC 9457) for programs and as a line of text for people.
     pub(crate) fn into_response(self, request: &HeaderMap) -> Response<Body> {
-        let status = StatusCode::from_u16(self.code.status())
-            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let wants_json = request
             .get(header::ACCEPT)
             .and_then(|accept| accept.to_str().ok())

@@ -74,8 +74,8 @@ pub(crate) async fn serve(
     if connection.is_closing() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let bodyless = head_only
-        || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let bodyless =
+        head_only || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if head_only && !response.headers().contains_key(header::CONTENT_LENGTH) {
         let size = http_body::Body::size_hint(response.body()).exact();
         if let Some(size) = size.filter(|size| *size > 0) {

@@ -161,7 +161,12 @@ impl Door {
     }
 
     fn get(&self, path: &str, headers: &str) -> String {
-        self.raw(format!("GET {path} HTTP/1.1\r\nHost: one.localhost\r\nConnection: close\r\n{headers}\r\n").as_bytes())
+        self.raw(
+            format!(
+                "GET {path} HTTP/1.1\r\nHost: one.localhost\r\nConnection: close\r\n{headers}\r\n"
+            )
+            .as_bytes(),
+        )
     }
 }
 
@@ -178,7 +183,8 @@ fn check(door: &Door, request: &str, expected: u16) {
 #[test]
 fn heads_that_can_be_read_in_two_ways_are_refused_and_the_connection_closed() {
     let door = Door::new();
-    let post = |headers: &str| format!("POST /api/x HTTP/1.1\r\nHost: one.localhost\r\n{headers}\r\n");
+    let post =
+        |headers: &str| format!("POST /api/x HTTP/1.1\r\nHost: one.localhost\r\n{headers}\r\n");
     for headers in [
         "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
         "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
@@ -224,7 +230,8 @@ fn limits_of_the_head() {
     let door = Door::with(Options { limits, ..Options::default() });
     let long = format!("GET /{} HTTP/1.1\r\nHost: one.localhost\r\n\r\n", "a".repeat(10_000));
     check(&door, &long, 414);
-    let large = format!("GET / HTTP/1.1\r\nHost: one.localhost\r\nX: {}\r\n\r\n", "a".repeat(70_000));
+    let large =
+        format!("GET / HTTP/1.1\r\nHost: one.localhost\r\nX: {}\r\n\r\n", "a".repeat(70_000));
     check(&door, &large, 431);
     let many = format!("GET / HTTP/1.1\r\nHost: one.localhost\r\n{}\r\n", "X: a\r\n".repeat(200));
     check(&door, &many, 431);
@@ -266,7 +273,9 @@ fn a_trace_is_continued() {
 fn hosts_and_paths_lead_to_their_owners() {
     let door = Door::new();
     let get = |host: &str, path: &str| {
-        door.raw(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())
+        door.raw(
+            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes(),
+        )
     };
     for (host, path, expected) in [
         ("one.localhost", "/api", 200),
@@ -293,12 +302,20 @@ fn assets_are_served_with_conditions_and_ranges() {
     assert_eq!(status(&door.get("/a.txt", &format!("If-None-Match: {etag}\r\n"))), 304);
     let part = door.get("/a.txt", "Range: bytes=2-4\r\n");
     assert_eq!(status(&part), 206);
-    assert!(part.contains("content-range: bytes 2-4/10") && part.ends_with("\r\n\r\n234"), "{part}");
+    assert!(
+        part.contains("content-range: bytes 2-4/10") && part.ends_with("\r\n\r\n234"),
+        "{part}"
+    );
     assert_eq!(status(&door.get("/a.txt", "Range: bytes=50-\r\n")), 416);
     assert_eq!(status(&door.get("/", "")), 200);
     assert_eq!(status(&door.get("/../a.txt", "")), 400);
-    check(&door, "POST /a.txt HTTP/1.1\r\nHost: one.localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", 405);
-    let head = door.raw(b"HEAD /a.txt HTTP/1.1\r\nHost: one.localhost\r\nConnection: close\r\n\r\n");
+    check(
+        &door,
+        "POST /a.txt HTTP/1.1\r\nHost: one.localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+        405,
+    );
+    let head =
+        door.raw(b"HEAD /a.txt HTTP/1.1\r\nHost: one.localhost\r\nConnection: close\r\n\r\n");
     assert!(head.contains("content-length: 10") && head.ends_with("\r\n\r\n"), "{head}");
 }
 
@@ -351,7 +368,8 @@ fn the_proxy_protocol_and_trusted_proxies_name_the_client() {
     };
     let door = Door::with(options);
     let request = "GET /api/x HTTP/1.1\r\nHost: one.localhost\r\nConnection: close\r\n\r\n";
-    let answer = door.raw(format!("PROXY TCP4 192.0.2.7 192.0.2.1 5000 80\r\n{request}").as_bytes());
+    let answer =
+        door.raw(format!("PROXY TCP4 192.0.2.7 192.0.2.1 5000 80\r\n{request}").as_bytes());
     assert!(answer.contains("x-forwarded-for: 192.0.2.7\n"), "{answer}");
     assert_eq!(door.raw(request.as_bytes()), "", "a connection without its header is closed");
 }

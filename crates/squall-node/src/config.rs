@@ -186,9 +186,9 @@ impl ServerConfig {
             .map_err(|error| invalid(format!("{} can not be read: {error}", path.display())))?;
         let config: Self = toml::from_str(&text).map_err(|error| {
             let found = explain_toml(&text, &error);
-            let place = found.position.map_or_else(String::new, |(line, column)| {
-                format!(":{line}:{column}")
-            });
+            let place = found
+                .position
+                .map_or_else(String::new, |(line, column)| format!(":{line}:{column}"));
             invalid(format!("{}{place}: {}", path.display(), found.message))
         })?;
         config.check().map_err(|why| invalid(format!("{}: {why}", path.display())))?;

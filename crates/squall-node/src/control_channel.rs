@@ -57,7 +57,10 @@ pub(crate) enum Event {
     },
     AdminStopped,
     /// The server can not start.
-    Failed { code: Option<squall_types::ErrorCode>, message: String },
+    Failed {
+        code: Option<squall_types::ErrorCode>,
+        message: String,
+    },
 }
 
 /// One end.

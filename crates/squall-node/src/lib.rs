@@ -5,8 +5,8 @@
 //! outlives the server process (`serve`), which does the work; `build_child` compiles one
 //! component and ends.
 
-mod supervisor;
 mod server;
+mod supervisor;
 
 mod config;
 mod control_channel;

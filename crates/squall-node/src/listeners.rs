@@ -14,7 +14,10 @@ const NEXT_PORTS: u16 = 100;
 
 /// One socket for each core on the same address. The kernel spreads connections over
 /// them.
-pub(crate) fn bind_for_cores(address: SocketAddr, cores: usize) -> std::io::Result<Vec<TcpListener>> {
+pub(crate) fn bind_for_cores(
+    address: SocketAddr,
+    cores: usize,
+) -> std::io::Result<Vec<TcpListener>> {
     // Without SO_REUSEPORT first: with it a second server, ours or another, would share
     // the port silently.
     let first = new_socket(address)?;

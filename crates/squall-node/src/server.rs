@@ -219,8 +219,9 @@ impl Server {
                 blobs,
             },
         );
-        let facts = Facts::new(&job, &gateway_sockets, &admin_socket)
-            .map_err(|error| UpError::other(format!("the sockets were not handed over: {error}")))?;
+        let facts = Facts::new(&job, &gateway_sockets, &admin_socket).map_err(|error| {
+            UpError::other(format!("the sockets were not handed over: {error}"))
+        })?;
         let facts = Arc::new(facts);
         let control = Control::open(ControlOptions {
             data_dir: data.clone(),
@@ -289,7 +290,8 @@ impl Server {
     }
 
     async fn prepare_and_serve(&self, channel: &mut Channel) -> Result<AdminServer, UpError> {
-        let gone = |error: std::io::Error| UpError::other(format!("the supervisor is gone: {error}"));
+        let gone =
+            |error: std::io::Error| UpError::other(format!("the supervisor is gone: {error}"));
         if self.job.handover {
             // The old server answers until everything is compiled for this one.
             self.control_work(Control::load).await?;
@@ -298,7 +300,9 @@ impl Server {
         channel.send(&Event::Prepared).await.map_err(gone)?;
         match channel.receive::<Command>().await.map_err(gone)? {
             Some(Command::Go) => {}
-            other => return Err(UpError::other(format!("expected the order to go, got {other:?}"))),
+            other => {
+                return Err(UpError::other(format!("expected the order to go, got {other:?}")));
+            }
         }
         if !self.job.handover {
             // Nobody else uses the data directory now.
@@ -387,8 +391,8 @@ impl Server {
 
     fn serve_admin(&self) -> Result<AdminServer, UpError> {
         let socket = self.admin_socket.try_clone().and_then(tokio::net::TcpListener::from_std);
-        let socket =
-            socket.map_err(|error| UpError::other(format!("the admin socket is unusable: {error}")))?;
+        let socket = socket
+            .map_err(|error| UpError::other(format!("the admin socket is unusable: {error}")))?;
         let (stop, mut stopped) = watch::channel(false);
         let router = self.control.router();
         let task = tokio::spawn(async move {
@@ -586,7 +590,8 @@ fn read_roots(paths: &[std::path::PathBuf]) -> Result<Vec<CertificateDer<'static
             let why = format!("outbound.extra_roots: {}: {why}", path.display());
             UpError::new(ErrorCode::InvalidConfig, why)
         };
-        let found = CertificateDer::pem_file_iter(path).map_err(|error| invalid(error.to_string()))?;
+        let found =
+            CertificateDer::pem_file_iter(path).map_err(|error| invalid(error.to_string()))?;
         for root in found {
             roots.push(root.map_err(|error| invalid(error.to_string()))?);
         }

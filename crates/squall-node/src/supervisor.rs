@@ -246,8 +246,7 @@ impl Supervisor {
         let failed = |error: std::io::Error| {
             UpError::other(format!("the server process does not start: {error}"))
         };
-        let (ours, theirs) =
-            std::os::unix::net::UnixStream::pair().map_err(failed)?;
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
         let theirs = OwnedFd::from(theirs);
         let gateway_fds: Vec<Vec<i32>> = self
             .gateway

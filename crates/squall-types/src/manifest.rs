@@ -130,7 +130,8 @@ pub struct ManifestError {
 impl Manifest {
     /// Reads and checks a manifest.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
-        let manifest: Manifest = toml::from_str(text).map_err(|error| explain_toml(text, &error))?;
+        let manifest: Manifest =
+            toml::from_str(text).map_err(|error| explain_toml(text, &error))?;
         manifest.check()?;
         Ok(manifest)
     }

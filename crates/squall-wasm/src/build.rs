@@ -73,7 +73,10 @@ fn check_preamble(label: &str, bytes: &[u8]) -> Result<(), BuildError> {
         [] => "is an empty file",
         _ => "does not begin like a WebAssembly file",
     };
-    Err(fail(ErrorCode::NotAComponent, format!("{label} is not a WebAssembly component: it {what}")))
+    Err(fail(
+        ErrorCode::NotAComponent,
+        format!("{label} is not a WebAssembly component: it {what}"),
+    ))
 }
 
 /// `wasi:http/types@0.2.3` as its name and `0.2`.

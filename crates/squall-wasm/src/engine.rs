@@ -99,7 +99,8 @@ impl Engines {
             }),
         ];
         for (name, what, value) in gauges {
-            let _ = writeln!(out, "# HELP squall_pool_{name} {what}\n# TYPE squall_pool_{name} gauge");
+            let _ =
+                writeln!(out, "# HELP squall_pool_{name} {what}\n# TYPE squall_pool_{name} gauge");
             for (mode, engine) in [("per-request", &self.per_request), ("shared", &self.shared)] {
                 if let Some(metrics) = engine.pooling_allocator_metrics() {
                     let value = value(&metrics);

@@ -15,8 +15,8 @@ use squall_types::outbound::{Outbound, OutboundPolicy};
 use squall_types::state::{BlobId, Environment, FunctionSpec, HandlerWorld};
 use squall_types::trace::TraceContext;
 use squall_types::{ErrorCode, InvokeError};
-use wasmtime::component::{Component, Linker};
 use wasmtime::Store;
+use wasmtime::component::{Component, Linker};
 use wasmtime_wasi_http::handler::ProxyPre;
 
 use crate::engine::Engines;
@@ -113,8 +113,12 @@ impl WasmExecutor {
             read(&self.counters.maps)
         );
         let mut instances = 0;
-        for function in
-            self.loaded.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade)
+        for function in self
+            .loaded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .filter_map(Weak::upgrade)
         {
             instances += function.shared.as_ref().map_or(0, SharedInstances::count);
         }
@@ -138,8 +142,9 @@ impl WasmExecutor {
         // SAFETY: the file was compiled by this node's build child and lies in its data
         // directory, which nobody else may write to (checked at start). Its name carries
         // the engine's key, and Wasmtime compares the settings again.
-        let component = unsafe { Component::deserialize_file(engine, &path) }
-            .map_err(|error| unavailable(format!("the compiled code can not be mapped: {error:#}")))?;
+        let component = unsafe { Component::deserialize_file(engine, &path) }.map_err(|error| {
+            unavailable(format!("the compiled code can not be mapped: {error:#}"))
+        })?;
         let mapped = Instant::now();
         let linker = match function.mode {
             InstanceMode::PerRequest => &self.per_request,
@@ -156,8 +161,8 @@ impl WasmExecutor {
                 }
             })
         };
-        let pre =
-            link().map_err(|error| unavailable(format!("the component can not be linked: {error:#}")))?;
+        let pre = link()
+            .map_err(|error| unavailable(format!("the component can not be linked: {error:#}")))?;
         self.counters.map_us.fetch_add((mapped - began).as_micros() as u64, Ordering::Relaxed);
         self.counters.link_us.fetch_add(mapped.elapsed().as_micros() as u64, Ordering::Relaxed);
         self.counters.maps.fetch_add(1, Ordering::Relaxed);

@@ -27,10 +27,7 @@ pub(crate) struct Circumstances {
 
 pub(crate) fn explain(error: &wasmtime::Error, known: Circumstances) -> InvokeError {
     if let Some(up) = error.downcast_ref::<CpuTimeUp>() {
-        return InvokeError::new(
-            ErrorCode::CpuTimeExceeded,
-            format!("{up} (limits.cpu_time_ms)"),
-        );
+        return InvokeError::new(ErrorCode::CpuTimeExceeded, format!("{up} (limits.cpu_time_ms)"));
     }
     if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
         return InvokeError::new(

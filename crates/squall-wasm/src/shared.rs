@@ -226,8 +226,7 @@ async fn serve_together(
     let life = instance.life.clone();
     lock(&life.meters).push(meter.clone());
     let place = Place { instance: instance.clone(), meter: meter.clone() };
-    let job =
-        Job { request, trace, meter: meter.clone(), answer, _place: place, _clock: clock };
+    let job = Job { request, trace, meter: meter.clone(), answer, _place: place, _clock: clock };
     let sent = instance.jobs.send(job);
     drop(instance);
     let answer = match sent {
@@ -319,7 +318,10 @@ async fn live(
         let told = if meters.len() == 1 {
             failure
         } else {
-            InvokeError::new(ErrorCode::InstanceLost, format!("the shared instance ended: {failure}"))
+            InvokeError::new(
+                ErrorCode::InstanceLost,
+                format!("the shared instance ended: {failure}"),
+            )
         };
         for meter in &meters {
             meter.fail(told.code);

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use squall_types::state::AppState;
 use squall_types::{AppName, ErrorCode, RevisionId};
 
+use crate::Inner;
 use crate::api::door::Caller;
 use crate::api::problem::Problem;
 use crate::api::{Answer, Api, Page, Paging, unknown_app};
 use crate::store::{AppRow, RevisionRow, ShareRow};
 use crate::time::rfc3339;
 use crate::tokens::Scope;
-use crate::Inner;
 
 /// An app as it is served now.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
@@ -167,7 +167,9 @@ pub(crate) async fn change(
     if let Some(default) = change.default {
         let name = row.name.clone();
         inner
-            .change(&row.name, move |store| store.set_default(&name, default).map_err(Problem::from))
+            .change(&row.name, move |store| {
+                store.set_default(&name, default).map_err(Problem::from)
+            })
             .await?;
         if default {
             // Another app may have been the default: it changed as well.

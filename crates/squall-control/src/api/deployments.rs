@@ -52,7 +52,8 @@ pub(crate) async fn create(
     let activate = options.activate.unwrap_or(true);
     // A task of its own: a deployment goes on when the client leaves.
     tokio::spawn(async move {
-        let last = match deploy::run(&inner, app.clone(), uploaded, activate, &events, began).await {
+        let last = match deploy::run(&inner, app.clone(), uploaded, activate, &events, began).await
+        {
             Ok(deployed) => {
                 tracing::info!(app = deployed.app, revision = deployed.revision, "deployed");
                 DeployEvent::Live(deployed)

@@ -34,7 +34,11 @@ impl Caller {
         }
         Err(Problem::new(
             ErrorCode::Forbidden,
-            format!("this needs a token of scope {}; this one has {}", scope.as_str(), self.scope.as_str()),
+            format!(
+                "this needs a token of scope {}; this one has {}",
+                scope.as_str(),
+                self.scope.as_str()
+            ),
         ))
     }
 }
@@ -44,16 +48,20 @@ impl FromRequestParts<Arc<Inner>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, inner: &Arc<Inner>) -> Result<Self, Problem> {
         let wrong = |why: &str| {
-            Err(Problem::new(ErrorCode::Unauthorized, format!("{why}; send Authorization: Bearer sqt_…")))
+            Err(Problem::new(
+                ErrorCode::Unauthorized,
+                format!("{why}; send Authorization: Bearer sqt_…"),
+            ))
         };
         let mut given = parts.headers.get_all(header::AUTHORIZATION).iter();
         let Some(authorization) = given.next() else {
             return wrong("there is no token");
         };
-        let token = authorization.to_str().ok().filter(|_| given.next().is_none()).and_then(|value| {
-            let (scheme, token) = value.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
-        });
+        let token =
+            authorization.to_str().ok().filter(|_| given.next().is_none()).and_then(|value| {
+                let (scheme, token) = value.split_once(' ')?;
+                scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+            });
         let Some(token) = token.filter(|token| token.starts_with(tokens::PREFIX)) else {
             return wrong("the Authorization header holds no token of Squall");
         };

@@ -136,7 +136,9 @@ pub(crate) async fn invoke(
     meter.set_status(head.status.as_u16());
     let body = http_body_util::Limited::new(body, RESPONSE_MAX_BYTES).collect().await;
     let body = body
-        .map_err(|error| Problem::new(ErrorCode::GuestError, format!("the response broke off: {error}")))?
+        .map_err(|error| {
+            Problem::new(ErrorCode::GuestError, format!("the response broke off: {error}"))
+        })?
         .to_bytes();
     meter.add_bytes_out(body.len() as u64);
     meter.finish();

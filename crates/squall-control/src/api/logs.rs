@@ -35,7 +35,8 @@ impl Wanted {
             let bytes = status.as_bytes();
             let class = bytes.len() == 3 && bytes[0].is_ascii_digit() && &bytes[1..] == b"xx";
             if !class && status.parse::<u16>().is_err() {
-                let why = format!("status = {status:?} is neither a status (404) nor a class (5xx)");
+                let why =
+                    format!("status = {status:?} is neither a status (404) nor a class (5xx)");
                 return Err(Problem::new(ErrorCode::InvalidRequest, why));
             }
         }

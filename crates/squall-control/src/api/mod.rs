@@ -27,7 +27,7 @@ use crate::api::door::{Caller, check_host};
 use crate::api::problem::Problem;
 use crate::tokens::Scope;
 
-pub use apps::{App, AppChange, Revision, RolledBack, Rollback, TrafficChange};
+pub use apps::{App, AppChange, Revision, Rollback, RolledBack, TrafficChange};
 pub use invoke::{InvokeAnswer, InvokeRequest};
 pub use problem::ProblemBody;
 pub use secrets::{Secret, SecretValue};
@@ -64,9 +64,18 @@ pub(crate) fn router(inner: Arc<Inner>) -> Router {
         .route("/v1/logs", get(logs::recent))
         .route("/v1/logs/stream", get(logs::stream))
         .route("/v1/usage", get(usage::sums))
-        .fallback(async || Problem::new(ErrorCode::InvalidRequest, "there is no such resource; see /v1/openapi.json").with_status(404))
+        .fallback(async || {
+            Problem::new(
+                ErrorCode::InvalidRequest,
+                "there is no such resource; see /v1/openapi.json",
+            )
+            .with_status(404)
+        })
         .method_not_allowed_fallback(async || {
-            Problem::new(ErrorCode::MethodNotAllowed, "this resource does not take that method; see /v1/openapi.json")
+            Problem::new(
+                ErrorCode::MethodNotAllowed,
+                "this resource does not take that method; see /v1/openapi.json",
+            )
         })
         .layer(axum::middleware::from_fn_with_state(inner.clone(), check_host))
         .with_state(inner)
@@ -124,7 +133,9 @@ impl Paging {
                 let found = items.iter().position(|item| key(item) == *cursor);
                 // The item itself may be gone: lists are ordered, so its place is known
                 // only where keys ascend.
-                found.map(|at| at + 1).or_else(|| items.iter().position(|item| key(item) > *cursor))
+                found
+                    .map(|at| at + 1)
+                    .or_else(|| items.iter().position(|item| key(item) > *cursor))
                     .unwrap_or(items.len())
             }
         };
@@ -136,5 +147,8 @@ impl Paging {
 }
 
 fn unknown_app(app: &str) -> Problem {
-    Problem::new(ErrorCode::UnknownApp, format!("there is no app {app:?}; `squall apps` lists them"))
+    Problem::new(
+        ErrorCode::UnknownApp,
+        format!("there is no app {app:?}; `squall apps` lists them"),
+    )
 }

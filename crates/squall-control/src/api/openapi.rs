@@ -8,8 +8,8 @@ use squall_types::log::LogEntry;
 use squall_types::node::NodeStatus;
 
 use super::{
-    App, AppChange, InvokeAnswer, InvokeRequest, NewToken, Page, ProblemBody, Revision, RolledBack,
-    Rollback, Secret, SecretValue, Token, TokenRequest, TrafficChange, Usage,
+    App, AppChange, InvokeAnswer, InvokeRequest, NewToken, Page, ProblemBody, Revision, Rollback,
+    RolledBack, Secret, SecretValue, Token, TokenRequest, TrafficChange, Usage,
 };
 use crate::deploy::DeployEvent;
 

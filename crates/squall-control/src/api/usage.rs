@@ -51,7 +51,10 @@ pub(crate) async fn sums(
     let filter = UsageFilter { app: wanted.app, from: wanted.since, to: wanted.until };
     crate::blocking(move || {
         let rows = inner.options.usage.usage(&filter).map_err(|error| {
-            Problem::new(ErrorCode::StorageFailed, format!("the usage ledger can not be read: {error}"))
+            Problem::new(
+                ErrorCode::StorageFailed,
+                format!("the usage ledger can not be read: {error}"),
+            )
         })?;
         let mut total = UsageTotals::default();
         rows.iter().for_each(|row| total.merge(&row.totals));

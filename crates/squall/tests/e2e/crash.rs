@@ -34,7 +34,14 @@ async fn whatever_was_acknowledged_survives_kill_9() {
             };
             let deployed = run(&["deploy", folder.to_str().unwrap()]);
             let set = deployed
-                && run(&["secrets", "set", "live", "ROUND", "--from-file", secret.to_str().unwrap()]);
+                && run(&[
+                    "secrets",
+                    "set",
+                    "live",
+                    "ROUND",
+                    "--from-file",
+                    secret.to_str().unwrap(),
+                ]);
             (deployed, set)
         });
         // Anywhere from the start of the upload to after the secret.
@@ -59,7 +66,9 @@ async fn whatever_was_acknowledged_survives_kill_9() {
             assert_eq!(now["ROUND"], format!("s{round}"), "an acknowledged secret is gone");
         }
         acknowledged = live;
-        eprintln!("round {round}: killed after {moment:?}, deployed {deployed}, up in {start_up:?}");
+        eprintln!(
+            "round {round}: killed after {moment:?}, deployed {deployed}, up in {start_up:?}"
+        );
         let staging = node.data_dir().join("staging");
         assert_eq!(std::fs::read_dir(staging).unwrap().count(), 0, "half an upload is left");
     }

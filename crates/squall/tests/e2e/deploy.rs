@@ -11,14 +11,8 @@ async fn the_smallest_app_answers_on_its_name_and_on_any_host() {
     let deployed = node.deploy(&App::new("hello", squall_testkit::HELLO));
     assert_eq!(deployed["app"], "hello");
     assert_eq!(node.get("hello", "/").await.status, 200);
-    let any = crate::harness::request(
-        node.gateway(),
-        "127.0.0.1",
-        "GET",
-        "/",
-        &[],
-        bytes::Bytes::new(),
-    );
+    let any =
+        crate::harness::request(node.gateway(), "127.0.0.1", "GET", "/", &[], bytes::Bytes::new());
     assert_eq!(any.await.unwrap().status, 200, "the only app answers on any Host");
 
     // With a second app, a Host that names none has no owner any more.
@@ -159,14 +153,16 @@ async fn secrets_change_without_a_deploy_and_can_not_be_read_back() {
     let set = |value: &str| {
         let file = node.dir.path().join("secret");
         std::fs::write(&file, value).unwrap();
-        let done = node.cli(&["secrets", "set", "safe", "API_KEY", "--from-file", file.to_str().unwrap()]);
+        let done =
+            node.cli(&["secrets", "set", "safe", "API_KEY", "--from-file", file.to_str().unwrap()]);
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     };
     for value in ["wind-and-rain-1", "wind-and-rain-2"] {
         set(value);
         assert_eq!(node.get("safe", "/env").await.json()["API_KEY"], value);
     }
-    let listed = String::from_utf8(node.cli(&["secrets", "list", "safe", "--json"]).stdout).unwrap();
+    let listed =
+        String::from_utf8(node.cli(&["secrets", "list", "safe", "--json"]).stdout).unwrap();
     assert!(listed.contains("API_KEY") && !listed.contains("wind-and-rain"), "{listed}");
     // Nothing in the data directory holds it as it is.
     let grep = std::process::Command::new("grep")

@@ -18,7 +18,11 @@ fn check_deploy_error(node: &TestNode, app: &App, says: &[&str]) {
 #[test]
 fn a_deploy_that_can_not_work_says_why() {
     let node = TestNode::start();
-    check_deploy_error(&node, &App::new("bad", b"just some text"), &["SQ0301", "not a WebAssembly"]);
+    check_deploy_error(
+        &node,
+        &App::new("bad", b"just some text"),
+        &["SQ0301", "not a WebAssembly"],
+    );
     check_deploy_error(
         &node,
         &App::new("bad", b"\0asm\x01\0\0\0"),
@@ -88,12 +92,8 @@ fn a_wrong_token_and_no_node_are_told_apart() {
 }
 
 fn failing_up(arguments: &[&str]) -> String {
-    let output = Command::new(SQUALL)
-        .arg("up")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let output =
+        Command::new(SQUALL).arg("up").args(arguments).stdin(Stdio::null()).output().unwrap();
     assert!(!output.status.success());
     String::from_utf8_lossy(&output.stderr).into_owned()
 }

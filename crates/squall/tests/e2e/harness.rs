@@ -174,13 +174,6 @@ impl TestNode {
             .unwrap_or_else(|error| panic!("{method} {path} of {app}: {error}"))
     }
 
-    pub(crate) async fn admin_request(&self, method: &str, path: &str, body: impl Into<Bytes>) -> Answer {
-        let authorization = format!("Bearer {}", self.token());
-        let headers =
-            [("authorization", authorization.as_str()), ("content-type", "application/json")];
-        request(self.admin(), "127.0.0.1", method, path, &headers, body.into()).await.unwrap()
-    }
-
     /// The newest log entries of an app, as the CLI prints them.
     pub(crate) fn logs(&self, app: &str) -> Vec<Value> {
         let output = self.cli(&["logs", "--app", app, "-n", "200", "--json"]);
@@ -220,11 +213,7 @@ impl Drop for TestNode {
 }
 
 fn spawn(dir: &Path) -> Child {
-    let log = std::fs::File::options()
-        .create(true)
-        .append(true)
-        .open(dir.join("stderr"))
-        .unwrap();
+    let log = std::fs::File::options().create(true).append(true).open(dir.join("stderr")).unwrap();
     Command::new(SQUALL)
         .arg("up")
         .arg("--data-dir")

@@ -137,9 +137,7 @@ async fn ten_thousand_queued_requests_are_served_or_refused_and_the_node_stays_w
     assert!(statuses[&200] >= 40 * 50 && statuses[&503] > 0, "{statuses:?}");
     node.expect_log_code("busy", "SQ0206");
     assert_eq!(node.get("calm", "/count").await.status, 200);
-    wait_for("a record for each of them", || {
-        node.usage("busy")["total"]["invocations"] == 10_000
-    });
+    wait_for("a record for each of them", || node.usage("busy")["total"]["invocations"] == 10_000);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

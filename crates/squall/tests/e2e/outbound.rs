@@ -23,7 +23,8 @@ fn origin(answer: &'static str) -> u16 {
 async fn private_addresses_are_refused_unless_allowed_and_unlisted_hosts_always() {
     let node = TestNode::start();
     let port = origin("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nfound");
-    let hosts = format!("allowed_hosts = [\"localhost:{port}\", \"127.0.0.1:{port}\", \"[::1]:{port}\"]");
+    let hosts =
+        format!("allowed_hosts = [\"localhost:{port}\", \"127.0.0.1:{port}\", \"[::1]:{port}\"]");
     node.deploy(&App::probe("strict").with(&hosts));
     node.deploy(&App::probe("local").with(&hosts).with("allow_private = true"));
 

@@ -24,7 +24,7 @@ async function handle(request) {
     path === "/stream"
       ? parts()
       : once(JSON.stringify({ language: "javascript", wasi: "0.3", sum: 5050, path }));
-  const { readable: trailers, writable } = wit.Future(wit.Future.RESULT_OPTION_OWN_FIELDS_ERROR_CODE);
+  const { readable: trailers, writable } = wit.Future(wit.Future.RESULT_OPTION_OTHER_ERROR_CODE);
   const [response] = Response.new(headers, contents, trailers);
   writable.write({ tag: "ok", val: null });
   return response;
