@@ -295,8 +295,12 @@ pub(crate) fn strip_request(headers: &mut HeaderMap) {
 
 /// Also for responses: a function can not speak about our connection.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if let Some(connection) = headers.remove(header::CONNECTION) {
-        remove_named(headers, &connection);
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
+        headers.remove(header::CONNECTION);
+        for connection in &named {
+            remove_named(headers, connection);
+        }
     }
     for name in &HOP_BY_HOP[1..] {
         headers.remove(name);

@@ -19,8 +19,7 @@ pub struct ServerConfig {
     pub gateway: GatewayConfig,
     pub admin: AdminConfig,
     pub node: NodeConfig,
-    /// The most that any function gets, whatever its manifest asks for.
-    pub limits: Option<Limits>,
+    pub limits: CapsConfig,
     pub runtime: RuntimeConfig,
     pub usage: UsageConfig,
     pub logs: LogsConfig,
@@ -122,6 +121,41 @@ impl Default for NodeConfig {
     }
 }
 
+/// The most that any function gets, whatever its manifest asks for. What is not given
+/// stays at the node's own cap.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CapsConfig {
+    pub memory_bytes: Option<u64>,
+    pub wall_time_ms: Option<u64>,
+    pub cpu_time_ms: Option<u64>,
+    pub request_body_bytes: Option<u64>,
+    pub response_body_bytes: Option<u64>,
+    pub concurrency: Option<u32>,
+    pub queue: Option<u32>,
+    pub queue_time_ms: Option<u64>,
+    pub log_bytes: Option<u64>,
+    pub outbound_requests: Option<u32>,
+}
+
+impl CapsConfig {
+    fn merged(&self) -> Limits {
+        let caps = Limits::node_caps();
+        Limits {
+            memory_bytes: self.memory_bytes.unwrap_or(caps.memory_bytes),
+            wall_time_ms: self.wall_time_ms.unwrap_or(caps.wall_time_ms),
+            cpu_time_ms: self.cpu_time_ms.unwrap_or(caps.cpu_time_ms),
+            request_body_bytes: self.request_body_bytes.unwrap_or(caps.request_body_bytes),
+            response_body_bytes: self.response_body_bytes.unwrap_or(caps.response_body_bytes),
+            concurrency: self.concurrency.unwrap_or(caps.concurrency),
+            queue: self.queue.unwrap_or(caps.queue),
+            queue_time_ms: self.queue_time_ms.unwrap_or(caps.queue_time_ms),
+            log_bytes: self.log_bytes.unwrap_or(caps.log_bytes),
+            outbound_requests: self.outbound_requests.unwrap_or(caps.outbound_requests),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RuntimeConfig {
@@ -213,11 +247,35 @@ impl ServerConfig {
     }
 
     pub(crate) fn caps(&self) -> Limits {
-        self.limits.clone().unwrap_or_else(Limits::node_caps)
+        self.limits.merged()
     }
 
     pub(crate) fn cores(&self) -> usize {
         let all = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         self.node.cores.unwrap_or(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_cap_leaves_the_others_alone() {
+        let config: ServerConfig = toml::from_str("[limits]\nmemory_bytes = 65536\n").unwrap();
+        let expected = Limits { memory_bytes: 65536, ..Limits::node_caps() };
+        assert_eq!(config.caps(), expected);
+        assert_eq!(ServerConfig::default().caps(), Limits::node_caps());
+    }
+
+    #[test]
+    fn trusted_proxies_are_networks_or_addresses() {
+        let parse = |text: &str| {
+            let config = GatewayConfig { trusted_proxies: vec![text.into()], ..Default::default() };
+            config.trusted_networks().map(|networks| networks[0].to_string())
+        };
+        assert_eq!(parse("10.0.0.0/8"), Ok("10.0.0.0/8".to_owned()));
+        assert_eq!(parse("10.1.2.3"), Ok("10.1.2.3/32".to_owned()));
+        assert!(parse("ten").unwrap_err().contains("trusted_proxies"));
     }
 }

@@ -77,13 +77,10 @@ impl Cores {
         let here = here.filter(|core| *core < self.loads.len());
         let mut best = here.unwrap_or(0);
         let mut least = load_of(best);
-        // Moving costs a wake-up of another thread. For one guest of difference it does not
-        // pay, and with less two busy cores would hand their work to each other for ever.
-        let worth_it = if here.is_some() { 2 } else { 1 };
-        if least >= worth_it || here.is_none() {
+        if least > 0 || here.is_none() {
             for core in 0..self.loads.len() {
                 let load = load_of(core);
-                if load + worth_it <= least {
+                if load < least {
                     (best, least) = (core, load);
                 }
             }

@@ -11,7 +11,7 @@ use wasmtime::component::Component;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
-use crate::engine::{EngineOptions, Engines};
+use crate::engine::{EngineOptions, Engines, Kind};
 use crate::host::{OFFERED, linker};
 
 /// Checks and compiles the component of `job` and writes the artifact to `output`,
@@ -29,22 +29,13 @@ pub fn compile(
         fail(ErrorCode::StorageFailed, format!("the component can not be read: {error}"))
     })?;
     check_preamble(&job.label, &bytes)?;
-    let engine = Engines::for_build(job.mode, options).map_err(|error| {
-        fail(ErrorCode::BuildFailed, format!("the compiler does not start: {error:#}"))
-    })?;
-    let component = Component::new(&engine, &bytes).map_err(|error| {
-        let cut = bytes.len();
-        fail(
-            ErrorCode::NotAComponent,
-            format!(
-                "{} ({cut} bytes) is not a WebAssembly component that can be compiled: {error:#}; it may be truncated, or use features that are not standard yet",
-                job.label
-            ),
-        )
-    })?;
-    check_imports(&job.label, &engine, &component)?;
-    let world = find_world(&job.label, &engine, &component)?;
-    link(&job.label, &engine, &component, world)?;
+    // Which engine it is for is known for certain only when it has been parsed; a wrong
+    // guess costs a second compilation and nothing else.
+    let guess = guess_world(&bytes);
+    let (component, world) = match compile_for(job, options, &bytes, guess)? {
+        (_, other) if other != guess => compile_for(job, options, &bytes, other)?,
+        fits => fits,
+    };
     let compiled = component.serialize().map_err(|error| {
         fail(ErrorCode::BuildFailed, format!("{} can not be stored: {error:#}", job.label))
     })?;
@@ -58,6 +49,44 @@ pub fn compile(
         artifact_bytes: compiled.len() as u64,
         compile_ms: began.elapsed().as_millis() as u64,
     })
+}
+
+/// An export's name lies in a component as it is written.
+fn guess_world(bytes: &[u8]) -> HandlerWorld {
+    const NEW: &[u8] = b"wasi:http/handler@0.3";
+    const OLD: &[u8] = b"wasi:http/incoming-handler@0.2";
+    let holds = |name: &[u8]| bytes.windows(name.len()).any(|part| part == name);
+    if holds(NEW) && !holds(OLD) { HandlerWorld::Http03 } else { HandlerWorld::Http02 }
+}
+
+/// Compiles for the engine of `guess` and says which world the component really has.
+/// Links it when that is the same.
+fn compile_for(
+    job: &BuildJob,
+    options: &EngineOptions,
+    bytes: &[u8],
+    guess: HandlerWorld,
+) -> Result<(Component, HandlerWorld), BuildError> {
+    let kind = Kind { mode: job.mode, world: guess };
+    let engine = Engines::for_build(kind, options).map_err(|error| {
+        fail(ErrorCode::BuildFailed, format!("the compiler does not start: {error:#}"))
+    })?;
+    let component = Component::new(&engine, bytes).map_err(|error| {
+        let length = bytes.len();
+        fail(
+            ErrorCode::NotAComponent,
+            format!(
+                "{} ({length} bytes) is not a WebAssembly component that can be compiled: {error:#}; it may be truncated, or use features that are not standard yet",
+                job.label
+            ),
+        )
+    })?;
+    check_imports(&job.label, &engine, &component)?;
+    let world = find_world(&job.label, &engine, &component)?;
+    if world == guess {
+        link(&job.label, &engine, &component, world)?;
+    }
+    Ok((component, world))
 }
 
 fn fail(code: ErrorCode, message: String) -> BuildError {
@@ -143,7 +172,7 @@ fn link(
     component: &Component,
     world: HandlerWorld,
 ) -> Result<(), BuildError> {
-    let linked = linker(engine).and_then(|linker| {
+    let linked = linker(engine, world).and_then(|linker| {
         let pre = linker.instantiate_pre(component)?;
         match world {
             HandlerWorld::Http02 => ProxyPre::new(pre).map(drop),

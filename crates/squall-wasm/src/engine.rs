@@ -1,16 +1,20 @@
-//! The two engines and what they cost.
+//! The engines and what they cost.
 //!
 //! Instances that live for one request come from an engine without guard pages and
 //! without signals: with guards, growing a memory and shrinking it again cost two
 //! `mprotect` calls a request, each an interrupt on every other core. Its price is an
 //! explicit bounds check for each access. Instances that live for many requests come
 //! from an engine with guards, where an access costs nothing.
+//!
+//! Components of WASI 0.2 have engines of their own, too: the bookkeeping that lets a
+//! component of 0.3 serve several requests at once costs every call of a host function.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use squall_types::manifest::InstanceMode;
+use squall_types::state::HandlerWorld;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::clock::EpochClock;
@@ -40,10 +44,32 @@ impl Default for EngineOptions {
     }
 }
 
+/// What an engine is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kind {
+    pub(crate) mode: InstanceMode,
+    pub(crate) world: HandlerWorld,
+}
+
+impl Kind {
+    /// In the order of `Engines::engines`.
+    pub(crate) const ALL: [Kind; 4] = [
+        Kind { mode: InstanceMode::PerRequest, world: HandlerWorld::Http02 },
+        Kind { mode: InstanceMode::PerRequest, world: HandlerWorld::Http03 },
+        Kind { mode: InstanceMode::Shared, world: HandlerWorld::Http02 },
+        Kind { mode: InstanceMode::Shared, world: HandlerWorld::Http03 },
+    ];
+
+    pub(crate) fn index(self) -> usize {
+        let mode = usize::from(self.mode == InstanceMode::Shared);
+        let world = usize::from(self.world == HandlerWorld::Http03);
+        mode * 2 + world
+    }
+}
+
 /// The engines of a node.
 pub struct Engines {
-    per_request: Engine,
-    shared: Engine,
+    engines: Vec<Engine>,
     keys: [String; 2],
     pub(crate) clock: Arc<EpochClock>,
 }
@@ -52,21 +78,20 @@ impl Engines {
     /// Reserves the pools. # Errors
     /// Fails when the address space for them can not be had.
     pub fn new(options: &EngineOptions) -> wasmtime::Result<Arc<Self>> {
-        let make = |mode| -> wasmtime::Result<Engine> {
-            let mut config = base_config(mode, options);
-            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
+        let make = |kind| -> wasmtime::Result<Engine> {
+            let mut config = base_config(kind, options);
+            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(kind, options)));
             Ok(Engine::new(&config)?)
         };
-        let per_request = make(InstanceMode::PerRequest)?;
-        let shared = make(InstanceMode::Shared)?;
-        let keys = [key_of(&per_request), key_of(&shared)];
-        let clock = EpochClock::start(vec![per_request.weak(), shared.weak()])?;
-        Ok(Arc::new(Self { per_request, shared, keys, clock }))
+        let engines = Kind::ALL.into_iter().map(make).collect::<wasmtime::Result<Vec<_>>>()?;
+        let keys = [key_of(&engines[..2]), key_of(&engines[2..])];
+        let clock = EpochClock::start(engines.iter().map(Engine::weak).collect())?;
+        Ok(Arc::new(Self { engines, keys, clock }))
     }
 
-    /// An engine that compiles for the pooled engine of the same mode, without its pool.
-    pub fn for_build(mode: InstanceMode, options: &EngineOptions) -> wasmtime::Result<Engine> {
-        Ok(Engine::new(&base_config(mode, options))?)
+    /// An engine that compiles for the pooled engine of the same kind, without its pool.
+    pub(crate) fn for_build(kind: Kind, options: &EngineOptions) -> wasmtime::Result<Engine> {
+        Engine::new(&base_config(kind, options))
     }
 
     /// Identifies everything that compiled code depends on: the compiler's version, its
@@ -78,11 +103,8 @@ impl Engines {
         }
     }
 
-    pub(crate) fn engine(&self, mode: InstanceMode) -> &Engine {
-        match mode {
-            InstanceMode::PerRequest => &self.per_request,
-            InstanceMode::Shared => &self.shared,
-        }
+    pub(crate) fn engine(&self, kind: Kind) -> &Engine {
+        &self.engines[kind.index()]
     }
 
     /// Instances in use and warm slots, as Prometheus text.
@@ -101,28 +123,38 @@ impl Engines {
         for (name, what, value) in gauges {
             let _ =
                 writeln!(out, "# HELP squall_pool_{name} {what}\n# TYPE squall_pool_{name} gauge");
-            for (mode, engine) in [("per-request", &self.per_request), ("shared", &self.shared)] {
-                if let Some(metrics) = engine.pooling_allocator_metrics() {
-                    let value = value(&metrics);
-                    let _ = writeln!(out, "squall_pool_{name}{{instances=\"{mode}\"}} {value}");
-                }
+            for (kind, engine) in Kind::ALL.into_iter().zip(&self.engines) {
+                let Some(metrics) = engine.pooling_allocator_metrics() else { continue };
+                let value = value(&metrics);
+                let mode = match kind.mode {
+                    InstanceMode::PerRequest => "per-request",
+                    InstanceMode::Shared => "shared",
+                };
+                let world = match kind.world {
+                    HandlerWorld::Http02 => "0.2",
+                    HandlerWorld::Http03 => "0.3",
+                };
+                let labels = format!("instances=\"{mode}\",wasi=\"{world}\"");
+                let _ = writeln!(out, "squall_pool_{name}{{{labels}}} {value}");
             }
         }
     }
 }
 
-fn base_config(mode: InstanceMode, options: &EngineOptions) -> Config {
+fn base_config(kind: Kind, options: &EngineOptions) -> Config {
+    let concurrent = kind.world == HandlerWorld::Http03;
     let mut config = Config::new();
     config
         .epoch_interruption(true)
-        .wasm_component_model_async(true)
-        .wasm_component_model_async_stackful(true)
-        .wasm_component_model_more_async_builtins(true)
+        .concurrency_support(concurrent)
+        .wasm_component_model_async(concurrent)
+        .wasm_component_model_async_stackful(concurrent)
+        .wasm_component_model_more_async_builtins(concurrent)
         .max_wasm_stack(WASM_STACK_BYTES)
         .async_stack_size(4 * WASM_STACK_BYTES)
         .async_stack_zeroing(false)
         .memory_guaranteed_dense_image_size(DENSE_IMAGE_BYTES);
-    match mode {
+    match kind.mode {
         InstanceMode::PerRequest => {
             config
                 .signals_based_traps(false)
@@ -136,8 +168,10 @@ fn base_config(mode: InstanceMode, options: &EngineOptions) -> Config {
     config
 }
 
-fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
+fn pool(kind: Kind, options: &EngineOptions) -> PoolingAllocationConfig {
     let slots = options.instance_slots;
+    // An instance of 0.3 runs several calls at once, each on a stack of its own.
+    let stacks = if kind.world == HandlerWorld::Http03 { slots.saturating_mul(2) } else { slots };
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(slots)
         // A component is several core instances: its adapters, and every library that
@@ -145,7 +179,7 @@ fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
         .total_core_instances(slots.saturating_mul(20))
         .total_memories(slots.saturating_mul(2))
         .total_tables(slots.saturating_mul(6))
-        .total_stacks(slots.saturating_mul(2))
+        .total_stacks(stacks)
         .max_core_instances_per_component(200)
         .max_memories_per_component(20)
         .max_tables_per_component(60)
@@ -182,9 +216,11 @@ impl Hasher for KeyHasher {
     }
 }
 
-pub(crate) fn key_of(engine: &Engine) -> String {
+pub(crate) fn key_of(engines: &[Engine]) -> String {
     let mut hasher = KeyHasher(blake3::Hasher::new());
-    engine.precompile_compatibility_hash().hash(&mut hasher);
+    for engine in engines {
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+    }
     let hex = hasher.0.finalize().to_hex();
     format!("wasmtime48-{}-{}", std::env::consts::ARCH, &hex[..24])
 }

@@ -19,7 +19,7 @@ use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
 use wasmtime_wasi_http::handler::ProxyPre;
 
-use crate::engine::Engines;
+use crate::engine::{Engines, Kind};
 use crate::host::{GuestEnvironment, Host, linker};
 use crate::output::GuestLog;
 use crate::per_request;
@@ -38,8 +38,8 @@ pub struct WasmOptions {
 /// Runs WebAssembly components.
 pub struct WasmExecutor {
     options: WasmOptions,
-    per_request: Linker<Host>,
-    shared: Linker<Host>,
+    /// In the order of `Kind::ALL`.
+    linkers: Vec<Linker<Host>>,
     loaded: Mutex<Vec<Weak<Loaded>>>,
     counters: Counters,
 }
@@ -68,12 +68,11 @@ impl WasmExecutor {
     /// # Errors
     /// Fails when the host interfaces can not be linked, which is a defect.
     pub fn new(options: WasmOptions) -> wasmtime::Result<Arc<Self>> {
-        let per_request = linker(options.engines.engine(InstanceMode::PerRequest))?;
-        let shared = linker(options.engines.engine(InstanceMode::Shared))?;
+        let link = |kind: Kind| linker(options.engines.engine(kind), kind.world);
+        let linkers = Kind::ALL.into_iter().map(link).collect::<wasmtime::Result<Vec<_>>>()?;
         Ok(Arc::new(Self {
             options,
-            per_request,
-            shared,
+            linkers,
             loaded: Mutex::default(),
             counters: Counters::default(),
         }))
@@ -136,7 +135,8 @@ impl WasmExecutor {
             message: what,
             retry_after_s: Some(5),
         };
-        let engine = self.options.engines.engine(function.mode);
+        let kind = Kind { mode: function.mode, world: function.world };
+        let engine = self.options.engines.engine(kind);
         let path = (self.options.artifact_path)(&function.component, function.mode);
         let began = Instant::now();
         // SAFETY: the file was compiled by this node's build child and lies in its data
@@ -146,10 +146,7 @@ impl WasmExecutor {
             unavailable(format!("the compiled code can not be mapped: {error:#}"))
         })?;
         let mapped = Instant::now();
-        let linker = match function.mode {
-            InstanceMode::PerRequest => &self.per_request,
-            InstanceMode::Shared => &self.shared,
-        };
+        let linker = &self.linkers[kind.index()];
         let link = || -> wasmtime::Result<ProxyPre<Host>> {
             let pre = linker.instantiate_pre(&component)?;
             Ok(match function.world {
@@ -233,7 +230,8 @@ impl Loaded {
             self.policy.clone(),
             trace,
         );
-        let mut store = Store::new(self.engines.engine(self.function.mode), host);
+        let kind = Kind { mode: self.function.mode, world: self.function.world };
+        let mut store = Store::new(self.engines.engine(kind), host);
         store.limiter(|host| &mut host.memory);
         store
     }

@@ -12,7 +12,7 @@ use squall_types::log::{Level, Source};
 use squall_types::outbound::{
     Outbound, OutboundError, OutboundErrorKind, OutboundPolicy, OutboundTimeouts,
 };
-use squall_types::state::{Environment, FunctionSpec};
+use squall_types::state::{Environment, FunctionSpec, HandlerWorld};
 use squall_types::trace::TraceContext;
 use squall_types::{Body, BodyError, ErrorCode};
 use wasmtime::component::{Linker, ResourceTable};
@@ -69,14 +69,16 @@ pub(crate) const OFFERED: &[(&str, &[&str])] = &[
     ("wasi:sockets/udp-create-socket", &["0.2"]),
 ];
 
-/// Everything of `OFFERED`, linked. Sockets are there and deny every call; the file
-/// system is there and has no directory.
-pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
+/// Everything of `OFFERED`, linked; to components of 0.2 what is of 0.2. Sockets are there
+/// and deny every call; the file system is there and has no directory.
+pub(crate) fn linker(engine: &Engine, world: HandlerWorld) -> wasmtime::Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
-    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    if world == HandlerWorld::Http03 {
+        wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+        wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    }
     wasmtime_wasi_config::add_to_linker(&mut linker, |host: &mut Host| {
         WasiConfig::from(&*host.config)
     })?;

@@ -8,7 +8,7 @@ use squall_types::state::{BlobId, HandlerWorld};
 use wasmtime::component::Component;
 
 use crate::build::compile;
-use crate::engine::{EngineOptions, Engines, key_of};
+use crate::engine::{EngineOptions, Engines, Kind, key_of};
 use crate::host::OFFERED;
 
 fn small() -> EngineOptions {
@@ -30,18 +30,21 @@ fn try_compile(bytes: &[u8], mode: InstanceMode) -> Result<BuildOutput, BuildErr
 #[test]
 fn what_the_build_engine_compiles_is_for_the_pooled_engine_of_its_mode() {
     let engines = Engines::new(&small()).unwrap();
-    for mode in [InstanceMode::PerRequest, InstanceMode::Shared] {
-        let build = Engines::for_build(mode, &small()).unwrap();
-        assert_eq!(key_of(&build), engines.key(mode));
+    for kind in Kind::ALL {
+        let build = Engines::for_build(kind, &small()).unwrap();
+        let pooled = engines.engine(kind);
+        assert_eq!(key_of(&[build.clone()]), key_of(std::slice::from_ref(pooled)), "{kind:?}");
         let compiled = Component::new(&build, squall_testkit::HELLO).unwrap().serialize().unwrap();
         // SAFETY: these bytes come from the line above.
-        unsafe { Component::deserialize(engines.engine(mode), compiled) }.unwrap();
+        unsafe { Component::deserialize(pooled, compiled) }.unwrap();
     }
     let keys = [InstanceMode::PerRequest, InstanceMode::Shared].map(|mode| engines.key(mode));
     assert_ne!(keys[0], keys[1]);
     let other = EngineOptions { memory_bytes_max: 1 << 29, ..small() };
-    let other = Engines::for_build(InstanceMode::PerRequest, &other).unwrap();
-    assert_ne!(key_of(&other), keys[0], "the cap on memory is compiled in");
+    let of = |options: &EngineOptions| {
+        key_of(&[Engines::for_build(Kind::ALL[0], options).unwrap()])
+    };
+    assert_ne!(of(&other), of(&small()), "the cap on memory is compiled in");
 }
 
 #[test]

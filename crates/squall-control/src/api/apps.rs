@@ -295,7 +295,7 @@ pub(crate) async fn roll_back(
             store.roll_back(&name)?.ok_or_else(|| {
                 Problem::new(
                     ErrorCode::NothingToRollBack,
-                    format!("the app {name} has had no other traffic than now"),
+                    format!("the app {name} has no earlier traffic to go back to"),
                 )
             })
         })
