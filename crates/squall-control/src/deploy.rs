@@ -34,6 +34,10 @@ pub enum DeployEvent {
         /// It had been compiled before.
         cached: bool,
     },
+    /// The deployment goes on, but not everything is as the manifest says.
+    Warning {
+        message: String,
+    },
     Live(Deployed),
     Failed {
         problem: ProblemBody,
@@ -70,6 +74,17 @@ pub(crate) async fn run(
     };
     say(DeployEvent::Uploaded { bytes: uploaded.bytes }).await;
     let manifest = check_manifest(&app, &uploaded)?;
+
+    for (name, function) in &manifest.functions {
+        let lowered = function.limits.above(&inner.options.caps);
+        if !lowered.is_empty() {
+            let message = format!(
+                "functions.{name}.limits: {} above this node's caps and lowered to them",
+                lowered.join(", ")
+            );
+            say(DeployEvent::Warning { message }).await;
+        }
+    }
 
     // Compiling needs the files at their final place; blobs that no revision names are
     // swept later.

@@ -41,9 +41,8 @@ fn what_the_build_engine_compiles_is_for_the_pooled_engine_of_its_mode() {
     let keys = [InstanceMode::PerRequest, InstanceMode::Shared].map(|mode| engines.key(mode));
     assert_ne!(keys[0], keys[1]);
     let other = EngineOptions { memory_bytes_max: 1 << 29, ..small() };
-    let of = |options: &EngineOptions| {
-        key_of(&[Engines::for_build(Kind::ALL[0], options).unwrap()])
-    };
+    let of =
+        |options: &EngineOptions| key_of(&[Engines::for_build(Kind::ALL[0], options).unwrap()]);
     assert_ne!(of(&other), of(&small()), "the cap on memory is compiled in");
 }
 

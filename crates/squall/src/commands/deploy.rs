@@ -270,6 +270,7 @@ impl Report {
                 }
                 self.spin(&line);
             }
+            "warning" => self.say(&format!("warning: {}", text(event, "message"))),
             "compiled" if event["cached"] == true => {
                 self.say(&format!("Compiled {function} before; taken as it is"));
             }
