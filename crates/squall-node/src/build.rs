@@ -34,13 +34,16 @@ struct ChildJob {
     memory_bytes_max: u64,
 }
 
+/// Held by the one call that compiles a component.
+type Turn = Arc<tokio::sync::Mutex<()>>;
+
 /// Builds in children, one at a time for each component and mode.
 pub(crate) struct ChildBuilder {
     artifacts: PathBuf,
     engines: Arc<Engines>,
     options: EngineOptions,
     places: Semaphore,
-    in_progress: Mutex<HashMap<(BlobId, InstanceMode), Arc<tokio::sync::Mutex<()>>>>,
+    in_progress: Mutex<HashMap<(BlobId, InstanceMode), Turn>>,
 }
 
 fn mode_name(mode: InstanceMode) -> &'static str {

@@ -505,6 +505,9 @@ async fn build_missing(control: Control, builder: Arc<ChildBuilder>, live_only: 
     }
 }
 
+/// Appends the metrics of all rooms.
+type WriteMetrics = Box<dyn Fn(&mut String) + Send + Sync>;
+
 /// Facts of this process, for its admin API.
 struct Facts {
     gateway_urls: Vec<String>,
@@ -514,7 +517,7 @@ struct Facts {
     supervisor_pid: u32,
     ready: AtomicBool,
     waiting_for: Mutex<Option<&'static str>>,
-    metrics: OnceLock<Box<dyn Fn(&mut String) + Send + Sync>>,
+    metrics: OnceLock<WriteMetrics>,
 }
 
 impl Facts {

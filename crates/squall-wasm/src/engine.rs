@@ -81,7 +81,7 @@ impl Engines {
         let make = |kind| -> wasmtime::Result<Engine> {
             let mut config = base_config(kind, options);
             config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(kind, options)));
-            Ok(Engine::new(&config)?)
+            Engine::new(&config)
         };
         let engines = Kind::ALL.into_iter().map(make).collect::<wasmtime::Result<Vec<_>>>()?;
         let keys = [key_of(&engines[..2]), key_of(&engines[2..])];

@@ -33,7 +33,11 @@ fn what_the_build_engine_compiles_is_for_the_pooled_engine_of_its_mode() {
     for kind in Kind::ALL {
         let build = Engines::for_build(kind, &small()).unwrap();
         let pooled = engines.engine(kind);
-        assert_eq!(key_of(&[build.clone()]), key_of(std::slice::from_ref(pooled)), "{kind:?}");
+        assert_eq!(
+            key_of(std::slice::from_ref(&build)),
+            key_of(std::slice::from_ref(pooled)),
+            "{kind:?}"
+        );
         let compiled = Component::new(&build, squall_testkit::HELLO).unwrap().serialize().unwrap();
         // SAFETY: these bytes come from the line above.
         unsafe { Component::deserialize(pooled, compiled) }.unwrap();
