@@ -223,8 +223,8 @@ def resting(other):
             client.get_ms(f"d{n}.localhost")
         client.close()
         peak = (server.rss_mib(), server.descriptors(), server.mappings())
-        # Shared instances rest after 10 s; unused code goes soon after.
-        for _ in range(60):
+        # Code that is not called for 60 s is unmapped within another 15 s.
+        for _ in range(150):
             time.sleep(1)
             if server.rss_mib() < 150 and server.descriptors() <= start[1] + 50 \
                     and server.mappings() <= start[2] + 200:
