@@ -6,8 +6,7 @@ use anyhow::Context;
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let (Some(input), Some(output), None) =
-        (arguments.next(), arguments.next(), arguments.next())
+    let (Some(input), Some(output), None) = (arguments.next(), arguments.next(), arguments.next())
     else {
         anyhow::bail!("usage: componentize MODULE COMPONENT");
     };
