@@ -8,7 +8,15 @@ use std::path::{Path, PathBuf};
 
 use squall_types::state::BlobId;
 
+/// Of the data directory.
+pub(crate) const FOLDER: &str = "blobs";
 const COPY_BYTES: usize = 128 << 10;
+
+/// Where a blob lies below the folder of blobs.
+pub(crate) fn path_in(folder: &Path, id: &BlobId) -> PathBuf {
+    let name = id.to_string();
+    folder.join(&name[..2]).join(name)
+}
 
 #[derive(Debug, Clone)]
 pub(crate) struct Blobs {
@@ -27,7 +35,7 @@ pub(crate) struct Staged {
 impl Blobs {
     /// Makes the folders and empties what an interrupted upload left.
     pub(crate) fn open(data_dir: &Path) -> io::Result<Self> {
-        let blobs = Self { folder: data_dir.join("blobs"), staging: data_dir.join("staging") };
+        let blobs = Self { folder: data_dir.join(FOLDER), staging: data_dir.join("staging") };
         std::fs::create_dir_all(&blobs.folder)?;
         std::fs::create_dir_all(&blobs.staging)?;
         Ok(blobs)
@@ -43,8 +51,7 @@ impl Blobs {
     }
 
     pub(crate) fn path(&self, id: &BlobId) -> PathBuf {
-        let name = id.to_string();
-        self.folder.join(&name[..2]).join(name)
+        path_in(&self.folder, id)
     }
 
     /// A folder of its own for one upload; gone with what it still holds when dropped.

@@ -119,8 +119,7 @@ impl Control {
 
     /// Where the file of a blob lies.
     pub fn blob_path(data_dir: &std::path::Path, id: &BlobId) -> PathBuf {
-        let name = id.to_string();
-        data_dir.join("blobs").join(&name[..2]).join(name)
+        blobs::path_in(&data_dir.join(blobs::FOLDER), id)
     }
 
     /// A token for the command line of this machine, when `existing` is not one that

@@ -68,6 +68,8 @@ pub(crate) struct Found {
     varies: bool,
     content_type: HeaderValue,
     cache_control: HeaderValue,
+    /// It stands for a file that does not exist: the answer is a 404.
+    missing: bool,
 }
 
 /// The file for a path: the path itself, its `index.html`, the path with `.html`, or for
@@ -91,12 +93,36 @@ pub(crate) fn find(
         candidates.push("/index.html".to_owned());
     }
     let name = candidates.into_iter().find(|name| revision.assets.contains_key(name))?;
+    represent(revision, settings, request, &name)
+}
+
+/// The app's own page for what does not exist, `/404.html`, where it has one.
+pub(crate) fn find_missing(
+    revision: &RevisionState,
+    settings: &Assets,
+    request: &Parts,
+) -> Option<Found> {
+    if !matches!(request.method, Method::GET | Method::HEAD) {
+        return None;
+    }
+    let page = represent(revision, settings, request, "/404.html")?;
+    Some(Found { missing: true, ..page })
+}
+
+/// A file in the encoding that the client likes best.
+fn represent(
+    revision: &RevisionState,
+    settings: &Assets,
+    request: &Parts,
+    name: &str,
+) -> Option<Found> {
     let mut found = Found {
-        asset: revision.assets.get(&name)?.clone(),
+        asset: revision.assets.get(name)?.clone(),
         encoding: None,
         varies: false,
-        content_type: content_type(&name),
-        cache_control: cache_control(settings, &name),
+        content_type: content_type(name),
+        cache_control: cache_control(settings, name),
+        missing: false,
     };
     for (encoding, suffix) in ENCODINGS {
         let Some(variant) = revision.assets.get(&format!("{name}{suffix}")) else { continue };
@@ -180,7 +206,7 @@ pub(crate) async fn serve(
     if found.varies {
         headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     }
-    if matches_etag(&request.headers, header::IF_NONE_MATCH, &etag) {
+    if !found.missing && matches_etag(&request.headers, header::IF_NONE_MATCH, &etag) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);
     }
@@ -191,7 +217,14 @@ pub(crate) async fn serve(
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
     }
     let length = found.asset.bytes;
-    let (start, end) = match wanted_range(&request.headers, &etag, length) {
+    let range = match found.missing {
+        true => Range::Whole,
+        false => wanted_range(&request.headers, &etag, length),
+    };
+    if found.missing {
+        *response.status_mut() = StatusCode::NOT_FOUND;
+    }
+    let (start, end) = match range {
         Range::Whole => (0, length),
         Range::Part(start, end) => {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;

@@ -88,7 +88,6 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.door.connections.open.fetch_sub(1, Ordering::Relaxed);
         self.door.connections.gone.notify_waiters();
-        self.door.connections.gone.notify_one();
     }
 }
 

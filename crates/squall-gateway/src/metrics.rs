@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use squall_types::metrics::{write_head, write_metric};
+
 /// Upper bounds of the latency histogram, in microseconds.
 const BOUNDS_US: [u64; 12] =
     [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 2_500_000, 10_000_000];
@@ -34,16 +36,14 @@ impl Counters {
     pub(crate) fn write(&self, out: &mut String, open: usize) {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let name = "squall_http_requests_total";
-        let _ = writeln!(out, "# HELP {name} Requests that have ended.\n# TYPE {name} counter");
+        write_head(out, name, "counter", "Requests that have ended.");
         for (class, counter) in self.classes.iter().enumerate() {
             let label = if class == 0 { "499".to_owned() } else { format!("{class}xx") };
             let _ = writeln!(out, "{name}{{status=\"{label}\"}} {}", read(counter));
         }
         let name = "squall_http_request_seconds";
-        let _ = writeln!(
-            out,
-            "# HELP {name} From the head of a request to the end of its response.\n# TYPE {name} histogram"
-        );
+        let what = "From the head of a request to the end of its response.";
+        write_head(out, name, "histogram", what);
         let mut below = 0;
         for (bound_us, counter) in BOUNDS_US.iter().zip(&self.latency) {
             below += read(counter);
@@ -85,10 +85,7 @@ impl Counters {
             ),
         ];
         for (name, kind, what, value) in rows {
-            let _ = writeln!(
-                out,
-                "# HELP squall_{name} {what}\n# TYPE squall_{name} {kind}\nsquall_{name} {value}"
-            );
+            write_metric(out, &format!("squall_{name}"), kind, what, value);
         }
     }
 }

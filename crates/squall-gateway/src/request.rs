@@ -13,7 +13,7 @@ use http::{Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use squall_types::trace::{TraceContext, random};
 use squall_types::usage::Meter;
-use squall_types::{Body, ErrorCode, Invocation, Trigger};
+use squall_types::{Body, ErrorCode, Invocation, InvokeError, Trigger};
 
 use crate::Door;
 use crate::assets;
@@ -146,6 +146,9 @@ async fn answer(
             return assets::serve(door, file, &head).await;
         }
         if found.function.is_none() {
+            if let Some(page) = assets::find_missing(&found.compiled.revision, assets, &head) {
+                return assets::serve(door, page, &head).await;
+            }
             let missing = Rejection::new(
                 ErrorCode::NoRoute,
                 format!("the app has no file and no route for {}", target.path()),
@@ -255,11 +258,9 @@ fn prepare_head(
 
 /// A response that can not be sent as it is becomes an error before its head goes out.
 fn check_response(response: &mut Response<Body>) -> Result<(), Rejection> {
-    let refuse = |message: &str| {
-        let mut rejection = Rejection::new(ErrorCode::InvalidResponse, message);
-        rejection.message = message.to_owned();
-        Err(rejection)
-    };
+    // The owner's business, as everything that a function did.
+    let refuse =
+        |message: &str| Err(Rejection::from(InvokeError::new(ErrorCode::InvalidResponse, message)));
     if response.status().is_informational() {
         return refuse("the function answered with an informational status");
     }

@@ -102,7 +102,9 @@ fn app(name: &str, extra: &str, blob: BlobId) -> Arc<AppState> {
         id,
         app: app.clone(),
         functions,
-        assets: [("/index.html".to_owned(), asset.clone()), ("/a.txt".to_owned(), asset)].into(),
+        assets: ["/index.html", "/a.txt", "/404.html"]
+            .map(|path| (path.to_owned(), asset.clone()))
+            .into(),
         manifest: manifest.clone(),
     });
     Arc::new(AppState {
@@ -308,6 +310,9 @@ fn assets_are_served_with_conditions_and_ranges() {
     );
     assert_eq!(status(&door.get("/a.txt", "Range: bytes=50-\r\n")), 416);
     assert_eq!(status(&door.get("/", "")), 200);
+    let missing = door.get("/nowhere", "Range: bytes=2-4\r\n");
+    assert_eq!(status(&missing), 404, "{missing}");
+    assert!(missing.ends_with("\r\n\r\n0123456789"), "the app's own page: {missing}");
     assert_eq!(status(&door.get("/../a.txt", "")), 400);
     check(
         &door,

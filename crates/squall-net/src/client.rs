@@ -1,6 +1,5 @@
 //! The guarded HTTP client, from a request and a policy to a response.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +9,7 @@ use http::header::{HOST, HeaderValue};
 use http::{Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 use rustls::pki_types::CertificateDer;
+use squall_types::metrics::write_metric;
 use squall_types::outbound::{
     Outbound, OutboundError, OutboundErrorKind, OutboundFuture, OutboundPolicy, OutboundTimeouts,
 };
@@ -146,8 +146,7 @@ impl GuardedClient {
             ("reused", "Outbound requests on a connection that was open.", &counters.reused),
         ] {
             let name = format!("squall_outbound_{name}_total");
-            let value = counter.load(Ordering::Relaxed);
-            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}");
+            write_metric(out, &name, "counter", help, counter.load(Ordering::Relaxed));
         }
     }
 }

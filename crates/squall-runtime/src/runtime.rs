@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http_body::Body as _;
 use squall_types::invoke::{Invocation, Invoke, InvokeError, InvokeFuture};
 use squall_types::log::{Level, LogLine, LogSink, Source};
+use squall_types::metrics::{write_head, write_metric};
 use squall_types::state::{ApplySnapshot, FunctionSpec, Snapshot};
 use squall_types::trace::TraceContext;
 use squall_types::{Body, ErrorCode};
@@ -169,14 +170,12 @@ impl Runtime {
             ),
         ];
         for (name, kind, what, value) in rows {
-            let _ = writeln!(
-                out,
-                "# HELP squall_{name} {what}\n# TYPE squall_{name} {kind}\nsquall_{name} {value}"
-            );
+            write_metric(out, &format!("squall_{name}"), kind, what, value);
         }
-        out.push_str("# HELP squall_core_runnable Guests that want CPU time now, by core.\n# TYPE squall_core_runnable gauge\n");
+        let name = "squall_core_runnable";
+        write_head(out, name, "gauge", "Guests that want CPU time now, by core.");
         for (core, runnable) in inner.cores.runnable().iter().enumerate() {
-            let _ = writeln!(out, "squall_core_runnable{{core=\"{core}\"}} {runnable}");
+            let _ = writeln!(out, "{name}{{core=\"{core}\"}} {runnable}");
         }
     }
 }

@@ -16,22 +16,10 @@ pub use ledger::{Ledger, LedgerOptions};
 pub use logs::{Logs, LogsOptions};
 pub use process::process_metrics;
 
-use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A panic elsewhere must not stop metering or logging: the data behind these locks is
 /// valid after every single step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Appends one metric without labels in the Prometheus text format.
-fn write_metric(
-    out: &mut String,
-    name: &str,
-    kind: &str,
-    help: &str,
-    value: impl std::fmt::Display,
-) {
-    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::LazyLock;
 
-use crate::write_metric;
+use squall_types::metrics::write_metric;
 
 /// Fields of `/proc/self/stat` behind the command name, counted from 0
 /// (proc_pid_stat(5) counts from 1 and the command is its second).

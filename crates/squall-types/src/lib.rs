@@ -13,6 +13,7 @@ pub mod error;
 pub mod limits;
 pub mod log;
 pub mod manifest;
+pub mod metrics;
 pub mod name;
 pub mod node;
 pub mod outbound;

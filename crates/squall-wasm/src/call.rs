@@ -192,7 +192,7 @@ impl StreamingBody {
     /// A guest that fails before anything was sent has no response.
     fn take_whole(&mut self, cx: &mut Context<'_>) -> Result<Option<Bytes>, InvokeError> {
         let mut read_bytes = 0;
-        let mut rounds = 0;
+        let mut turns = 0;
         while read_bytes <= WHOLE_MAX_BYTES {
             let Some(body) = &mut self.body else { break };
             match Pin::new(body).poll_frame(cx) {
@@ -209,15 +209,16 @@ impl StreamingBody {
                     ));
                 }
                 Poll::Pending => {
-                    // The guest may have more to say now that there is room; twice is
-                    // enough for a small body that is written in pieces.
-                    rounds += 1;
-                    let done = self.guest.as_mut().is_none_or(|guest| guest.poll(cx).is_ready());
-                    if let Some(Err(failure)) = self.guest.as_ref().and_then(|g| g.ended.as_ref()) {
-                        return Err(failure.clone());
-                    }
-                    if rounds > 3 && !done || rounds > 8 {
+                    let Some(guest) = &mut self.guest else { break };
+                    // The guest may have more to say now that there is room. A few turns
+                    // are enough for a small body that is written in pieces.
+                    turns += 1;
+                    if guest.ended.is_some() || turns > 3 {
                         break;
+                    }
+                    let _ = guest.poll(cx);
+                    if let Some(Err(failure)) = &guest.ended {
+                        return Err(failure.clone());
                     }
                 }
             }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use squall_types::manifest::InstanceMode;
+use squall_types::metrics::write_head;
 use squall_types::state::HandlerWorld;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
@@ -121,8 +122,7 @@ impl Engines {
             }),
         ];
         for (name, what, value) in gauges {
-            let _ =
-                writeln!(out, "# HELP squall_pool_{name} {what}\n# TYPE squall_pool_{name} gauge");
+            write_head(out, &format!("squall_pool_{name}"), "gauge", what);
             for (kind, engine) in Kind::ALL.into_iter().zip(&self.engines) {
                 let Some(metrics) = engine.pooling_allocator_metrics() else { continue };
                 let value = value(&metrics);

@@ -11,6 +11,7 @@ use squall_runtime::executor::{Call, Executor, LoadedFunction};
 use squall_types::invoke::InvokeFuture;
 use squall_types::log::LogSink;
 use squall_types::manifest::InstanceMode;
+use squall_types::metrics::{write_head, write_metric};
 use squall_types::outbound::{Outbound, OutboundPolicy};
 use squall_types::state::{BlobId, Environment, FunctionSpec, HandlerWorld};
 use squall_types::trace::TraceContext;
@@ -99,18 +100,13 @@ impl WasmExecutor {
     pub fn write_metrics(&self, out: &mut String) {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
         let name = "squall_cold_start_seconds_total";
-        let _ = writeln!(
-            out,
-            "# HELP {name} Time spent making functions callable, by phase.\n# TYPE {name} counter\n{name}{{phase=\"map\"}} {}\n{name}{{phase=\"link\"}} {}",
-            read(&self.counters.map_us) / 1e6,
-            read(&self.counters.link_us) / 1e6
-        );
-        let name = "squall_cold_starts_total";
-        let _ = writeln!(
-            out,
-            "# HELP {name} Functions made callable.\n# TYPE {name} counter\n{name} {}",
-            read(&self.counters.maps)
-        );
+        write_head(out, name, "counter", "Time spent making functions callable, by phase.");
+        for (phase, spent_us) in [("map", &self.counters.map_us), ("link", &self.counters.link_us)]
+        {
+            let _ = writeln!(out, "{name}{{phase=\"{phase}\"}} {}", read(spent_us) / 1e6);
+        }
+        let maps = read(&self.counters.maps);
+        write_metric(out, "squall_cold_starts_total", "counter", "Functions made callable.", maps);
         let mut instances = 0;
         for function in self
             .loaded
@@ -121,11 +117,8 @@ impl WasmExecutor {
         {
             instances += function.shared.as_ref().map_or(0, SharedInstances::count);
         }
-        let name = "squall_shared_instances";
-        let _ = writeln!(
-            out,
-            "# HELP {name} Shared instances that are alive.\n# TYPE {name} gauge\n{name} {instances}"
-        );
+        let what = "Shared instances that are alive.";
+        write_metric(out, "squall_shared_instances", "gauge", what, instances);
         self.options.engines.write_metrics(out);
     }
 

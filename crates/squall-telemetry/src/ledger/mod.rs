@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use squall_types::metrics::write_metric;
 use squall_types::usage::{UsageFilter, UsageRecord, UsageRow, UsageSink, UsageStore};
 use ulid::Ulid;
 
@@ -30,8 +31,8 @@ use self::batch::Batch;
 use self::folder::Folder;
 use self::totals::Totals;
 use crate::day::{Day, unix_micros};
+use crate::lock;
 use crate::shards::{Alarm, Shards};
-use crate::{lock, write_metric};
 
 /// A crash may cost this much and no more; the documented flush window.
 const LONGEST_FLUSH_INTERVAL: Duration = Duration::from_secs(1);

@@ -20,14 +20,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use squall_types::log::{AccessRecord, LogEntry, LogEvent, LogFilter, LogLine, LogSink, LogStore};
+use squall_types::metrics::write_metric;
 use tokio::sync::mpsc;
 
 use self::entry::{Formatter, Item};
 use self::file::RotatingFile;
 use self::followers::Followers;
 use self::ring::Ring;
+use crate::lock;
 use crate::shards::{Alarm, Shards};
-use crate::{lock, write_metric};
 
 /// The longest that an entry waits for the writer while there is traffic. Half of what
 /// a person notices at a live tail.
