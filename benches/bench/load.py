@@ -1,6 +1,7 @@
-"""Load generators: the same wrk line for everyone, h2load for what wrk can not do, and
-a plain client where single requests are timed."""
+"""Load generators: the same wrk line for everyone, h2load for HTTP/2, one whose clock does
+not wait for the server, and a plain client where single requests are timed."""
 
+import json
 import math
 import os
 import pathlib
@@ -55,24 +56,35 @@ def percentile(values, share):
     return ordered[min(len(ordered) - 1, math.ceil(len(ordered) * share) - 1)]
 
 
-def h2load(url, host, requests, connections=1, streams=1, rate=None):
-    """Latencies in milliseconds over cleartext HTTP/2. With `rate` requests start when they
-    are due, whether or not earlier ones have been answered (there are enough streams), so
-    no wait is hidden."""
+def h2load(url, host, requests, connections=1, streams=1):
+    """All requests over cleartext HTTP/2, as many at once as there are streams."""
     with tempfile.TemporaryDirectory() as folder:
         log = pathlib.Path(folder) / "log"
         line = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", f"-n{requests}",
-                f"--log-file={log}"]
-        line += ["-H", f":authority: {host}"]
-        if rate:
-            line.append(f"--rps={rate / connections:.3f}")
+                f"--log-file={log}", "-H", f":authority: {host}"]
         done = subprocess.run([*line, url], capture_output=True, text=True)
         rows = [row.split() for row in log.read_text().splitlines()] if log.exists() else []
     bad = [row for row in rows if row[1] != "200"]
     if done.returncode != 0 or len(rows) != requests or bad:
         raise Failed(f"h2load {url}: {len(rows)} of {requests} answered, {len(bad)} badly\n"
                      f"{done.stdout[-1500:]}{done.stderr}")
-    return [int(row[2]) / 1000 for row in rows]
+
+
+class OpenLoop:
+    """Requests of a given rate at random moments; latencies in milliseconds by their share,
+    counted from the moment that a request was due."""
+
+    def __init__(self, binary, url, host, rate, seconds=None, connections=CONNECTIONS):
+        line = [binary, url, f"{rate:.3f}", seconds or SECONDS, connections, host]
+        self.process = subprocess.Popen([str(part) for part in line], stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True)
+
+    def result(self):
+        text, problem = self.process.communicate()
+        if self.process.returncode != 0:
+            raise Failed(problem.strip())
+        return {name.removesuffix("_us"): value / 1000 for name, value in json.loads(text).items()
+                if name.endswith("_us")}
 
 
 class Client:

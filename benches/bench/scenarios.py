@@ -3,6 +3,7 @@
 import concurrent.futures
 import os
 import random
+import statistics
 import tempfile
 import time
 
@@ -11,7 +12,8 @@ from .servers import ROOT, Nginx, Squall, Wasmtime
 
 MANY = 500
 RESTING = 2_000
-TICK_NOTE = "5 epoch ticks"
+# What docs/guides/limits.md says.
+TICK_MS = 1
 
 
 class Row:
@@ -71,9 +73,9 @@ def fixed_response(squall):
 def latency_at_half_load(squall):
     full, _, _ = load.wrk(squall.url, "fresh.localhost")
     rate = full / 2
-    times = load.h2load(squall.url, "fresh.localhost", int(rate * load.SECONDS),
-                        connections=load.CONNECTIONS, streams=32, rate=rate)
-    p50, p99 = load.percentile(times, 0.5), load.percentile(times, 0.99)
+    runs = [load.OpenLoop(squall.open_loop, squall.url, "fresh.localhost", rate).result()
+            for _ in range(load.ROUNDS)]
+    p50, p99 = (statistics.median(run[share] for run in runs) for share in ("p50", "p99"))
     return [Row(f"p99 at half load ({rate:,.0f}/s, open loop)", f"{p99:.2f} ms (p50 {p50:.2f} ms)",
                 bar="below 1 ms", met=p99 < 1)]
 
@@ -102,12 +104,11 @@ def one_connection_on_all_cores(squall):
 def busy_neighbours(squall):
     """Four functions that never wait on each core, and a neighbour that is called now and
     then. How often the node lets others run is in its documentation."""
-    def quiet_p99():
-        times = load.h2load(squall.url, "fresh.localhost", 200 * load.SECONDS, connections=4,
-                            streams=8, rate=200)
-        return load.percentile(times, 0.99)
+    def neighbour():
+        return load.OpenLoop(squall.open_loop, squall.url, "fresh.localhost", 200,
+                             connections=4).result()["p99"]
 
-    quiet = quiet_p99()
+    quiet = neighbour()
     busy_count = 4 * os.cpu_count()
     spin_ms = (load.SECONDS + 2) * 1000
     apps.deploy(squall, "busy", apps.PROBE,
@@ -121,11 +122,12 @@ def busy_neighbours(squall):
                 client.close()
         spinning = [pool.submit(spin, n) for n in range(busy_count)]
         time.sleep(0.5)
-        loaded = quiet_p99()
+        loaded = neighbour()
         for one in spinning:
             one.result()
     return [Row(f"p99 of a neighbour of {busy_count} CPU-bound guests", f"{loaded:.2f} ms",
-                f"{quiet:.2f} ms when quiet", bar=f"quiet value plus {TICK_NOTE}")]
+                f"{quiet:.2f} ms when quiet", bar=f"quiet value plus 5 epoch ticks of {TICK_MS} ms",
+                met=loaded <= quiet + 5 * TICK_MS)]
 
 
 def metered_cpu(squall):
@@ -152,13 +154,28 @@ def metered_cpu(squall):
                     f"{taken:.3f} s in the whole process", f"{billed / taken:.3f}",
                     "0.95 to 1.00", 0.95 <= billed / taken <= 1))
 
-    def interleaved(requests):
-        load.h2load(squall.url + "/spin?ms=30", "probe.localhost", requests, streams=16)
+    neighbour_per_s, neighbour_s = 100, 10
 
-    billed, taken = measure("probe", 200, interleaved)
-    rows.append(Row("CPU time billed, 16 at once", f"{billed:.3f} s",
-                    f"{taken:.3f} s in the whole process", f"{billed / taken:.3f}",
-                    "0.95 to 1.00", 0.95 <= billed / taken <= 1))
+    def neighbour():
+        return load.OpenLoop(squall.open_loop, squall.url, "fresh.localhost", neighbour_per_s,
+                             seconds=neighbour_s, connections=4)
+
+    before = server.cpu_seconds()
+    neighbour().result()
+    its_share = (server.cpu_seconds() - before) / neighbour_s
+
+    def interleaved(requests):
+        light = neighbour()
+        started = time.monotonic()
+        while time.monotonic() < started + neighbour_s - 1:
+            load.h2load(squall.url + "/spin?ms=30", "probe.localhost", requests, streams=16)
+        light.result()
+
+    billed, taken = measure("probe", 100, interleaved)
+    taken -= its_share * neighbour_s
+    rows.append(Row("CPU time billed, 16 at once beside a light neighbour", f"{billed:.3f} s",
+                    f"{taken:.3f} s in the process without the neighbour's",
+                    f"{billed / taken:.3f}", "0.95 to 1.00", 0.95 <= billed / taken <= 1))
 
     billed, taken = measure(
         "fresh", 0, lambda _: load.wrk(squall.url, "fresh.localhost", seconds=3))

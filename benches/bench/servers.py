@@ -67,11 +67,13 @@ class Squall:
         self.release = release
         profile = ["--release"] if release else []
         subprocess.run(
-            ["cargo", "build", "--quiet", *profile, "--workspace", "--bin", "squall"],
+            ["cargo", "build", "--quiet", *profile, "--workspace", "--bin", "squall", "--bin",
+             "open-loop"],
             cwd=ROOT,
             check=True,
         )
         self.binary = TARGET / ("release" if release else "debug") / "squall"
+        self.open_loop = self.binary.with_name("open-loop")
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="squall-bench-"))
         (self.folder / "server.toml").write_text(server_toml)
         self.data = self.folder / "data"

@@ -1,0 +1,202 @@
+//! An open-loop load generator for HTTP/1.1: requests are due at random moments of a
+//! given rate, whether or not earlier ones have been answered, and a latency counts
+//! from the moment that the request was due. A server that stalls can not slow down the
+//! clock that it is measured with.
+//!
+//! `open-loop URL RATE_PER_S SECONDS CONNECTIONS [HOST]` prints one line of JSON; times
+//! are microseconds. wrk waits for an answer before it asks again, and h2load wakes
+//! every 10 ms and sends what became due in one burst: both measure something else.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::fd::AsRawFd as _;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// What is still unanswered so long after the last request was due counts as failed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err(problem) => {
+            eprintln!("open-loop: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<String, String> {
+    let [url, rate, seconds, connections, rest @ ..] = arguments else {
+        return Err("open-loop URL RATE_PER_S SECONDS CONNECTIONS [HOST]".to_owned());
+    };
+    let number = |text: &String| text.parse::<f64>().map_err(|_| format!("{text} is no number"));
+    let (rate, seconds, connections) = (number(rate)?, number(seconds)?, number(connections)?);
+    let (address, path) = url
+        .strip_prefix("http://")
+        .map(|rest| rest.split_once('/').unwrap_or((rest, "")))
+        .ok_or_else(|| format!("{url} does not begin with http://"))?;
+    let host = rest.first().map_or(address, String::as_str);
+    let request = format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let schedule = schedule(rate, seconds);
+    let mut latencies = drive(address, request.as_bytes(), &schedule, connections as usize)?;
+    latencies.sort_unstable();
+    let at = |share: f64| {
+        let rank = (latencies.len() as f64 * share).ceil() as usize;
+        latencies[rank.clamp(1, latencies.len()) - 1].as_micros()
+    };
+    Ok(format!(
+        "{{\"requests\":{},\"p50_us\":{},\"p90_us\":{},\"p99_us\":{},\"p999_us\":{},\"max_us\":{}}}",
+        latencies.len(),
+        at(0.5),
+        at(0.9),
+        at(0.99),
+        at(0.999),
+        at(1.0)
+    ))
+}
+
+/// When each request is due: a Poisson process, the arrivals of many independent clients.
+fn schedule(rate: f64, seconds: f64) -> Vec<Duration> {
+    // The same moments in every run: xorshift64* (Vigna, 2016) from a fixed seed.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut at = 0.0;
+    let mut all = Vec::new();
+    loop {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        let uniform =
+            (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) as f64 / (1u64 << 53) as f64;
+        at -= (1.0 - uniform).ln() / rate;
+        if at > seconds {
+            return all;
+        }
+        all.push(Duration::from_secs_f64(at));
+    }
+}
+
+struct Connection {
+    socket: TcpStream,
+    /// When the request that it serves was due.
+    due: Option<Instant>,
+    answer: Vec<u8>,
+}
+
+fn drive(
+    address: &str,
+    request: &[u8],
+    schedule: &[Duration],
+    count: usize,
+) -> Result<Vec<Duration>, String> {
+    // The kernel delays wake-ups by 50 us to save power; here that would be latency.
+    // SAFETY: this option takes a number and touches no memory.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1, 0, 0, 0) };
+    let mut connections = Vec::new();
+    for _ in 0..count.max(1) {
+        let socket = TcpStream::connect(address).map_err(|error| format!("{address}: {error}"))?;
+        let ready = socket.set_nodelay(true).and_then(|()| socket.set_nonblocking(true));
+        ready.map_err(|error| format!("{address}: {error}"))?;
+        connections.push(Connection { socket, due: None, answer: Vec::new() });
+    }
+    // The one that was used last waits longest, so that all of them take part.
+    let mut free: VecDeque<usize> = (0..connections.len()).collect();
+    let mut waiting = VecDeque::new();
+    let mut latencies = Vec::with_capacity(schedule.len());
+    let mut upcoming = schedule.iter().peekable();
+    let began = Instant::now();
+    let last = began + schedule.last().copied().unwrap_or_default() + PATIENCE;
+    while latencies.len() < schedule.len() {
+        let now = Instant::now();
+        if now > last {
+            return Err(format!("{} of {} answered", latencies.len(), schedule.len()));
+        }
+        while let Some(due) = upcoming.next_if(|due| began + **due <= now) {
+            waiting.push_back(began + *due);
+        }
+        while !waiting.is_empty() && !free.is_empty() {
+            let index = free.pop_front().expect("one is free");
+            let connection = &mut connections[index];
+            connection.due = waiting.pop_front();
+            let written = connection.socket.write(request);
+            if !written.is_ok_and(|bytes| bytes == request.len()) {
+                return Err("a request could not be sent at once".to_owned());
+            }
+        }
+        let next = upcoming.peek().map_or(last, |due| began + **due);
+        for index in wait(&connections, next.saturating_duration_since(Instant::now())) {
+            let connection = &mut connections[index];
+            if connection.receive()? {
+                let due = connection.due.take().ok_or("an answer that nobody asked for")?;
+                latencies.push(due.elapsed());
+                connection.answer.clear();
+                free.push_back(index);
+            }
+        }
+    }
+    if latencies.is_empty() {
+        return Err("no request was due in that time".to_owned());
+    }
+    Ok(latencies)
+}
+
+/// The connections that have something to read, after at most `longest`.
+fn wait(connections: &[Connection], longest: Duration) -> Vec<usize> {
+    let mut set: Vec<libc::pollfd> = connections
+        .iter()
+        .map(|connection| libc::pollfd {
+            fd: connection.socket.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        })
+        .collect();
+    let timeout = libc::timespec {
+        tv_sec: longest.as_secs() as libc::time_t,
+        tv_nsec: libc::c_long::from(longest.subsec_nanos() as i32),
+    };
+    // SAFETY: the array lives and is as long as it says; no signal mask is given.
+    unsafe { libc::ppoll(set.as_mut_ptr(), set.len() as _, &raw const timeout, std::ptr::null()) };
+    set.iter().enumerate().filter(|(_, one)| one.revents != 0).map(|(index, _)| index).collect()
+}
+
+impl Connection {
+    /// Reads what is there; true when the answer is complete.
+    fn receive(&mut self) -> Result<bool, String> {
+        let mut piece = [0; 16 << 10];
+        loop {
+            match self.socket.read(&mut piece) {
+                Ok(0) => return Err("the server closed a connection".to_owned()),
+                Ok(read) => self.answer.extend_from_slice(&piece[..read]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return self.is_complete(),
+                Err(error) => return Err(format!("reading an answer: {error}")),
+            }
+            if self.is_complete()? {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn is_complete(&self) -> Result<bool, String> {
+        let Some(end) = self.answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
+            return Ok(false);
+        };
+        let head = String::from_utf8_lossy(&self.answer[..end]);
+        if !head.starts_with("HTTP/1.1 200") {
+            return Err(format!("an answer begins with {:?}", head.lines().next()));
+        }
+        let body = &self.answer[end + 4..];
+        let length = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>())?.ok()
+        });
+        Ok(match length {
+            Some(length) => body.len() >= length,
+            None => body.ends_with(b"0\r\n\r\n"),
+        })
+    }
+}
