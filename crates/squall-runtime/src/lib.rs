@@ -12,8 +12,10 @@ mod registry;
 
 pub mod cores;
 pub mod executor;
+mod turns;
 
 pub use runtime::{Runtime, RuntimeOptions};
+pub use turns::{YieldTurn, yield_turn};
 
 #[cfg(test)]
 mod tests;

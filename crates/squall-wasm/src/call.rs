@@ -57,7 +57,7 @@ impl CpuWatch {
                 return Err(CpuTimeUp { limit_ms }.into());
             }
             watch.yielded.store(true, Ordering::Relaxed);
-            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(squall_runtime::yield_turn())))
         });
     }
 
