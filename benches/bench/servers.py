@@ -51,6 +51,14 @@ class Process:
         fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
+    def core_seconds(self):
+        """CPU time of the threads that run guests, to the nanosecond."""
+        total_ns = 0
+        for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
+            if (task / "comm").read_text().startswith("squall-core-"):
+                total_ns += int((task / "schedstat").read_text().split()[0])
+        return total_ns / 1e9
+
     def rss_mib(self):
         pages = int(pathlib.Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * PAGE_KIB / 1024

@@ -72,20 +72,15 @@ impl Cores {
     }
 
     /// Chooses the core for an invocation that arrived on `here` and counts it there.
-    ///
-    /// To move costs a wake-up and a wait for the other core's event loop, and again on the
-    /// way back: it pays where the other core is idle or clearly less busy.
     pub(crate) fn place(&self, here: Option<usize>) -> (usize, Ticket) {
         let load_of = |core: usize| self.loads[core].0.load(Ordering::Relaxed);
         let here = here.filter(|core| *core < self.loads.len());
         let mut best = here.unwrap_or(0);
-        let at_home = load_of(best);
-        if at_home > 0 || here.is_none() {
-            let mut least = at_home;
+        let mut least = load_of(best);
+        if least > 0 || here.is_none() {
             for core in 0..self.loads.len() {
                 let load = load_of(core);
-                let worth_it = load == 0 || load + 1 < at_home || here.is_none();
-                if load < least && worth_it {
+                if load < least {
                     (best, least) = (core, load);
                 }
             }
