@@ -26,12 +26,10 @@ impl EpochClock {
             thread: std::sync::OnceLock::new(),
         });
         let ticking = clock.clone();
-        let thread = std::thread::Builder::new()
-            .name("squall-epoch".into())
-            .spawn(move || {
-                wake_promptly();
-                ticking.tick_while_needed(&engines);
-            })?;
+        let thread = std::thread::Builder::new().name("squall-epoch".into()).spawn(move || {
+            wake_promptly();
+            ticking.tick_while_needed(&engines);
+        })?;
         let _ = clock.thread.set(thread.thread().clone());
         Ok(clock)
     }
