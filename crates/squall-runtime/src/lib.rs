@@ -12,8 +12,10 @@ mod registry;
 
 pub mod cores;
 pub mod executor;
+mod promptness;
 mod turns;
 
+pub use promptness::wake_promptly;
 pub use runtime::{Runtime, RuntimeOptions};
 pub use turns::{YieldTurn, yield_turn};
 

@@ -27,7 +27,7 @@ impl EpochClock {
         });
         let ticking = clock.clone();
         let thread = std::thread::Builder::new().name("squall-epoch".into()).spawn(move || {
-            wake_promptly();
+            squall_runtime::wake_promptly();
             ticking.tick_while_needed(&engines);
         })?;
         let _ = clock.thread.set(thread.thread().clone());
@@ -74,24 +74,6 @@ impl EpochClock {
             thread.unpark();
         }
         Running(self.clone())
-    }
-}
-
-/// Asks the scheduler for short slices (`sched_setattr(2)`, since Linux 6.12): a thread that
-/// needs the CPU for microseconds then preempts one that computes, at the moment when it
-/// wakes. Without it a tick is late by as much as the scheduler's slice wherever every
-/// CPU is busy, which is where ticks matter.
-fn wake_promptly() {
-    #[cfg(target_os = "linux")]
-    {
-        const SHORTEST_SLICE_NS: u64 = 100_000;
-        // SAFETY: all fields are numbers, and 0 asks for nothing.
-        let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
-        attributes.size = size_of::<libc::sched_attr>() as u32;
-        attributes.sched_runtime = SHORTEST_SLICE_NS;
-        // SAFETY: the structure lives and is as large as it says; 0 is the calling thread.
-        // An older kernel refuses or ignores it, and ticks come as they can.
-        unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
     }
 }
 
