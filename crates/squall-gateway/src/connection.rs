@@ -46,6 +46,10 @@ impl Connection {
         })
     }
 
+    pub(crate) fn door(&self) -> &Arc<Door> {
+        &self.door
+    }
+
     pub(crate) fn peer(&self) -> IpAddr {
         self.peer
     }

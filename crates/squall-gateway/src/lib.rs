@@ -17,6 +17,7 @@ mod guard;
 mod rejection;
 mod response;
 mod routing;
+mod timer;
 
 mod metrics;
 

@@ -1,11 +1,14 @@
 //! Accepting connections, finding out what they speak, and letting them go.
 
 use std::net::IpAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -16,6 +19,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use crate::Door;
 use crate::connection::{Connection, Stream};
 use crate::proxy_protocol;
+use crate::timer::LazyTimer;
 
 /// How a connection of HTTP/2 begins (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -30,6 +34,8 @@ enum Phase {
     Closing,
     /// Idle connections end now.
     Ending,
+    /// Whatever is left is dropped.
+    Cut,
 }
 
 /// All connections of a node.
@@ -38,7 +44,6 @@ pub(crate) struct Connections {
     open: AtomicUsize,
     gone: Notify,
     phase: watch::Sender<Phase>,
-    cut: watch::Sender<bool>,
 }
 
 impl Connections {
@@ -48,7 +53,6 @@ impl Connections {
             open: AtomicUsize::new(0),
             gone: Notify::new(),
             phase: watch::Sender::new(Phase::Serving),
-            cut: watch::Sender::new(false),
         }
     }
 
@@ -64,7 +68,7 @@ impl Connections {
         self.phase.send_replace(Phase::Ending);
         self.all_gone(deadline).await;
         let left = self.open();
-        self.cut.send_replace(true);
+        self.phase.send_replace(Phase::Cut);
         left
     }
 
@@ -125,7 +129,7 @@ async fn serve(open: Open, mut tcp: TcpStream, peer: IpAddr) {
     let door = open.door.clone();
     // What a client notices is written at once; hyper has gathered it already.
     let _ = tcp.set_nodelay(true);
-    let mut cut = door.connections.cut.subscribe();
+    let phase = door.connections.phase.subscribe();
     let begun = tokio::time::timeout(door.options.limits.head_timeout, async {
         let peer = find_peer(&door, &mut tcp, peer).await?;
         let (prefix, http2) = sniff(&mut tcp).await?;
@@ -142,23 +146,46 @@ async fn serve(open: Open, mut tcp: TcpStream, peer: IpAddr) {
             return;
         }
     };
-    let connection = Connection::new(door.clone(), peer, http2);
+    let connection = Connection::new(door, peer, http2);
     let stream = Stream::new(tcp, prefix, connection.clone());
-    let served = async {
+    let served = pin!(async {
         if http2 {
-            serve_http2(door, connection, stream).await
+            serve_http2(connection, stream).await
         } else {
-            serve_http1(door, connection, stream).await
+            serve_http1(connection, stream).await
         }
-    };
-    tokio::select! {
-        result = served => if let Err(error) = result {
-            // Clients that leave or send nonsense: their business, seen when debugging.
-            tracing::debug!(%peer, "a connection ended: {error}");
-        },
-        _ = cut.wait_for(|cut| *cut) => {}
+    });
+    let mut waiting = phase.clone();
+    let cut = waiting.wait_for(|phase| *phase == Phase::Cut);
+    if let Either::Left(Err(error)) = unless(served, cut, &phase).await {
+        // Clients that leave or send nonsense: their business, seen when debugging.
+        tracing::debug!(%peer, "a connection ended: {error}");
     }
     drop(open);
+}
+
+/// Drives `main` until it ends or `signal` does. `signal` hangs on changes of `phase`, and
+/// is looked at only when there were some: this is done for each packet of a connection,
+/// and to look takes locks that all cores share. Both stay with one task, so the waker
+/// that `signal` was given at first is the right one for good.
+async fn unless<M: Future, S: Future>(
+    mut main: Pin<&mut M>,
+    signal: S,
+    phase: &watch::Receiver<Phase>,
+) -> Either<M::Output, S::Output> {
+    let mut signal = pin!(signal);
+    let mut listening = false;
+    std::future::poll_fn(move |cx| {
+        if let Poll::Ready(output) = main.as_mut().poll(cx) {
+            return Poll::Ready(Either::Left(output));
+        }
+        if !listening || phase.has_changed().unwrap_or(true) {
+            listening = true;
+            return signal.as_mut().poll(cx).map(Either::Right);
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 async fn find_peer(door: &Door, tcp: &mut TcpStream, peer: IpAddr) -> std::io::Result<IpAddr> {
@@ -185,60 +212,54 @@ async fn sniff(tcp: &mut TcpStream) -> std::io::Result<(Bytes, bool)> {
     Ok((Bytes::copy_from_slice(&start[..read]), &start == PREFACE))
 }
 
-async fn serve_http1(
-    door: Arc<Door>,
-    connection: Arc<Connection>,
-    stream: Stream,
-) -> hyper::Result<()> {
+async fn serve_http1(connection: Arc<Connection>, stream: Stream) -> hyper::Result<()> {
+    let door = connection.door();
     let limits = &door.options.limits;
     let mut phase = door.connections.phase.subscribe();
     let service = {
-        let (door, connection) = (door.clone(), connection.clone());
+        let connection = connection.clone();
         service_fn(move |request| {
-            let (door, connection) = (door.clone(), connection.clone());
+            let connection = connection.clone();
             async move {
-                let response = crate::request::serve(door, connection, request).await;
+                let response = crate::request::serve(connection, request).await;
                 Ok::<_, std::convert::Infallible>(response)
             }
         })
     };
     let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(LazyTimer)
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(limits.head_bytes_max.max(8 << 10))
         .max_headers(limits.headers_max)
         .serve_connection(stream, service);
-    let mut serving = std::pin::pin!(serving);
+    let mut serving = pin!(serving);
     loop {
-        tokio::select! {
-            result = serving.as_mut() => return result,
-            changed = phase.changed() => {
-                let now = *phase.borrow_and_update();
-                if changed.is_err() || now == Phase::Ending {
-                    serving.as_mut().graceful_shutdown();
-                    return serving.await;
-                }
-                if now == Phase::Closing {
-                    connection.close_soon();
-                }
-            }
+        let seen = phase.clone();
+        let changed = match unless(serving.as_mut(), phase.changed(), &seen).await {
+            Either::Left(result) => return result,
+            Either::Right(changed) => changed,
+        };
+        let now = *phase.borrow_and_update();
+        if changed.is_err() || now >= Phase::Ending {
+            serving.as_mut().graceful_shutdown();
+            return serving.await;
+        }
+        if now == Phase::Closing {
+            connection.close_soon();
         }
     }
 }
 
-async fn serve_http2(
-    door: Arc<Door>,
-    connection: Arc<Connection>,
-    stream: Stream,
-) -> hyper::Result<()> {
+async fn serve_http2(connection: Arc<Connection>, stream: Stream) -> hyper::Result<()> {
+    let door = connection.door();
     let limits = &door.options.limits;
-    let mut phase = door.connections.phase.subscribe();
+    let phase = door.connections.phase.subscribe();
     let service = {
-        let door = door.clone();
+        let connection = connection.clone();
         service_fn(move |request| {
-            let (door, connection) = (door.clone(), connection.clone());
+            let connection = connection.clone();
             async move {
-                let response = crate::request::serve(door, connection, request).await;
+                let response = crate::request::serve(connection, request).await;
                 Ok::<_, std::convert::Infallible>(response)
             }
         })
@@ -252,10 +273,11 @@ async fn serve_http2(
         .keep_alive_interval(limits.head_timeout)
         .keep_alive_timeout(limits.head_timeout)
         .serve_connection(stream, service);
-    let mut serving = std::pin::pin!(serving);
-    tokio::select! {
-        result = serving.as_mut() => return result,
-        _ = phase.wait_for(|phase| *phase > Phase::Serving) => {}
+    let mut serving = pin!(serving);
+    let mut waiting = phase.clone();
+    let closing = waiting.wait_for(|phase| *phase > Phase::Serving);
+    if let Either::Left(result) = unless(serving.as_mut(), closing, &phase).await {
+        return result;
     }
     // GOAWAY names the last stream that is served: nothing is lost.
     serving.as_mut().graceful_shutdown();

@@ -1,7 +1,7 @@
 //! What the door counts.
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use squall_types::metrics::{write_head, write_metric};
 
@@ -9,52 +9,78 @@ use squall_types::metrics::{write_head, write_metric};
 const BOUNDS_US: [u64; 12] =
     [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 2_500_000, 10_000_000];
 
+/// More than the request cores of most machines; threads beyond share.
+const SHARDS: usize = 16;
+
+static NEXT_SHARD: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static OWN_SHARD: usize = NEXT_SHARD.fetch_add(1, Ordering::Relaxed) % SHARDS;
+}
+
 #[derive(Default)]
 pub(crate) struct Counters {
-    /// By class of status; the first is for requests whose client left before the head.
-    classes: [AtomicU64; 6],
-    latency: [AtomicU64; BOUNDS_US.len() + 1],
-    latency_sum_us: AtomicU64,
-    pub(crate) bytes_in: AtomicU64,
-    pub(crate) bytes_out: AtomicU64,
+    ended: [Ended; SHARDS],
     pub(crate) accepted: AtomicU64,
     pub(crate) refused_framing: AtomicU64,
     pub(crate) slow_clients: AtomicU64,
 }
 
+/// What is counted for every request, by each thread on its own: cores that write to
+/// shared cache lines wait for each other. Aligned to two lines, since neighbours are
+/// fetched in pairs.
+#[derive(Default)]
+#[repr(align(128))]
+struct Ended {
+    /// By class of status; the first is for requests whose client left before the head.
+    classes: [AtomicU64; 6],
+    latency: [AtomicU64; BOUNDS_US.len() + 1],
+    latency_sum_us: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+}
+
 impl Counters {
     pub(crate) fn ended(&self, status: u16, duration_us: u64, bytes_in: u64, bytes_out: u64) {
+        let own = &self.ended[OWN_SHARD.with(|shard| *shard)];
         let class = if status == 499 { 0 } else { usize::from(status / 100).min(5) };
-        self.classes[class].fetch_add(1, Ordering::Relaxed);
+        own.classes[class].fetch_add(1, Ordering::Relaxed);
         let bucket = BOUNDS_US.partition_point(|bound| *bound < duration_us);
-        self.latency[bucket].fetch_add(1, Ordering::Relaxed);
-        self.latency_sum_us.fetch_add(duration_us, Ordering::Relaxed);
-        self.bytes_in.fetch_add(bytes_in, Ordering::Relaxed);
-        self.bytes_out.fetch_add(bytes_out, Ordering::Relaxed);
+        own.latency[bucket].fetch_add(1, Ordering::Relaxed);
+        own.latency_sum_us.fetch_add(duration_us, Ordering::Relaxed);
+        own.bytes_in.fetch_add(bytes_in, Ordering::Relaxed);
+        own.bytes_out.fetch_add(bytes_out, Ordering::Relaxed);
     }
 
     pub(crate) fn write(&self, out: &mut String, open: usize) {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let sum = |counter: &dyn Fn(&Ended) -> &AtomicU64| {
+            self.ended.iter().map(|shard| read(counter(shard))).sum::<u64>()
+        };
         let name = "squall_http_requests_total";
         write_head(out, name, "counter", "Requests that have ended.");
-        for (class, counter) in self.classes.iter().enumerate() {
+        for class in 0..6 {
             let label = if class == 0 { "499".to_owned() } else { format!("{class}xx") };
-            let _ = writeln!(out, "{name}{{status=\"{label}\"}} {}", read(counter));
+            let _ = writeln!(
+                out,
+                "{name}{{status=\"{label}\"}} {}",
+                sum(&|shard| &shard.classes[class])
+            );
         }
         let name = "squall_http_request_seconds";
         let what = "From the head of a request to the end of its response.";
         write_head(out, name, "histogram", what);
         let mut below = 0;
-        for (bound_us, counter) in BOUNDS_US.iter().zip(&self.latency) {
-            below += read(counter);
+        for (bucket, bound_us) in BOUNDS_US.iter().enumerate() {
+            below += sum(&|shard| &shard.latency[bucket]);
             let bound = *bound_us as f64 / 1e6;
             let _ = writeln!(out, "{name}_bucket{{le=\"{bound}\"}} {below}");
         }
-        below += read(&self.latency[BOUNDS_US.len()]);
-        let sum = read(&self.latency_sum_us) as f64 / 1e6;
+        below += sum(&|shard| &shard.latency[BOUNDS_US.len()]);
+        let seconds = sum(&|shard| &shard.latency_sum_us) as f64 / 1e6;
         let _ = writeln!(
             out,
-            "{name}_bucket{{le=\"+Inf\"}} {below}\n{name}_sum {sum}\n{name}_count {below}"
+            "{name}_bucket{{le=\"+Inf\"}} {below}\n{name}_sum {seconds}\n{name}_count {below}"
         );
         let rows = [
             ("http_connections", "gauge", "Open connections.", open as u64),
@@ -75,13 +101,13 @@ impl Counters {
                 "http_request_bytes_total",
                 "counter",
                 "Bytes of request bodies.",
-                read(&self.bytes_in),
+                sum(&|shard| &shard.bytes_in),
             ),
             (
                 "http_response_bytes_total",
                 "counter",
                 "Bytes of response bodies.",
-                read(&self.bytes_out),
+                sum(&|shard| &shard.bytes_out),
             ),
         ];
         for (name, kind, what, value) in rows {

@@ -32,14 +32,14 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Serves one request of a connection.
 pub(crate) async fn serve(
-    door: Arc<Door>,
     connection: Arc<Connection>,
     request: Request<Incoming>,
 ) -> Response<OutgoingBody> {
+    let door = connection.door();
     let number = connection.next_request();
     let headers = request.headers();
     let client = client::find(connection.peer(), headers, &door.options.trusted_proxies);
-    let mut end = begin(&door, client.address, &request);
+    let mut end = begin(&connection, client.address, &request);
     let accept = headers.get(header::ACCEPT).cloned();
     let head_only = *request.method() == Method::HEAD;
 
@@ -49,7 +49,7 @@ pub(crate) async fn serve(
             let why = "the request's framing can be read in two ways";
             Err(Rejection::new(ErrorCode::MalformedRequest, why).closing())
         }
-        false => answer(&door, &connection, client, &mut end, request).await,
+        false => answer(&connection, client, &mut end, request).await,
     };
 
     let mut response = result.unwrap_or_else(|rejection| {
@@ -91,7 +91,11 @@ pub(crate) async fn serve(
 }
 
 /// From here on the request is counted, whatever becomes of it.
-fn begin(door: &Arc<Door>, client: IpAddr, request: &Request<Incoming>) -> Box<RequestEnd> {
+fn begin(
+    connection: &Arc<Connection>,
+    client: IpAddr,
+    request: &Request<Incoming>,
+) -> Box<RequestEnd> {
     let parent =
         request.headers().get(TRACEPARENT).and_then(|value| TraceContext::parse(value.as_bytes()));
     let trace = match parent {
@@ -99,7 +103,7 @@ fn begin(door: &Arc<Door>, client: IpAddr, request: &Request<Incoming>) -> Box<R
         None => TraceContext::from_random(random()),
     };
     Box::new(RequestEnd {
-        door: door.clone(),
+        connection: connection.clone(),
         at: SystemTime::now(),
         accepted: Instant::now(),
         method: request.method().clone(),
@@ -119,12 +123,12 @@ fn begin(door: &Arc<Door>, client: IpAddr, request: &Request<Incoming>) -> Box<R
 }
 
 async fn answer(
-    door: &Arc<Door>,
     connection: &Connection,
     client: Client,
     end: &mut RequestEnd,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Rejection> {
+    let door = connection.door();
     let (head, body) = request.into_parts();
     let target = guard::check(&head.method, head.version, &head.uri, &head.headers)
         .map_err(Rejection::closing)?;

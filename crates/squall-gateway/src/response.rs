@@ -15,11 +15,11 @@ use squall_types::trace::TraceContext;
 use squall_types::usage::Meter;
 use squall_types::{AppName, Body, BodyError, ErrorCode};
 
-use crate::Door;
+use crate::connection::Connection;
 
 /// What is known of a request; written down when the last of it is gone.
 pub(crate) struct RequestEnd {
-    pub(crate) door: Arc<Door>,
+    pub(crate) connection: Arc<Connection>,
     pub(crate) at: SystemTime,
     pub(crate) accepted: Instant,
     pub(crate) method: Method,
@@ -50,8 +50,9 @@ impl Drop for RequestEnd {
     fn drop(&mut self) {
         let duration_us = self.accepted.elapsed().as_micros() as u64;
         let bytes_in = self.meter.as_ref().map_or(0, |meter| meter.bytes_in());
-        self.door.counters.ended(self.status, duration_us, bytes_in, self.bytes_out);
-        self.door.contracts.logs.access(AccessRecord {
+        let door = self.connection.door();
+        door.counters.ended(self.status, duration_us, bytes_in, self.bytes_out);
+        door.contracts.logs.access(AccessRecord {
             at: self.at,
             function: self.function.take(),
             app: self.app.take(),
