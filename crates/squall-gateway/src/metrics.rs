@@ -1,36 +1,26 @@
 //! What the door counts.
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use squall_types::metrics::{write_head, write_metric};
+use squall_types::shard::{Padded, SHARDS, own_shard};
 
 /// Upper bounds of the latency histogram, in microseconds.
 const BOUNDS_US: [u64; 12] =
     [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 2_500_000, 10_000_000];
 
-/// More than the request cores of most machines; threads beyond share.
-const SHARDS: usize = 16;
-
-static NEXT_SHARD: AtomicUsize = AtomicUsize::new(0);
-
-thread_local! {
-    static OWN_SHARD: usize = NEXT_SHARD.fetch_add(1, Ordering::Relaxed) % SHARDS;
-}
-
 #[derive(Default)]
 pub(crate) struct Counters {
-    ended: [Ended; SHARDS],
+    ended: [Padded<Ended>; SHARDS],
     pub(crate) accepted: AtomicU64,
     pub(crate) refused_framing: AtomicU64,
     pub(crate) slow_clients: AtomicU64,
 }
 
 /// What is counted for every request, by each thread on its own: cores that write to
-/// shared cache lines wait for each other. Aligned to two lines, since neighbours are
-/// fetched in pairs.
+/// shared cache lines wait for each other.
 #[derive(Default)]
-#[repr(align(128))]
 struct Ended {
     /// By class of status; the first is for requests whose client left before the head.
     classes: [AtomicU64; 6],
@@ -42,7 +32,7 @@ struct Ended {
 
 impl Counters {
     pub(crate) fn ended(&self, status: u16, duration_us: u64, bytes_in: u64, bytes_out: u64) {
-        let own = &self.ended[OWN_SHARD.with(|shard| *shard)];
+        let own = &self.ended[own_shard()].0;
         let class = if status == 499 { 0 } else { usize::from(status / 100).min(5) };
         own.classes[class].fetch_add(1, Ordering::Relaxed);
         let bucket = BOUNDS_US.partition_point(|bound| *bound < duration_us);
@@ -55,7 +45,7 @@ impl Counters {
     pub(crate) fn write(&self, out: &mut String, open: usize) {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let sum = |counter: &dyn Fn(&Ended) -> &AtomicU64| {
-            self.ended.iter().map(|shard| read(counter(shard))).sum::<u64>()
+            self.ended.iter().map(|shard| read(counter(&shard.0))).sum::<u64>()
         };
         let name = "squall_http_requests_total";
         write_head(out, name, "counter", "Requests that have ended.");

@@ -3,39 +3,18 @@
 //! A thread keeps to one shard, so its lock is free but for the instant in which the
 //! emptying thread exchanges the vector for another one.
 
-use std::cell::Cell;
 use std::sync::Mutex;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
 use std::time::Duration;
 
+use squall_types::shard::{Padded, SHARDS, own_shard};
+
 use crate::lock;
 
-/// More than the request cores of most machines; threads beyond share.
-const SHARDS: usize = 16;
 /// A buffer that was mostly empty is given back when it holds more places than this.
 const KEEP_CAPACITY: usize = 1024;
-
-static NEXT_SHARD: AtomicUsize = AtomicUsize::new(0);
-
-thread_local! {
-    static OWN_SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
-}
-
-fn own_shard() -> usize {
-    let shard = OWN_SHARD.get();
-    if shard != usize::MAX {
-        return shard;
-    }
-    let shard = NEXT_SHARD.fetch_add(1, Ordering::Relaxed) % SHARDS;
-    OWN_SHARD.set(shard);
-    shard
-}
-
-/// Two cache lines, since neighbours are fetched in pairs.
-#[repr(align(128))]
-struct Shard<T>(Mutex<Buffer<T>>);
 
 struct Buffer<T> {
     items: Vec<T>,
@@ -45,7 +24,7 @@ struct Buffer<T> {
 
 /// Bounded buffers of `T`, one for each thread that fills them.
 pub(crate) struct Shards<T> {
-    shards: [Shard<T>; SHARDS],
+    shards: [Padded<Mutex<Buffer<T>>>; SHARDS],
     max_items: usize,
     max_bytes: usize,
 }
@@ -54,7 +33,7 @@ impl<T> Shards<T> {
     /// Bounds are for each shard.
     pub(crate) fn new(max_items: usize, max_bytes: usize) -> Self {
         let shards = std::array::from_fn(|_| {
-            Shard(Mutex::new(Buffer { items: Vec::new(), bytes: 0, refused: 0 }))
+            Padded(Mutex::new(Buffer { items: Vec::new(), bytes: 0, refused: 0 }))
         });
         Self { shards, max_items, max_bytes }
     }

@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod name;
 pub mod node;
 pub mod outbound;
+pub mod shard;
 pub mod state;
 pub mod trace;
 

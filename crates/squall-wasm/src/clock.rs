@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use squall_types::shard::{Padded, SHARDS, own_shard};
 use wasmtime::EngineWeak;
 
 use crate::engine::EPOCH_TICK;
@@ -12,7 +13,8 @@ use crate::engine::EPOCH_TICK;
 const QUIET_TICKS: u32 = 50;
 
 pub(crate) struct EpochClock {
-    running: AtomicUsize,
+    /// Guests that run, by the thread that started them.
+    running: [Padded<AtomicUsize>; SHARDS],
     asleep: AtomicBool,
     thread: std::sync::OnceLock<std::thread::Thread>,
 }
@@ -21,7 +23,7 @@ impl EpochClock {
     /// The thread ends when the engines are gone.
     pub(crate) fn start(engines: Vec<EngineWeak>) -> std::io::Result<Arc<Self>> {
         let clock = Arc::new(Self {
-            running: AtomicUsize::new(0),
+            running: Default::default(),
             asleep: AtomicBool::new(false),
             thread: std::sync::OnceLock::new(),
         });
@@ -42,7 +44,7 @@ impl EpochClock {
                 let Some(engine) = engine.upgrade() else { return };
                 engine.increment_epoch();
             }
-            if self.running.load(Ordering::Relaxed) > 0 {
+            if self.is_needed() {
                 quiet = 0;
                 continue;
             }
@@ -53,7 +55,7 @@ impl EpochClock {
             self.asleep.store(true, Ordering::SeqCst);
             // A guest that started between the check and the store sees the flag or is
             // seen here. The timeout notices engines that are gone.
-            while self.running.load(Ordering::SeqCst) == 0 && self.asleep.load(Ordering::SeqCst) {
+            while !self.is_needed() && self.asleep.load(Ordering::SeqCst) {
                 std::thread::park_timeout(Duration::from_secs(60));
                 if engines.iter().any(|engine| engine.upgrade().is_none()) {
                     return;
@@ -64,23 +66,31 @@ impl EpochClock {
         }
     }
 
+    fn is_needed(&self) -> bool {
+        self.running.iter().any(|running| running.0.load(Ordering::SeqCst) > 0)
+    }
+
     /// Keeps the clock ticking until the returned guard is dropped.
     pub(crate) fn run(self: &Arc<Self>) -> Running {
-        self.running.fetch_add(1, Ordering::SeqCst);
+        let shard = own_shard();
+        self.running[shard].0.fetch_add(1, Ordering::SeqCst);
         if self.asleep.load(Ordering::SeqCst)
             && self.asleep.swap(false, Ordering::SeqCst)
             && let Some(thread) = self.thread.get()
         {
             thread.unpark();
         }
-        Running(self.clone())
+        Running { clock: self.clone(), shard }
     }
 }
 
-pub(crate) struct Running(Arc<EpochClock>);
+pub(crate) struct Running {
+    clock: Arc<EpochClock>,
+    shard: usize,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
+        self.clock.running[self.shard].0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -18,6 +18,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use squall_runtime::executor::Call;
 use squall_types::log::Level;
 use squall_types::manifest::SharedInstances as Settings;
+use squall_types::shard::{Padded, SHARDS, own_shard};
 use squall_types::state::{Environment, HandlerWorld};
 use squall_types::trace::TraceContext;
 use squall_types::usage::Meter;
@@ -41,8 +42,9 @@ pub(crate) struct SharedInstances {
     world: HandlerWorld,
     /// Grows when everything that is alive must not serve again.
     generation: AtomicU64,
-    /// Of WASI 0.2: those that nobody uses now.
-    lendable: Mutex<Vec<Lent>>,
+    /// Of WASI 0.2: those that nobody uses now, where they were last used: their memory
+    /// is in that core's cache.
+    lendable: [Padded<Mutex<Vec<Lent>>>; SHARDS],
     lent: AtomicUsize,
     /// Of WASI 0.3.
     running: Mutex<Vec<Arc<Concurrent>>>,
@@ -58,34 +60,47 @@ impl SharedInstances {
             settings,
             world,
             generation: AtomicU64::new(0),
-            lendable: Mutex::default(),
+            lendable: Default::default(),
             lent: AtomicUsize::new(0),
             running: Mutex::default(),
         }
     }
 
     pub(crate) fn count(&self) -> usize {
-        lock(&self.lendable).len() + self.lent.load(Ordering::Relaxed) + lock(&self.running).len()
+        let lendable: usize = self.lendable.iter().map(|shelf| lock(&shelf.0).len()).sum();
+        lendable + self.lent.load(Ordering::Relaxed) + lock(&self.running).len()
     }
 
     /// Lets everything finish what it serves and serve nothing more.
     pub(crate) fn retire_all(&self) {
         self.generation.fetch_add(1, Ordering::SeqCst);
-        lock(&self.lendable).clear();
+        self.lendable.iter().for_each(|shelf| lock(&shelf.0).clear());
         lock(&self.running).clear();
+    }
+
+    /// An instance that was used on this core, or else on another.
+    fn borrow(&self) -> Option<Lent> {
+        let own = own_shard();
+        (0..SHARDS).find_map(|at| lock(&self.lendable[(own + at) % SHARDS].0).pop())
+    }
+
+    fn give_back(&self, one: Lent) {
+        lock(&self.lendable[own_shard()].0).push(one);
     }
 
     /// Retires what has been idle for its time.
     pub(crate) fn sweep(&self) {
         let idle = Duration::from_millis(self.settings.idle_ms);
-        let gone: Vec<Lent> = {
-            let mut lendable = lock(&self.lendable);
-            let (kept, gone) = lendable.drain(..).partition(|one| one.since.elapsed() < idle);
-            *lendable = kept;
-            gone
-        };
-        // Stores are taken down outside the lock.
-        drop(gone);
+        for shelf in &self.lendable {
+            let gone: Vec<Lent> = {
+                let mut lendable = lock(&shelf.0);
+                let (kept, gone) = lendable.drain(..).partition(|one| one.since.elapsed() < idle);
+                *lendable = kept;
+                gone
+            };
+            // Stores are taken down outside the lock.
+            drop(gone);
+        }
         lock(&self.running).retain(|one| {
             one.active.load(Ordering::SeqCst) > 0 || lock(&one.last_used).elapsed() < idle
         });
@@ -122,7 +137,7 @@ async fn serve_in_turn(
     let Call { environment, request, trace, meter, deadline, ticket, .. } = call;
     let shared = loaded.shared.as_ref().expect("only called for shared functions");
     let generation = shared.generation.load(Ordering::SeqCst);
-    let idle = lock(&shared.lendable).pop();
+    let idle = shared.borrow();
     let watch = idle.as_ref().map_or_else(Default::default, |one| one.watch.clone());
     watch.restart();
     let (answer, answered) = oneshot::channel();
@@ -152,7 +167,7 @@ async fn serve_in_turn(
             one.since = Instant::now();
             let current = shared.generation.load(Ordering::SeqCst) == one.generation;
             if current && one.served < shared.settings.max_requests {
-                lock(&shared.lendable).push(one);
+                shared.give_back(one);
             }
             Ok(())
         }

@@ -147,12 +147,15 @@ fn drive(
     Ok(latencies)
 }
 
-/// The connections that have something to read, after at most `longest`.
+/// The connections whose answer has come, after at most `longest`.
 fn wait(connections: &[Connection], longest: Duration) -> Vec<usize> {
-    let mut set: Vec<libc::pollfd> = connections
+    // Idle ones are left out: the kernel looks at each, and its time is the server's too.
+    let busy: Vec<usize> =
+        (0..connections.len()).filter(|index| connections[*index].due.is_some()).collect();
+    let mut set: Vec<libc::pollfd> = busy
         .iter()
-        .map(|connection| libc::pollfd {
-            fd: connection.socket.as_raw_fd(),
+        .map(|index| libc::pollfd {
+            fd: connections[*index].socket.as_raw_fd(),
             events: libc::POLLIN,
             revents: 0,
         })
@@ -163,7 +166,7 @@ fn wait(connections: &[Connection], longest: Duration) -> Vec<usize> {
     };
     // SAFETY: the array lives and is as long as it says; no signal mask is given.
     unsafe { libc::ppoll(set.as_mut_ptr(), set.len() as _, &raw const timeout, std::ptr::null()) };
-    set.iter().enumerate().filter(|(_, one)| one.revents != 0).map(|(index, _)| index).collect()
+    busy.into_iter().zip(set).filter(|(_, one)| one.revents != 0).map(|(index, _)| index).collect()
 }
 
 impl Connection {
