@@ -51,7 +51,6 @@ impl Cores {
             threads.push(std::thread::Builder::new().name(format!("squall-core-{index}")).spawn(
                 move || {
                     CURRENT.set(Some(index));
-                    crate::wake_promptly();
                     // An error means that the sender is gone, which is a stop as well.
                     let _ = runtime.block_on(stopped.wait_for(|stop| *stop));
                     runtime.shutdown_background();

@@ -2,8 +2,9 @@
 
 /// Asks the scheduler for short slices for the calling thread (`sched_setattr(2)`, since
 /// Linux 6.12): a thread that needs the CPU for microseconds then preempts one that
-/// computes, at the moment when it wakes. Without it a request or a tick is late by as much
-/// as the scheduler's slice, one to three milliseconds, wherever every CPU is busy.
+/// computes, at the moment when it wakes. Without it a tick is late by as much as the
+/// scheduler's slice, one to three milliseconds, wherever every CPU is busy. Threads that
+/// carry the load do without: they would preempt each other, which costs throughput.
 pub fn wake_promptly() {
     #[cfg(target_os = "linux")]
     {

@@ -369,8 +369,21 @@ impl Inner {
         let now_ms = self.ms_since_start(Instant::now());
         let unloaded = self.registry.sweep(now_ms.saturating_sub(idle_ms), self.options.max_loaded);
         if unloaded > 0 {
-            give_memory_back();
+            self.give_memory_back();
         }
+    }
+
+    /// What describes mapped code is scattered over the heap in small pieces. The
+    /// allocator keeps the pages that became free until it is asked, for each thread.
+    fn give_memory_back(&self) {
+        let collect = || {
+            // SAFETY: collecting only releases free memory and may be done at any time.
+            unsafe { libmimalloc_sys::mi_collect(true) };
+        };
+        for core in self.cores.handles() {
+            core.spawn(async move { collect() });
+        }
+        collect();
     }
 
     fn ms_since_start(&self, at: Instant) -> u64 {
@@ -417,16 +430,6 @@ impl Inner {
             code: Some(code),
             trace: *trace,
         });
-    }
-}
-
-/// What describes mapped code is scattered over the heap in small pieces; glibc keeps
-/// the pages that became free until it is asked.
-fn give_memory_back() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: malloc_trim only releases free memory and may be called at any time.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }
 
