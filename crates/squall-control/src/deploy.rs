@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use squall_types::manifest::Manifest;
+use squall_types::build::{BuildJob, Target};
+use squall_types::manifest::{Code, Function, Manifest};
 use squall_types::state::Asset;
 use squall_types::{AppName, ErrorCode};
 use tokio::sync::mpsc;
@@ -107,19 +108,25 @@ pub(crate) async fn run(
 
     let mut components = BTreeMap::new();
     for (name, function) in &manifest.functions {
-        let staged = uploaded.files.get(&normal(&function.component)).expect("checked to be there");
-        let cached = inner.options.build.is_built(&staged.id, function.instances);
+        let staged = uploaded.files.get(&normal(function.code().path()));
+        let staged = staged.expect("checked to be there");
+        let target = target(&manifest, function);
+        let cached = inner.options.build.is_built(&staged.id, &target);
         say(DeployEvent::Compiling { function: name.to_string(), component_bytes: staged.bytes })
             .await;
-        let job = squall_types::build::BuildJob {
+        let job = BuildJob {
             label: format!("{app}/{name}"),
-            component: staged.id,
-            component_path: blobs.path(&staged.id),
-            mode: function.instances,
+            code: staged.id,
+            code_path: blobs.path(&staged.id),
+            target,
+            secrets: inner.secret_names(&app),
         };
         let compiling = Instant::now();
         let built = inner.options.build.build(job).await.map_err(Problem::from)?;
         let ms = compiling.elapsed().as_millis() as u64;
+        for warning in built.warnings {
+            say(DeployEvent::Warning { message: format!("functions.{name}: {warning}") }).await;
+        }
         say(DeployEvent::Compiled { function: name.to_string(), ms, cached }).await;
         let component = Component { blob: staged.id, bytes: staged.bytes, world: built.world };
         components.insert(name.to_string(), component);
@@ -160,6 +167,14 @@ pub(crate) async fn run(
     })
 }
 
+/// What is made of a function's code.
+fn target(manifest: &Manifest, function: &Function) -> Target {
+    match function.code() {
+        Code::Component(_) => Target::Component { mode: function.instances },
+        Code::Source(_) => Target::JavaScript { variables: manifest.variables_of(function) },
+    }
+}
+
 /// `./build//api.wasm` is `build/api.wasm`, as in the archive.
 fn normal(path: &str) -> String {
     let parts = path.split('/').filter(|part| !part.is_empty() && *part != ".");
@@ -195,16 +210,14 @@ fn wanted_files(
 ) -> Result<std::collections::BTreeSet<String>, Problem> {
     let mut wanted = std::collections::BTreeSet::new();
     for (name, function) in &manifest.functions {
-        if !uploaded.files.contains_key(&normal(&function.component)) {
+        let code = function.code();
+        if !uploaded.files.contains_key(&normal(code.path())) {
             return Err(Problem::new(
                 ErrorCode::MissingFile,
-                format!(
-                    "functions.{name}.component = {:?} is not in the upload",
-                    function.component
-                ),
+                format!("functions.{name}.{} = {:?} is not in the upload", code.key(), code.path()),
             ));
         }
-        wanted.insert(normal(&function.component));
+        wanted.insert(normal(code.path()));
     }
     if let Some(assets) = &manifest.assets {
         let folder = folder_prefix(&assets.dir);

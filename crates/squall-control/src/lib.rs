@@ -26,7 +26,7 @@ use squall_types::build::{Build, BuildJob};
 use squall_types::limits::Limits;
 use squall_types::log::LogStore;
 use squall_types::node::Node;
-use squall_types::state::{ApplySnapshot, BlobId};
+use squall_types::state::{ApplySnapshot, BlobId, HandlerWorld};
 use squall_types::usage::{UsageFilter, UsageSink, UsageStore};
 use squall_types::{AppName, ErrorCode, Invoke, RevisionId};
 
@@ -175,6 +175,14 @@ impl Control {
         self.0.blobs.sweep(&self.0.needed_blobs())
     }
 
+    /// Whether any revision has a function in JavaScript.
+    pub fn has_javascript(&self) -> bool {
+        let desired = lock(&self.0.desired);
+        let mut functions =
+            desired.apps().flat_map(|app| &app.revisions).flat_map(|revision| &revision.functions);
+        functions.any(|function| function.world == HandlerWorld::JavaScript)
+    }
+
     /// What has to be compiled before everything can run: live revisions first, those
     /// that were called most before the others. Blocking.
     pub fn missing_artifacts(&self) -> Vec<MissingArtifact> {
@@ -191,8 +199,10 @@ impl Control {
             for revision in &app.revisions {
                 for function in &revision.functions {
                     let is_live = live.contains(&&revision.id);
-                    if self.0.options.build.is_built(&function.component, function.mode)
-                        || !seen.insert((function.component, function.mode, is_live))
+                    let target = function.target();
+                    let artifact = target.artifact_name(&function.code);
+                    if self.0.options.build.is_built(&function.code, &target)
+                        || !seen.insert((artifact, is_live))
                     {
                         continue;
                     }
@@ -200,9 +210,10 @@ impl Control {
                     let calls = calls.get(&(app.name.to_string(), name.to_string())).copied();
                     let job = BuildJob {
                         label: format!("{}/{name}", app.name),
-                        component: function.component,
-                        component_path: self.0.blobs.path(&function.component),
-                        mode: function.mode,
+                        code: function.code,
+                        code_path: self.0.blobs.path(&function.code),
+                        target,
+                        secrets: app.environment.secrets.keys().cloned().collect(),
                     };
                     missing.push((calls.unwrap_or(0), MissingArtifact { job, live: is_live }));
                 }
@@ -288,10 +299,17 @@ impl Inner {
         let revisions = desired.apps().flat_map(|app| &app.revisions);
         let mut needed = HashSet::new();
         for revision in revisions {
-            needed.extend(revision.functions.iter().map(|function| function.component));
+            needed.extend(revision.functions.iter().map(|function| function.code));
             needed.extend(revision.assets.values().map(|asset| asset.blob));
         }
         needed
+    }
+
+    /// The names of an app's secrets; none for an app that is not there yet.
+    pub(crate) fn secret_names(&self, app: &AppName) -> Vec<String> {
+        let desired = self.desired();
+        let secrets = desired.apps().find(|known| known.name == *app);
+        secrets.map_or_else(Vec::new, |app| app.environment.secrets.keys().cloned().collect())
     }
 
     /// Where an app answers; the first is the one to try first.

@@ -124,22 +124,20 @@ fn revision_state(app: &AppName, row: &RevisionRow, caps: &Limits) -> RevisionSt
         .iter()
         .filter_map(|(name, function)| {
             let component = row.content.components.get(name.as_str())?;
-            let mut variables = manifest.env.clone();
-            variables.extend(function.env.iter().map(|(k, v)| (k.clone(), v.clone())));
             Some(Arc::new(FunctionSpec {
                 key: FunctionKey {
                     app: app.clone(),
                     revision: row.id.clone(),
                     function: name.clone(),
                 },
-                component: component.blob,
+                code: component.blob,
                 world: component.world,
                 mode: function.instances,
                 shared: function.shared.clone(),
                 limits: function.limits.capped(caps),
                 allowed_hosts: function.allowed_hosts.clone(),
                 allow_private: function.allow_private,
-                variables,
+                variables: manifest.variables_of(function),
                 fall_through: function.fall_through,
             }))
         })

@@ -11,6 +11,7 @@ use std::time::{Instant, SystemTime};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
+use squall_types::state::HandlerWorld;
 use squall_types::trace::{TraceContext, random};
 use squall_types::usage::Meter;
 use squall_types::{Body, ErrorCode, Invocation, InvokeError, Trigger};
@@ -193,8 +194,13 @@ async fn invoke(
             "the body is larger than this function takes",
         ));
     }
-    let fall_through = function.fall_through && matches!(head.method, Method::GET | Method::HEAD);
-    let kept = fall_through.then(|| {
+    // JavaScript may ask for the assets when it throws.
+    let may_pass = function.fall_through || function.world == HandlerWorld::JavaScript;
+    let may_pass = may_pass
+        && found.compiled.revision.manifest.assets.is_some()
+        && matches!(head.method, Method::GET | Method::HEAD);
+    let falls_through = function.fall_through;
+    let kept = may_pass.then(|| {
         let mut kept = Request::new(()).into_parts().0;
         kept.method = head.method.clone();
         kept.headers = head.headers.clone();
@@ -210,19 +216,19 @@ async fn invoke(
         meter: meter.clone(),
     };
     let invoked = contracts.invoke.invoke(invocation).await;
-    let mut response = match invoked {
-        Ok(response) => response,
-        Err(error) => return Err(Rejection::from(error)),
-    };
     end.code = meter.failure();
-
-    if response.status() == StatusCode::NOT_FOUND
+    let passes = match &invoked {
+        Ok(response) => falls_through && response.status() == StatusCode::NOT_FOUND,
+        Err(error) => error.pass_through,
+    };
+    if passes
         && let Some(kept) = kept
         && let Some(assets) = &found.compiled.revision.manifest.assets
         && let Some(file) = assets::find(&found.compiled.revision, assets, &kept, target.path())
     {
         return assets::serve(door, file, &kept).await;
     }
+    let mut response = invoked?;
     check_response(&mut response)?;
     Ok(response)
 }

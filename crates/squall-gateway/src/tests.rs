@@ -85,7 +85,7 @@ fn app(name: &str, extra: &str, blob: BlobId) -> Arc<AppState> {
                     revision: id.clone(),
                     function: function.clone(),
                 },
-                component: blob,
+                code: blob,
                 world: HandlerWorld::Http02,
                 mode: settings.instances,
                 shared: settings.shared.clone(),

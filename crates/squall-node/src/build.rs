@@ -1,5 +1,6 @@
-//! The Build contract by child processes: `squall __build` compiles one component under
-//! limits of time and memory, so that a hostile or huge one can not hurt the node.
+//! The Build contract by child processes: `squall __build` compiles one component, or runs
+//! the top-level code of one JavaScript function, under limits of time and memory, so that
+//! a hostile or huge one can not hurt the node.
 //!
 //! An artifact is a cache entry in `artifacts/<engine key>/`. Beside it lies what the
 //! build found out, written last: an artifact without it does not exist.
@@ -11,12 +12,14 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use squall_types::ErrorCode;
-use squall_types::build::{Build, BuildError, BuildFuture, BuildJob, BuildOutput};
+use squall_types::build::{Build, BuildError, BuildFuture, BuildJob, BuildOutput, Target};
 use squall_types::manifest::InstanceMode;
 use squall_types::state::BlobId;
 use squall_wasm::engine::{EngineOptions, Engines};
+use squall_wasm::js::build::{EngineFiles, make_engine};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Semaphore;
 
@@ -27,30 +30,30 @@ const BUILD_TIME_MAX: Duration = Duration::from_secs(600);
 const BUILD_MEMORY_MAX_BYTES: u64 = 6 << 30;
 
 #[derive(Serialize, Deserialize)]
-struct ChildJob {
-    job: BuildJob,
-    output: PathBuf,
-    /// The engine's settings follow from it.
-    memory_bytes_max: u64,
+enum ChildJob {
+    Function {
+        job: BuildJob,
+        output: PathBuf,
+        /// The engine's settings follow from it.
+        memory_bytes_max: u64,
+        js_folder: PathBuf,
+    },
+    /// The engine of all JavaScript functions.
+    JsEngine { folder: PathBuf },
 }
 
-/// Held by the one call that compiles a component.
+/// Held by the one call that builds an artifact.
 type Turn = Arc<tokio::sync::Mutex<()>>;
 
-/// Builds in children, one at a time for each component and mode.
+/// Builds in children, one at a time for each artifact.
 pub(crate) struct ChildBuilder {
     artifacts: PathBuf,
     engines: Arc<Engines>,
     options: EngineOptions,
     places: Semaphore,
-    in_progress: Mutex<HashMap<(BlobId, InstanceMode), Turn>>,
-}
-
-fn mode_name(mode: InstanceMode) -> &'static str {
-    match mode {
-        InstanceMode::PerRequest => "per-request",
-        InstanceMode::Shared => "shared",
-    }
+    in_progress: Mutex<HashMap<PathBuf, Turn>>,
+    /// Held while the JavaScript engine is built.
+    js_turn: tokio::sync::Mutex<()>,
 }
 
 impl ChildBuilder {
@@ -67,19 +70,46 @@ impl ChildBuilder {
             options,
             places: Semaphore::new(parallel.max(1)),
             in_progress: Mutex::default(),
+            js_turn: tokio::sync::Mutex::default(),
         })
     }
 
-    /// Where the artifact of a component is, or will be.
-    pub(crate) fn artifact_path(&self, component: &BlobId, mode: InstanceMode) -> PathBuf {
-        let name = format!("{component}.{}.cwasm", mode_name(mode));
-        self.artifacts.join(self.engines.key(mode)).join(name)
+    /// Where an artifact is, or will be.
+    pub(crate) fn artifact_path(&self, code: &BlobId, target: &Target) -> PathBuf {
+        let key = match target {
+            Target::Component { mode } => self.engines.key(*mode),
+            Target::JavaScript { .. } => self.engines.js.key(),
+        };
+        self.artifacts.join(key).join(target.artifact_name(code))
+    }
+
+    /// Has the JavaScript engine compiled and mapped, which takes seconds the first time
+    /// that this version runs on this CPU.
+    pub(crate) async fn prepare_js(&self) -> Result<(), BuildError> {
+        let js = &self.engines.js;
+        if js.is_open() {
+            return Ok(());
+        }
+        let _mine = self.js_turn.lock().await;
+        let folder = self.artifacts.join(js.key());
+        let files = EngineFiles::in_folder(&folder);
+        if !files.exist() {
+            std::fs::create_dir_all(&folder)
+                .map_err(|error| storage_error("make", &folder, &error))?;
+            let job = ChildJob::JsEngine { folder };
+            self.run_child::<()>("the JavaScript engine", &job).await?;
+        }
+        js.open(&files.compiled, &files.base).map_err(build_failed)
     }
 
     /// Removes artifacts of other engines: of an earlier version, or another CPU. Called
     /// when everything is built for this one and no other server process needs them.
     pub(crate) fn sweep_other_engines(&self) -> std::io::Result<usize> {
-        let keys = [InstanceMode::PerRequest, InstanceMode::Shared].map(|m| self.engines.key(m));
+        let keys = [
+            self.engines.key(InstanceMode::PerRequest),
+            self.engines.key(InstanceMode::Shared),
+            self.engines.js.key(),
+        ];
         let mut removed = 0;
         for entry in std::fs::read_dir(&self.artifacts)? {
             let entry = entry?;
@@ -100,38 +130,55 @@ impl ChildBuilder {
     }
 
     async fn build_once(&self, job: BuildJob) -> Result<BuildOutput, BuildError> {
-        let key = (job.component, job.mode);
+        if matches!(job.target, Target::JavaScript { .. }) {
+            self.prepare_js().await?;
+        }
+        let artifact = self.artifact_path(&job.code, &job.target);
         let turn = {
             let mut turns = self.in_progress.lock().unwrap_or_else(PoisonError::into_inner);
-            turns.entry(key).or_default().clone()
+            turns.entry(artifact.clone()).or_default().clone()
         };
         let result = {
             let _mine = turn.lock().await;
-            let artifact = self.artifact_path(&job.component, job.mode);
             match self.finished(&artifact) {
                 Some(output) => Ok(output),
-                None => self.run_child(job, artifact).await,
+                None => self.make(job, &artifact).await,
             }
         };
         let mut turns = self.in_progress.lock().unwrap_or_else(PoisonError::into_inner);
         // Two holders: the map and this call. With more, others wait for their turn.
         if Arc::strong_count(&turn) == 2 {
-            turns.remove(&key);
+            turns.remove(&artifact);
         }
         result
     }
 
-    async fn run_child(&self, job: BuildJob, artifact: PathBuf) -> Result<BuildOutput, BuildError> {
-        let _place = self.places.acquire().await.expect("the semaphore is never closed");
+    async fn make(&self, job: BuildJob, artifact: &Path) -> Result<BuildOutput, BuildError> {
         let folder = artifact.parent().expect("artifacts lie in a folder");
         std::fs::create_dir_all(folder).map_err(|error| storage_error("make", folder, &error))?;
         let label = job.label.clone();
-        let child_job = ChildJob {
+        let job = ChildJob::Function {
             job,
-            output: artifact.clone(),
+            output: artifact.to_owned(),
             memory_bytes_max: self.options.memory_bytes_max,
+            js_folder: self.artifacts.join(self.engines.js.key()),
         };
-        let input = serde_json::to_vec(&child_job)
+        let output: BuildOutput = self.run_child(&label, &job).await?;
+        let found = serde_json::to_vec(&output)
+            .map_err(|error| build_failed(format!("the result can not be written: {error}")))?;
+        let beside = artifact.with_extension("json");
+        crate::data_dir::write_atomically(&beside, &found)
+            .map_err(|error| storage_error("write", &beside, &error))?;
+        Ok(output)
+    }
+
+    async fn run_child<T: DeserializeOwned>(
+        &self,
+        label: &str,
+        job: &ChildJob,
+    ) -> Result<T, BuildError> {
+        let _place = self.places.acquire().await.expect("the semaphore is never closed");
+        let input = serde_json::to_vec(job)
             .map_err(|error| build_failed(format!("the job can not be written: {error}")))?;
         // The running executable even when its file was replaced: the same compiler.
         let mut child = tokio::process::Command::new("/proc/self/exe")
@@ -169,15 +216,9 @@ impl ChildBuilder {
                 BUILD_MEMORY_MAX_BYTES >> 30
             )));
         }
-        let result: Result<BuildOutput, BuildError> = serde_json::from_slice(&ended.stdout)
+        let result: Result<T, BuildError> = serde_json::from_slice(&ended.stdout)
             .map_err(|error| build_failed(format!("the build process gave no result: {error}")))?;
-        let output = result?;
-        let found = serde_json::to_vec(&output)
-            .map_err(|error| build_failed(format!("the result can not be written: {error}")))?;
-        let beside = artifact.with_extension("json");
-        crate::data_dir::write_atomically(&beside, &found)
-            .map_err(|error| storage_error("write", &beside, &error))?;
-        Ok(output)
+        result
     }
 }
 
@@ -186,8 +227,8 @@ impl Build for ChildBuilder {
         Box::pin(self.build_once(job))
     }
 
-    fn is_built(&self, component: &BlobId, mode: InstanceMode) -> bool {
-        self.finished(&self.artifact_path(component, mode)).is_some()
+    fn is_built(&self, code: &BlobId, target: &Target) -> bool {
+        self.finished(&self.artifact_path(code, target)).is_some()
     }
 }
 
@@ -206,11 +247,26 @@ pub fn run_child() -> anyhow::Result<()> {
     confine()?;
     let mut input = Vec::new();
     std::io::stdin().lock().read_to_end(&mut input)?;
-    let ChildJob { job, output, memory_bytes_max } = serde_json::from_slice(&input)?;
-    let options = EngineOptions { memory_bytes_max, ..EngineOptions::default() };
-    let result = squall_wasm::build::compile(&job, &options, &output);
+    let result = match serde_json::from_slice(&input)? {
+        ChildJob::Function { job, output, memory_bytes_max, js_folder } => {
+            let built = match &job.target {
+                Target::Component { mode } => {
+                    let options = EngineOptions { memory_bytes_max, ..EngineOptions::default() };
+                    squall_wasm::build::compile(&job, *mode, &options, &output)
+                }
+                Target::JavaScript { variables } => {
+                    let files = EngineFiles::in_folder(&js_folder);
+                    crate::javascript::build(&job, variables, &files, &output)
+                }
+            };
+            serde_json::to_vec(&built)
+        }
+        ChildJob::JsEngine { folder } => {
+            serde_json::to_vec(&make_engine(&EngineFiles::in_folder(&folder)))
+        }
+    };
     let mut stdout = std::io::stdout().lock();
-    serde_json::to_writer(&mut stdout, &result)?;
+    stdout.write_all(&result?)?;
     stdout.flush()?;
     Ok(())
 }

@@ -17,10 +17,12 @@ mod listeners;
 mod node_file;
 
 mod build;
+mod javascript;
 
 pub use config::ServerConfig;
 pub use error::UpError;
 pub use supervisor::{UpOptions, up};
 
 pub use build::run_child as build_child;
+
 pub use server::serve;

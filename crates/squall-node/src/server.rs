@@ -18,6 +18,7 @@ use squall_telemetry::{Ledger, LedgerOptions, Logs, LogsOptions};
 use squall_types::ErrorCode;
 use squall_types::build::Build as _;
 use squall_types::node::{Node, NodeStatus};
+use squall_types::state::FunctionSpec;
 use squall_wasm::engine::{EngineOptions, Engines};
 use squall_wasm::executor::{WasmExecutor, WasmOptions};
 use tokio::sync::watch;
@@ -26,6 +27,7 @@ use crate::build::ChildBuilder;
 use crate::control_channel::{Channel, Command, Event, JOB_VARIABLE, ServerJob};
 use crate::data_dir::node_key;
 use crate::error::UpError;
+use crate::javascript::StoredMaps;
 
 /// Threads for the control plane and everything else that is not a request.
 const BACKGROUND_THREADS: usize = 2;
@@ -171,13 +173,20 @@ impl Server {
             ChildBuilder::new(artifacts, engines.clone(), engine_options, config.node.builds);
         let artifact_path = {
             let builder = builder.clone();
-            Arc::new(move |component: &_, mode| builder.artifact_path(component, mode))
+            Arc::new(move |function: &FunctionSpec| {
+                builder.artifact_path(&function.code, &function.target())
+            })
+        };
+        let blob_path = {
+            let data = data.clone();
+            Arc::new(move |id: &_| Control::blob_path(&data, id))
         };
         let executor = WasmExecutor::new(WasmOptions {
             engines,
             artifact_path,
             logs: logs.clone(),
             outbound: Arc::new(outbound.clone()),
+            stacks: Arc::new(StoredMaps { blob_path: blob_path.clone() }),
         });
         let executor = executor
             .map_err(|error| UpError::other(format!("the executor does not start: {error:#}")))?;
@@ -198,10 +207,6 @@ impl Server {
             executor.clone(),
             logs.clone(),
         );
-        let blobs = {
-            let data = data.clone();
-            Arc::new(move |id: &_| Control::blob_path(&data, id))
-        };
         let gateway = Gateway::new(
             squall_gateway::Options {
                 limits: config.gateway.door_limits(),
@@ -216,7 +221,7 @@ impl Server {
                 invoke: Arc::new(runtime.clone()),
                 usage: ledger.clone(),
                 logs: logs.clone(),
-                blobs,
+                blobs: blob_path,
             },
         );
         let facts = Facts::new(&job, &gateway_sockets, &admin_socket).map_err(|error| {
@@ -379,6 +384,11 @@ impl Server {
         let facts = self.facts.clone();
         tokio::spawn(async move {
             facts.wait_for(Some("compiling live revisions for this version and CPU"));
+            if control.has_javascript()
+                && let Err(error) = builder.prepare_js().await
+            {
+                tracing::error!("JavaScript functions can not be called: {error}");
+            }
             build_missing(control.clone(), builder.clone(), true).await;
             facts.wait_for(None);
             build_missing(control, builder.clone(), false).await;

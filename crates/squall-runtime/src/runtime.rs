@@ -321,7 +321,7 @@ impl Inner {
             }
         };
         self.complain(slot, trace, code, &message);
-        Err(InvokeError { code, message, retry_after_s: Some(1) })
+        Err(InvokeError::new(code, message).retry_after_s(1))
     }
 
     /// A refusal under overload happens thousands of times a second: one line a second

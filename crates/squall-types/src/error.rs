@@ -104,6 +104,8 @@ codes! {
     Draining = 217, 503, Node, true, "node is shutting down";
     /// Another host did not answer, or broke off in the middle of a body.
     OutboundFailed = 218, 502, Backend, true, "outbound request failed";
+    /// A JavaScript handler threw, or its promise was rejected.
+    UncaughtException = 219, 500, Guest, false, "function threw an exception";
     Internal = 299, 500, Node, true, "internal error";
 
     // 03xx: deploying and administration.
@@ -137,6 +139,10 @@ codes! {
     StorageFailed = 319, 500, Node, true, "the node's storage failed";
     /// The first or only revision can not be rolled back.
     NothingToRollBack = 320, 409, Client, false, "there is no earlier revision";
+    /// JavaScript or TypeScript that does not parse, or imports what is not there.
+    InvalidSource = 321, 422, Client, false, "source can not be built";
+    /// The code outside of handlers, which runs once at deploy, failed.
+    TopLevelFailed = 322, 422, Client, false, "top-level code failed";
 
     // 04xx: starting a node.
     DataDirLocked = 400, 500, Node, false, "data directory is in use";

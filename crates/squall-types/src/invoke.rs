@@ -44,11 +44,20 @@ pub struct InvokeError {
     pub message: String,
     /// Seconds after which a caller may try again, where that is known.
     pub retry_after_s: Option<u32>,
+    /// The function wishes that a static asset answers in its place, where there is one.
+    pub pass_through: bool,
 }
 
 impl InvokeError {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), retry_after_s: None }
+        Self { code, message: message.into(), retry_after_s: None, pass_through: false }
+    }
+
+    /// Tells the caller when to try again.
+    #[must_use]
+    pub fn retry_after_s(mut self, seconds: u32) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
     }
 }
 

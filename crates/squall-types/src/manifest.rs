@@ -33,10 +33,16 @@ pub struct Manifest {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Function {
-    /// Path of the WebAssembly component, relative to the manifest.
-    pub component: String,
-    /// Shell command that makes the component; run by `squall deploy` and `squall dev`
-    /// on the developer's machine, in the manifest's folder.
+    /// Path of the WebAssembly component, relative to the manifest. A function has this
+    /// or `source`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component: Option<String>,
+    /// Path of the JavaScript or TypeScript entry file, relative to the manifest. It is
+    /// bundled with everything that it imports when the app is deployed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Shell command that is run before, by `squall deploy` and `squall dev` on the
+    /// developer's machine, in the manifest's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<String>,
     /// Paths that this function answers: exact (`/api/me`) or a prefix (`/api/*`, `/*`).
@@ -61,6 +67,42 @@ pub struct Function {
     /// Answer GET and HEAD from the assets where this function answers 404.
     #[serde(default, skip_serializing_if = "is_false")]
     pub fall_through: bool,
+}
+
+/// The file that a function is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code<'a> {
+    Component(&'a str),
+    Source(&'a str),
+}
+
+impl<'a> Code<'a> {
+    /// As the manifest has it.
+    pub fn path(self) -> &'a str {
+        match self {
+            Code::Component(path) | Code::Source(path) => path,
+        }
+    }
+
+    /// The key in the manifest.
+    pub fn key(self) -> &'static str {
+        match self {
+            Code::Component(_) => "component",
+            Code::Source(_) => "source",
+        }
+    }
+}
+
+impl Function {
+    /// # Panics
+    /// When the manifest was not checked: a function has one of the two.
+    pub fn code(&self) -> Code<'_> {
+        match (&self.component, &self.source) {
+            (Some(component), None) => Code::Component(component),
+            (None, Some(source)) => Code::Source(source),
+            _ => unreachable!("Manifest::check refuses a function with both or none"),
+        }
+    }
 }
 
 /// Who an instance serves.
@@ -136,6 +178,13 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// The variables of a function: the app's, with its own over them.
+    pub fn variables_of(&self, function: &Function) -> BTreeMap<String, String> {
+        let mut variables = self.env.clone();
+        variables.extend(function.env.iter().map(|(name, value)| (name.clone(), value.clone())));
+        variables
+    }
+
     /// The JSON Schema of `squall.toml`, for editors.
     pub fn json_schema() -> serde_json::Value {
         let mut schema = schemars::schema_for!(Manifest).to_value();
@@ -153,7 +202,21 @@ impl Manifest {
         }
         let mut owners: BTreeMap<&str, &FunctionName> = BTreeMap::new();
         for (name, function) in &self.functions {
-            check_relative_path(&format!("functions.{name}.component"), &function.component)?;
+            match (&function.component, &function.source) {
+                (Some(_), None) | (None, Some(_)) => {}
+                (None, None) => {
+                    return fail(format!(
+                        "functions.{name} has no code; add source = \"src/index.ts\" for JavaScript and TypeScript, or component = \"build/app.wasm\""
+                    ));
+                }
+                (Some(_), Some(_)) => {
+                    return fail(format!(
+                        "functions.{name} has a component and a source; a function is made of one of them"
+                    ));
+                }
+            }
+            let code = function.code();
+            check_relative_path(&format!("functions.{name}.{}", code.key()), code.path())?;
             if function.routes.is_empty() {
                 return fail(format!(
                     "functions.{name} has no routes; add routes = [\"/*\"] to answer every path"

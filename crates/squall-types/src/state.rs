@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::build::Target;
 use crate::limits::Limits;
 use crate::manifest::{InstanceMode, Manifest, SharedInstances};
 use crate::{AppName, FunctionName, RevisionId};
@@ -46,7 +47,7 @@ impl<'de> Deserialize<'de> for BlobId {
     }
 }
 
-/// Which handler a component exports.
+/// Which kind of handler a function has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum HandlerWorld {
     /// `wasi:http/incoming-handler@0.2.x`
@@ -55,6 +56,9 @@ pub enum HandlerWorld {
     /// `wasi:http/handler@0.3.x`
     #[serde(rename = "wasi:http@0.3")]
     Http03,
+    /// A JavaScript module's.
+    #[serde(rename = "javascript")]
+    JavaScript,
 }
 
 /// Which function of which revision: unique on a node.
@@ -69,7 +73,8 @@ pub struct FunctionKey {
 #[derive(Debug)]
 pub struct FunctionSpec {
     pub key: FunctionKey,
-    pub component: BlobId,
+    /// A component, or a JavaScript module.
+    pub code: BlobId,
     pub world: HandlerWorld,
     pub mode: InstanceMode,
     /// How a shared instance is used; meaningless for `per-request`.
@@ -82,6 +87,16 @@ pub struct FunctionSpec {
     pub variables: BTreeMap<String, String>,
     /// A 404 of this function to GET or HEAD is answered from the assets.
     pub fall_through: bool,
+}
+
+impl FunctionSpec {
+    /// What is made of its code.
+    pub fn target(&self) -> Target {
+        match self.world {
+            HandlerWorld::Http02 | HandlerWorld::Http03 => Target::Component { mode: self.mode },
+            HandlerWorld::JavaScript => Target::JavaScript { variables: self.variables.clone() },
+        }
+    }
 }
 
 /// What changes without a deploy: an app's secrets, by name. One `Arc` per state

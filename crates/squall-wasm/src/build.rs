@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use squall_types::ErrorCode;
 use squall_types::build::{BuildError, BuildJob, BuildOutput};
+use squall_types::manifest::InstanceMode;
 use squall_types::state::HandlerWorld;
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -21,19 +22,20 @@ use crate::host::{OFFERED, linker};
 /// Says what is wrong with the component, or that the disk did not take the artifact.
 pub fn compile(
     job: &BuildJob,
+    mode: InstanceMode,
     options: &EngineOptions,
     output: &Path,
 ) -> Result<BuildOutput, BuildError> {
     let began = Instant::now();
-    let bytes = std::fs::read(&job.component_path).map_err(|error| {
+    let bytes = std::fs::read(&job.code_path).map_err(|error| {
         fail(ErrorCode::StorageFailed, format!("the component can not be read: {error}"))
     })?;
     check_preamble(&job.label, &bytes)?;
     // Which engine it is for is known for certain only when it has been parsed; a wrong
     // guess costs a second compilation and nothing else.
     let guess = guess_world(&bytes);
-    let (component, world) = match compile_for(job, options, &bytes, guess)? {
-        (_, other) if other != guess => compile_for(job, options, &bytes, other)?,
+    let (component, world) = match compile_for(job, mode, options, &bytes, guess)? {
+        (_, other) if other != guess => compile_for(job, mode, options, &bytes, other)?,
         fits => fits,
     };
     let compiled = component.serialize().map_err(|error| {
@@ -48,6 +50,7 @@ pub fn compile(
         world,
         artifact_bytes: compiled.len() as u64,
         compile_ms: began.elapsed().as_millis() as u64,
+        warnings: Vec::new(),
     })
 }
 
@@ -63,11 +66,12 @@ fn guess_world(bytes: &[u8]) -> HandlerWorld {
 /// Links it when that is the same.
 fn compile_for(
     job: &BuildJob,
+    mode: InstanceMode,
     options: &EngineOptions,
     bytes: &[u8],
     guess: HandlerWorld,
 ) -> Result<(Component, HandlerWorld), BuildError> {
-    let kind = Kind { mode: job.mode, world: guess };
+    let kind = Kind { mode, world: guess };
     let engine = Engines::for_build(kind, options).map_err(|error| {
         fail(ErrorCode::BuildFailed, format!("the compiler does not start: {error:#}"))
     })?;
@@ -177,6 +181,7 @@ fn link(
         match world {
             HandlerWorld::Http02 => ProxyPre::new(pre).map(drop),
             HandlerWorld::Http03 => ServicePre::new(pre).map(drop),
+            HandlerWorld::JavaScript => unreachable!("a component has a handler of wasi:http"),
         }
     });
     linked.map_err(|error| {
@@ -187,7 +192,7 @@ fn link(
     })
 }
 
-fn write(output: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn write(output: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
     let beside = output.with_extension(format!("tmp-{}", std::process::id()));
     let written = (|| {

@@ -50,20 +50,35 @@ impl CpuWatch {
         let watch = self.clone();
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |_| {
-            let now_ns = thread_cpu_ns();
-            let began_ns = watch.poll_began_ns.load(Ordering::Relaxed);
-            let used_ns = watch.used_ns.load(Ordering::Relaxed) + now_ns.saturating_sub(began_ns);
-            if used_ns > limit_ms.saturating_mul(1_000_000) {
+            if watch.used_now_ns() > limit_ms.saturating_mul(1_000_000) {
                 return Err(CpuTimeUp { limit_ms }.into());
             }
-            watch.yielded.store(true, Ordering::Relaxed);
-            Ok(UpdateDeadline::YieldCustom(1, Box::pin(squall_runtime::yield_turn())))
+            Ok(watch.yield_now())
         });
+    }
+
+    /// What an epoch callback answers to let others have the core for a turn.
+    pub(crate) fn yield_now(&self) -> UpdateDeadline {
+        self.yielded.store(true, Ordering::Relaxed);
+        UpdateDeadline::YieldCustom(1, Box::pin(squall_runtime::yield_turn()))
     }
 
     /// Begins a new account, for the next request or the next burst.
     pub(crate) fn restart(&self) {
         self.used_ns.store(0, Ordering::Relaxed);
+    }
+
+    /// As `restart`, in the middle of a poll, with something on the account already.
+    pub(crate) fn restart_from(&self, used_ns: u64) {
+        let of_this_poll_ns = thread_cpu_ns() - self.poll_began_ns.load(Ordering::Relaxed);
+        // It may go below zero until the poll is added to it.
+        self.used_ns.store(used_ns.wrapping_sub(of_this_poll_ns), Ordering::Relaxed);
+    }
+
+    /// What the account holds, seen from inside of a poll.
+    pub(crate) fn used_now_ns(&self) -> u64 {
+        let of_this_poll_ns = thread_cpu_ns() - self.poll_began_ns.load(Ordering::Relaxed);
+        self.used_ns.load(Ordering::Relaxed).wrapping_add(of_this_poll_ns)
     }
 
     /// Polls and returns the CPU time that it took, and whether the guest would go on
@@ -80,13 +95,20 @@ impl CpuWatch {
 
 pub(crate) type GuestFuture = Pin<Box<dyn Future<Output = Result<(), InvokeError>> + Send>>;
 
-/// A guest that serves one request. Dropping it cancels the guest.
+/// A guest that serves one request. Dropping it cancels the guest, unless it outlives its
+/// client.
 pub(crate) struct Guest {
+    /// `None` when a guest that outlives its client has moved on.
+    running: Option<RunningGuest>,
+    ended: Option<Result<(), InvokeError>>,
+    on_client_left: Option<(oneshot::Sender<()>, Instant)>,
+}
+
+struct RunningGuest {
     future: GuestFuture,
     watch: Arc<CpuWatch>,
     meter: Arc<Meter>,
     ticket: Ticket,
-    ended: Option<Result<(), InvokeError>>,
     _clock: Running,
 }
 
@@ -98,41 +120,115 @@ impl Guest {
         ticket: Ticket,
         clock: Running,
     ) -> Self {
-        Self { future, watch, meter, ticket, ended: None, _clock: clock }
+        let running = RunningGuest { future, watch, meter, ticket, _clock: clock };
+        Self { running: Some(running), ended: None, on_client_left: None }
+    }
+
+    /// A client that goes is told to the guest by `tell`, and the guest goes on by itself
+    /// until it has ended or the deadline has passed.
+    pub(crate) fn that_outlives_its_client(
+        mut self,
+        tell: oneshot::Sender<()>,
+        deadline: Instant,
+    ) -> Self {
+        self.on_client_left = Some((tell, deadline));
+        self
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.ended.is_some() {
-            return Poll::Ready(());
-        }
-        self.ticket.run();
-        let future = self.future.as_mut();
-        let (polled, took_ns, yielded) = self.watch.poll(|| future.poll(cx));
-        self.meter.add_cpu_ns(took_ns);
-        match polled {
+        let Some(running) = &mut self.running else { return Poll::Ready(()) };
+        match running.poll(cx) {
             Poll::Ready(result) => {
-                self.ticket.park();
                 self.ended = Some(result);
+                self.running = None;
                 Poll::Ready(())
             }
-            Poll::Pending => {
-                if !yielded {
-                    self.ticket.park();
-                }
-                Poll::Pending
-            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// What the guest still wants to do it does by itself, until the deadline.
+    fn finish_by_itself(mut self, deadline: Instant) {
+        if let Some(running) = self.running.take() {
+            running.finish_by_itself(deadline);
         }
     }
 }
 
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if let (Some((tell, deadline)), Some(running)) =
+            (self.on_client_left.take(), self.running.take())
+        {
+            // A guest that ends in this moment does not listen any more.
+            let _ = tell.send(());
+            running.finish_by_itself(deadline);
+        }
+    }
+}
+
+impl RunningGuest {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), InvokeError>> {
+        self.ticket.run();
+        let future = self.future.as_mut();
+        let (polled, took_ns, yielded) = self.watch.poll(|| future.poll(cx));
+        self.meter.add_cpu_ns(took_ns);
+        if polled.is_ready() || !yielded {
+            self.ticket.park();
+        }
+        polled
+    }
+
+    fn finish_by_itself(mut self, deadline: Instant) {
+        // Without a runtime the node is going down, and everything with it.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            let rest = poll_fn(|cx| self.poll(cx));
+            // Nobody waits for the result; what a guest logs, it logs by itself.
+            let _ = tokio::time::timeout_at(deadline.into(), rest).await;
+        });
+    }
+}
+
 /// What a guest answered: the head and the body to come, or why there is none.
-pub(crate) type Answer = Result<http::Response<WasiBody>, HttpError>;
+pub(crate) type Answer<B> = Result<http::Response<B>, InvokeError>;
+
+/// A body that a guest writes, in the way of its kind.
+pub(crate) trait GuestBody: HttpBody<Data = Bytes> + Send + Unpin + 'static {
+    fn explain(error: Self::Error) -> BodyError;
+
+    /// The whole of it, where nothing needs to be read for that.
+    fn take_full(&mut self) -> Option<Body> {
+        None
+    }
+}
+
+impl GuestBody for WasiBody {
+    fn explain(error: HttpError) -> BodyError {
+        BodyError::new(ErrorCode::InvalidResponse, error.to_string())
+    }
+}
+
+impl GuestBody for Body {
+    fn explain(error: BodyError) -> BodyError {
+        error
+    }
+
+    fn take_full(&mut self) -> Option<Body> {
+        self.as_full().is_some().then(|| std::mem::take(self))
+    }
+}
+
+/// A guest of `wasi:http` that answered with an error instead of a response.
+pub(crate) fn answered_with_error(error: &HttpError) -> InvokeError {
+    InvokeError::new(ErrorCode::GuestError, format!("the guest answered with an error: {error}"))
+}
 
 /// Runs a guest until its response begins; a response that is complete by then comes
 /// whole. Otherwise the body that is returned drives the guest.
-pub(crate) async fn respond(
+pub(crate) async fn respond<B: GuestBody>(
     mut guest: Guest,
-    mut answer: oneshot::Receiver<Answer>,
+    mut answer: oneshot::Receiver<Answer<B>>,
     deadline: Instant,
 ) -> Result<http::Response<Body>, InvokeError> {
     let head = poll_fn(|cx| {
@@ -151,11 +247,9 @@ pub(crate) async fn respond(
     }
     let response = match head {
         Some(Ok(response)) => response,
-        Some(Err(error)) => {
-            return Err(InvokeError::new(
-                ErrorCode::GuestError,
-                format!("the guest answered with an error: {error}"),
-            ));
+        Some(Err(failure)) => {
+            guest.finish_by_itself(deadline);
+            return Err(failure);
         }
         None => {
             return Err(InvokeError::new(
@@ -164,7 +258,11 @@ pub(crate) async fn respond(
             ));
         }
     };
-    let (head, body) = response.into_parts();
+    let (head, mut body) = response.into_parts();
+    if let Some(full) = body.take_full() {
+        guest.finish_by_itself(deadline);
+        return Ok(http::Response::from_parts(head, full));
+    }
     let mut streaming =
         StreamingBody { body: Some(body), guest: Some(guest), ready: VecDeque::new(), deadline };
     let whole = poll_fn(|cx| Poll::Ready(streaming.take_whole(cx))).await?;
@@ -176,9 +274,9 @@ pub(crate) async fn respond(
 }
 
 /// The body of a response whose guest may still be at work.
-struct StreamingBody {
+struct StreamingBody<B> {
     /// `None` after its end.
-    body: Option<WasiBody>,
+    body: Option<B>,
     /// `None` when it has ended or goes on by itself.
     guest: Option<Guest>,
     /// Read already, to be sent first.
@@ -186,7 +284,7 @@ struct StreamingBody {
     deadline: Instant,
 }
 
-impl StreamingBody {
+impl<B: GuestBody> StreamingBody<B> {
     /// Everything, if it is here without waiting and small. What was read otherwise is
     /// kept for the stream. # Errors
     /// A guest that fails before anything was sent has no response.
@@ -201,12 +299,9 @@ impl StreamingBody {
                     self.ready.push_back(frame);
                 }
                 Poll::Ready(None) => self.body = None,
-                // The stream says it again, where a client can be told.
-                Poll::Ready(Some(Err(_))) => {
-                    return Err(InvokeError::new(
-                        ErrorCode::InvalidResponse,
-                        "the response's body is not as long as its content-length says",
-                    ));
+                Poll::Ready(Some(Err(error))) => {
+                    let error = B::explain(error);
+                    return Err(InvokeError::new(error.code, error.message));
                 }
                 Poll::Pending => {
                     let Some(guest) = &mut self.guest else { break };
@@ -244,20 +339,13 @@ impl StreamingBody {
     /// The response is over; what the guest still wants to do it does by itself, within
     /// its wall time.
     fn let_guest_finish(&mut self) {
-        let Some(mut guest) = self.guest.take() else { return };
-        if guest.ended.is_some() {
-            return;
+        if let Some(guest) = self.guest.take() {
+            guest.finish_by_itself(self.deadline);
         }
-        let deadline = self.deadline;
-        tokio::spawn(async move {
-            let rest = poll_fn(|cx| guest.poll(cx));
-            // Nobody waits for the result; what a guest logs, it logs by itself.
-            let _ = tokio::time::timeout_at(deadline.into(), rest).await;
-        });
     }
 }
 
-impl HttpBody for StreamingBody {
+impl<B: GuestBody> HttpBody for StreamingBody<B> {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -279,9 +367,7 @@ impl HttpBody for StreamingBody {
                 Poll::Ready(Some(Err(error))) => {
                     this.body = None;
                     let failed = this.failure();
-                    return Poll::Ready(Some(Err(failed.unwrap_or_else(|| {
-                        BodyError::new(ErrorCode::InvalidResponse, error.to_string())
-                    }))));
+                    return Poll::Ready(Some(Err(failed.unwrap_or_else(|| B::explain(error)))));
                 }
                 Poll::Ready(None) => {
                     this.body = None;
@@ -319,7 +405,7 @@ impl HttpBody for StreamingBody {
     }
 }
 
-impl StreamingBody {
+impl<B: GuestBody> StreamingBody<B> {
     fn failure(&self) -> Option<BodyError> {
         match self.guest.as_ref()?.ended.as_ref()? {
             Err(failure) => Some(BodyError::new(failure.code, failure.message.clone())),

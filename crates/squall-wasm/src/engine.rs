@@ -19,6 +19,7 @@ use squall_types::state::HandlerWorld;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::clock::EpochClock;
+use crate::js::JsEngine;
 
 /// How long a guest may keep its core before others get a turn.
 pub const EPOCH_TICK: Duration = Duration::from_millis(1);
@@ -72,6 +73,7 @@ impl Kind {
 pub struct Engines {
     engines: Vec<Engine>,
     keys: [String; 2],
+    pub js: Arc<JsEngine>,
     pub(crate) clock: Arc<EpochClock>,
 }
 
@@ -86,8 +88,11 @@ impl Engines {
         };
         let engines = Kind::ALL.into_iter().map(make).collect::<wasmtime::Result<Vec<_>>>()?;
         let keys = [key_of(&engines[..2]), key_of(&engines[2..])];
-        let clock = EpochClock::start(engines.iter().map(Engine::weak).collect())?;
-        Ok(Arc::new(Self { engines, keys, clock }))
+        let js = JsEngine::new()?;
+        let ticking = engines.iter().chain([js.engine()]).map(Engine::weak);
+        let clock = EpochClock::start(ticking.collect())?;
+        js.set_clock(clock.clone());
+        Ok(Arc::new(Self { engines, keys, js, clock }))
     }
 
     /// An engine that compiles for the pooled engine of the same kind, without its pool.
@@ -110,6 +115,7 @@ impl Engines {
 
     /// Instances in use and warm slots, as Prometheus text.
     pub fn write_metrics(&self, out: &mut String) {
+        self.js.write_metrics(out);
         use std::fmt::Write as _;
         type Gauge = fn(&wasmtime::PoolingAllocatorMetrics) -> f64;
         let gauges: [(&str, &str, Gauge); 3] = [
@@ -133,6 +139,7 @@ impl Engines {
                 let world = match kind.world {
                     HandlerWorld::Http02 => "0.2",
                     HandlerWorld::Http03 => "0.3",
+                    HandlerWorld::JavaScript => continue,
                 };
                 let labels = format!("instances=\"{mode}\",wasi=\"{world}\"");
                 let _ = writeln!(out, "squall_pool_{name}{{{labels}}} {value}");

@@ -13,7 +13,7 @@ use squall_types::log::LogSink;
 use squall_types::manifest::InstanceMode;
 use squall_types::metrics::{write_head, write_metric};
 use squall_types::outbound::{Outbound, OutboundPolicy};
-use squall_types::state::{BlobId, Environment, FunctionSpec, HandlerWorld};
+use squall_types::state::{Environment, FunctionSpec, HandlerWorld};
 use squall_types::trace::TraceContext;
 use squall_types::{ErrorCode, InvokeError};
 use wasmtime::Store;
@@ -22,26 +22,29 @@ use wasmtime_wasi_http::handler::ProxyPre;
 
 use crate::engine::{Engines, Kind};
 use crate::host::{GuestEnvironment, Host, linker};
+use crate::js::{self, JsFunction, Stacks, Surroundings};
 use crate::output::GuestLog;
 use crate::per_request;
 use crate::shared::SharedInstances;
 
-/// Where the compiled code of a component lies.
-pub type ArtifactPath = Arc<dyn Fn(&BlobId, InstanceMode) -> PathBuf + Send + Sync>;
+/// Where what was built of a function lies.
+pub type ArtifactPath = Arc<dyn Fn(&FunctionSpec) -> PathBuf + Send + Sync>;
 
 pub struct WasmOptions {
     pub engines: Arc<Engines>,
     pub artifact_path: ArtifactPath,
     pub logs: Arc<dyn LogSink>,
     pub outbound: Arc<dyn Outbound>,
+    pub stacks: Arc<dyn Stacks>,
 }
 
-/// Runs WebAssembly components.
+/// Runs WebAssembly components and JavaScript.
 pub struct WasmExecutor {
     options: WasmOptions,
     /// In the order of `Kind::ALL`.
     linkers: Vec<Linker<Host>>,
     loaded: Mutex<Vec<Weak<Loaded>>>,
+    loaded_js: Mutex<Vec<Weak<JsFunction>>>,
     counters: Counters,
 }
 
@@ -75,6 +78,7 @@ impl WasmExecutor {
             options,
             linkers,
             loaded: Mutex::default(),
+            loaded_js: Mutex::default(),
             counters: Counters::default(),
         }))
     }
@@ -93,7 +97,19 @@ impl WasmExecutor {
                     shared.sweep();
                 }
             }
+            for function in self.alive_js() {
+                if let Some(shared) = &function.shared {
+                    shared.sweep();
+                }
+            }
+            self.options.engines.js.sweep();
         }
+    }
+
+    fn alive_js(&self) -> Vec<Arc<JsFunction>> {
+        let mut loaded = self.loaded_js.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.retain(|weak| weak.strong_count() > 0);
+        loaded.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Prometheus text.
@@ -117,20 +133,39 @@ impl WasmExecutor {
         {
             instances += function.shared.as_ref().map_or(0, SharedInstances::count);
         }
+        let of_js = |function: &Arc<JsFunction>| function.shared.as_ref().map_or(0, |s| s.count());
+        instances += self.alive_js().iter().map(of_js).sum::<usize>();
         let what = "Shared instances that are alive.";
         write_metric(out, "squall_shared_instances", "gauge", what, instances);
         self.options.engines.write_metrics(out);
     }
 
-    fn map(&self, function: &Arc<FunctionSpec>) -> Result<Arc<Loaded>, InvokeError> {
-        let unavailable = |what: String| InvokeError {
-            code: ErrorCode::ArtifactUnavailable,
-            message: what,
-            retry_after_s: Some(5),
+    fn load_js(&self, function: &Arc<FunctionSpec>) -> Result<Arc<JsFunction>, InvokeError> {
+        let began = Instant::now();
+        let path = (self.options.artifact_path)(function);
+        let surroundings = Surroundings {
+            js: self.options.engines.js.clone(),
+            outbound: self.options.outbound.clone(),
+            logs: self.options.logs.clone(),
+            stacks: self.options.stacks.clone(),
         };
+        let loaded = JsFunction::load(function.clone(), &path, policy(function), surroundings)?;
+        let spent_us = began.elapsed().as_micros() as u64;
+        self.counters.map_us.fetch_add(spent_us, Ordering::Relaxed);
+        self.counters.maps.fetch_add(1, Ordering::Relaxed);
+        if loaded.shared.is_some() {
+            let mut all = self.loaded_js.lock().unwrap_or_else(PoisonError::into_inner);
+            all.push(Arc::downgrade(&loaded));
+        }
+        Ok(loaded)
+    }
+
+    fn map(&self, function: &Arc<FunctionSpec>) -> Result<Arc<Loaded>, InvokeError> {
+        let unavailable =
+            |what: String| InvokeError::new(ErrorCode::ArtifactUnavailable, what).retry_after_s(5);
         let kind = Kind { mode: function.mode, world: function.world };
         let engine = self.options.engines.engine(kind);
-        let path = (self.options.artifact_path)(&function.component, function.mode);
+        let path = (self.options.artifact_path)(function);
         let began = Instant::now();
         // SAFETY: the file was compiled by this node's build child and lies in its data
         // directory, which nobody else may write to (checked at start). Its name carries
@@ -149,6 +184,7 @@ impl WasmExecutor {
                 HandlerWorld::Http03 => {
                     ProxyPre::P3(wasmtime_wasi_http::p3::bindings::ServicePre::new(pre)?)
                 }
+                HandlerWorld::JavaScript => unreachable!("no component"),
             })
         };
         let pre = link()
@@ -164,11 +200,7 @@ impl WasmExecutor {
             pre,
             logs: self.options.logs.clone(),
             outbound: self.options.outbound.clone(),
-            policy: Arc::new(OutboundPolicy {
-                owner: function.key.app.to_string(),
-                allowed_hosts: function.allowed_hosts.clone(),
-                allow_private: function.allow_private,
-            }),
+            policy: policy(function),
             environment: ArcSwapOption::empty(),
             shared,
         });
@@ -182,8 +214,37 @@ impl WasmExecutor {
 
 impl Executor for WasmExecutor {
     fn load(&self, function: &Arc<FunctionSpec>) -> Result<Arc<dyn LoadedFunction>, InvokeError> {
-        Ok(Arc::new(Function(self.map(function)?)))
+        match function.world {
+            HandlerWorld::JavaScript => Ok(Arc::new(JavaScript(self.load_js(function)?))),
+            HandlerWorld::Http02 | HandlerWorld::Http03 => {
+                Ok(Arc::new(Function(self.map(function)?)))
+            }
+        }
     }
+}
+
+struct JavaScript(Arc<JsFunction>);
+
+impl LoadedFunction for JavaScript {
+    fn call(&self, call: Call) -> InvokeFuture {
+        let function = self.0.clone();
+        if function.shared.is_some() {
+            return Box::pin(js::serve_shared(function, call));
+        }
+        Box::pin(js::serve_per_request(function, call))
+    }
+
+    fn environment_changed(&self) {
+        self.0.environment_changed();
+    }
+}
+
+fn policy(function: &FunctionSpec) -> Arc<OutboundPolicy> {
+    Arc::new(OutboundPolicy {
+        owner: function.key.app.to_string(),
+        allowed_hosts: function.allowed_hosts.clone(),
+        allow_private: function.allow_private,
+    })
 }
 
 /// `LoadedFunction` borrows itself and its calls outlive it.

@@ -36,11 +36,11 @@ pub(crate) fn explain(error: &wasmtime::Error, known: Circumstances) -> InvokeEr
         );
     }
     if let Some(no_room) = error.downcast_ref::<wasmtime::PoolConcurrencyLimitError>() {
-        return InvokeError {
-            code: ErrorCode::NodeAtCapacity,
-            message: format!("{no_room}; raise runtime.instance_slots in server.toml"),
-            retry_after_s: Some(1),
-        };
+        return InvokeError::new(
+            ErrorCode::NodeAtCapacity,
+            format!("{no_room}; raise runtime.instance_slots in server.toml"),
+        )
+        .retry_after_s(1);
     }
     if known.memory_refused {
         return InvokeError::new(

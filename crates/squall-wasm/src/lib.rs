@@ -1,4 +1,5 @@
-//! The executor for WebAssembly components, and the only user of Wasmtime.
+//! The executor for WebAssembly components and for JavaScript, whose engine is a
+//! WebAssembly module too; and the only user of Wasmtime.
 //!
 //! Holds what is particular to Wasm: engines and their pools, the host side of WASI and
 //! `wasi:http`, running a guest under its limits, and compiling. It knows nothing of
@@ -7,6 +8,8 @@
 pub mod executor;
 
 pub mod engine;
+
+pub mod js;
 
 mod call;
 mod per_request;

@@ -59,6 +59,12 @@ impl GuestLog {
         self.flush_all(&mut self.lock());
     }
 
+    /// What a program wrote to its console, in one piece.
+    pub(crate) fn console(&self, level: Level, text: &str) {
+        let source = if level >= Level::Warn { Source::Stderr } else { Source::Stdout };
+        self.entry(&mut self.lock(), source, level, text.as_bytes());
+    }
+
     /// A line of Squall's about the function.
     pub(crate) fn platform(&self, level: Level, code: Option<ErrorCode>, message: String) {
         let trace = self.lock().trace;
@@ -114,6 +120,10 @@ impl GuestLog {
     fn line(&self, state: &mut State, source: Source, line: &[u8]) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let level = if source == Source::Stderr { Level::Error } else { Level::Info };
+        self.entry(state, source, level, line);
+    }
+
+    fn entry(&self, state: &mut State, source: Source, level: Level, line: &[u8]) {
         for piece in line.chunks(LINE_MAX_BYTES).chain(line.is_empty().then_some(&[][..])) {
             // An empty line counts as one byte: it is an entry like any other.
             let cost = piece.len().max(1) as u64;

@@ -13,7 +13,7 @@ use wasmtime_wasi_http::handler::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::{Error as HttpError, WasiBody, WasiHttpView as _};
 
-use crate::call::{Answer, CpuWatch, Guest, respond};
+use crate::call::{Answer, CpuWatch, Guest, answered_with_error, respond};
 use crate::executor::Loaded;
 use crate::failure::{Circumstances, explain};
 use crate::host::Host;
@@ -43,7 +43,7 @@ async fn run(
     loaded: &Loaded,
     store: &mut Store<Host>,
     request: http::Request<Body>,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<Answer<WasiBody>>,
 ) -> wasmtime::Result<()> {
     let proxy = loaded.pre.instantiate_async(&mut *store).await?;
     call_proxy(store, &proxy, request, answer).await
@@ -54,7 +54,7 @@ pub(crate) async fn call_proxy(
     store: &mut Store<Host>,
     proxy: &Proxy,
     request: http::Request<Body>,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<Answer<WasiBody>>,
 ) -> wasmtime::Result<()> {
     match proxy {
         Proxy::P2(guest) => {
@@ -67,7 +67,7 @@ pub(crate) async fn call_proxy(
             let request = http.new_incoming_request(scheme, request)?;
             let out = http.new_response_outparam_from_callback(move |value| {
                 // Nobody listens any more when the request was cancelled.
-                let _ = answer.send(value.map_err(HttpError::from));
+                let _ = answer.send(value.map_err(|error| answered_with_error(&error.into())));
             })?;
             guest.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await
         }
@@ -92,7 +92,7 @@ pub(crate) async fn serve_concurrently(
     accessor: &Accessor<Host>,
     guest: &wasmtime_wasi_http::p3::bindings::Service,
     request: http::Request<Body>,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<Answer<WasiBody>>,
 ) -> wasmtime::Result<()> {
     let (request, sent) = accessor.with(|mut store| {
         let request = request.map(into_wasi);
@@ -105,7 +105,7 @@ pub(crate) async fn serve_concurrently(
     let response = match guest.handle(accessor, request).await? {
         Ok(response) => response,
         Err(error) => {
-            let _ = answer.send(Err(error.into()));
+            let _ = answer.send(Err(answered_with_error(&error.into())));
             return Ok(());
         }
     };

@@ -127,6 +127,7 @@ pub(crate) async fn serve(
     match shared.world {
         HandlerWorld::Http02 => serve_in_turn(loaded, call).await,
         HandlerWorld::Http03 => serve_together(loaded, call).await,
+        HandlerWorld::JavaScript => unreachable!("no component"),
     }
 }
 
@@ -210,7 +211,7 @@ struct Job {
     request: http::Request<Body>,
     trace: TraceContext,
     meter: Arc<Meter>,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<Answer<WasiBody>>,
     _place: Place,
     _clock: Running,
 }
@@ -252,10 +253,7 @@ async fn serve_together(
         Ok(Ok(response)) => {
             Ok(response.map(|body| Body::stream(SharedBody { body: Some(body), life })))
         }
-        Ok(Err(error)) => Err(InvokeError::new(
-            ErrorCode::GuestError,
-            format!("the guest answered with an error: {error}"),
-        )),
+        Ok(Err(error)) => Err(error),
         Err(_) => Err(lost(&life)),
     }
 }

@@ -2,7 +2,7 @@
 //! tested end to end, with guests that real toolchains made.
 
 use squall_types::ErrorCode;
-use squall_types::build::{BuildError, BuildJob, BuildOutput};
+use squall_types::build::{BuildError, BuildJob, BuildOutput, Target};
 use squall_types::manifest::InstanceMode;
 use squall_types::state::{BlobId, HandlerWorld};
 use wasmtime::component::Component;
@@ -17,12 +17,18 @@ fn small() -> EngineOptions {
 
 fn try_compile(bytes: &[u8], mode: InstanceMode) -> Result<BuildOutput, BuildError> {
     let dir = tempfile::tempdir().unwrap();
-    let component_path = dir.path().join("component");
-    std::fs::write(&component_path, bytes).unwrap();
-    let component = BlobId::from(blake3::hash(bytes));
-    let job = BuildJob { label: "app/api".into(), component, component_path, mode };
+    let code_path = dir.path().join("component");
+    std::fs::write(&code_path, bytes).unwrap();
+    let code = BlobId::from(blake3::hash(bytes));
+    let job = BuildJob {
+        label: "app/api".into(),
+        code,
+        code_path,
+        target: Target::Component { mode },
+        secrets: Vec::new(),
+    };
     let output = dir.path().join("out.cwasm");
-    let built = compile(&job, &small(), &output);
+    let built = compile(&job, mode, &small(), &output);
     assert_eq!(output.exists(), built.is_ok(), "an artifact is there exactly when it was built");
     built
 }

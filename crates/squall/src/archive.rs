@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 
-use crate::project::SourceFile;
+use crate::project::{Content, SourceFile};
 
 /// Writes the files one after the other. `on_bytes` hears how many bytes of content have
 /// been written since it heard last.
@@ -20,8 +20,11 @@ pub(crate) fn write(
         header.set_size(file.bytes);
         header.set_mode(0o644);
         header.set_mtime(0);
-        let mut content =
-            Content { file: File::open(&file.path)?, left: file.bytes, on_bytes: &mut on_bytes };
+        let source: Box<dyn Read> = match &file.content {
+            Content::OnDisk(path) => Box::new(File::open(path)?),
+            Content::Made(bytes) => Box::new(&bytes[..]),
+        };
+        let mut content = Counted { source, left: file.bytes, on_bytes: &mut on_bytes };
         archive
             .append_data(&mut header, &file.name, &mut content)
             .map_err(|error| named(file, &error))?;
@@ -37,23 +40,23 @@ fn named(file: &SourceFile, error: &io::Error) -> io::Error {
 }
 
 /// Exactly as many bytes of a file as its header promised.
-struct Content<'a, F> {
-    file: File,
+struct Counted<'a, F> {
+    source: Box<dyn Read + 'a>,
     left: u64,
     on_bytes: &'a mut F,
 }
 
-impl<F> Content<'_, F> {
+impl<F> Counted<'_, F> {
     /// The file is shorter or longer than when its size was taken.
     fn changed(&mut self) -> io::Result<bool> {
-        Ok(self.left > 0 || self.file.read(&mut [0])? > 0)
+        Ok(self.left > 0 || self.source.read(&mut [0])? > 0)
     }
 }
 
-impl<F: FnMut(u64)> Read for Content<'_, F> {
+impl<F: FnMut(u64)> Read for Counted<'_, F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let read = self.file.read(&mut buffer[..wanted])?;
+        let read = self.source.read(&mut buffer[..wanted])?;
         self.left -= read as u64;
         (self.on_bytes)(read as u64);
         Ok(read)
@@ -67,7 +70,8 @@ mod tests {
     fn file(folder: &tempfile::TempDir, name: &str, content: &[u8]) -> SourceFile {
         let path = folder.path().join(name.replace('/', "_").chars().take(200).collect::<String>());
         std::fs::write(&path, content).unwrap();
-        SourceFile { name: name.to_owned(), path, bytes: content.len() as u64 }
+        let bytes = content.len() as u64;
+        SourceFile { name: name.to_owned(), content: Content::OnDisk(path), bytes }
     }
 
     #[test]
@@ -85,7 +89,8 @@ mod tests {
         assert_eq!(counted, 100_010);
         // Times on disk do not matter.
         let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
-        File::options().append(true).open(&files[0].path).unwrap().set_modified(later).unwrap();
+        let Content::OnDisk(path) = &files[0].content else { unreachable!() };
+        File::options().append(true).open(path).unwrap().set_modified(later).unwrap();
         let mut second = Vec::new();
         write(&files, &mut second, |_| {}).unwrap();
         assert!(first == second);

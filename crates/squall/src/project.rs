@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use squall_types::ErrorCode;
-use squall_types::manifest::Manifest;
+use squall_types::manifest::{Code, Function, Manifest};
 
 use crate::failure::{Exit, Failure};
 use crate::output;
@@ -27,8 +27,16 @@ pub(crate) struct Project {
 pub(crate) struct SourceFile {
     /// Path inside the deployment, with `/` between its parts.
     pub(crate) name: String,
-    pub(crate) path: PathBuf,
+    pub(crate) content: Content,
     pub(crate) bytes: u64,
+}
+
+/// Where the bytes of a file are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Content {
+    OnDisk(PathBuf),
+    /// Made of other files for the deployment.
+    Made(std::sync::Arc<[u8]>),
 }
 
 impl Project {
@@ -95,46 +103,63 @@ impl Project {
         Ok(())
     }
 
-    /// Everything a deployment is made of: the manifest first, then components, then
-    /// assets, each group by name, so that the same folder always makes the same upload.
+    /// Everything a deployment is made of: the manifest first, then the code of functions,
+    /// then assets, each group by name, so that the same folder always makes the same
+    /// upload. Sources are bundled: what is uploaded under their name is one module.
     pub(crate) fn files(&self) -> Result<Vec<SourceFile>, Failure> {
         let mut files = vec![source_file(MANIFEST.to_owned(), self.root.join(MANIFEST))?];
-        let mut components = BTreeMap::new();
+        let mut codes = BTreeMap::new();
         for (name, function) in &self.manifest.functions {
-            components.insert(normal(&function.component), (name, function));
+            codes.insert(normal(function.code().path()), (name, function));
         }
-        for (component, (name, function)) in &components {
-            let path = self.root.join(component);
+        for (code, (name, function)) in &codes {
+            let path = self.root.join(code);
             if !path.is_file() {
-                return Err(self.missing_component(name.as_str(), function));
+                return Err(self.missing_code(name.as_str(), function));
             }
-            files.push(source_file(component.clone(), path)?);
+            files.push(match function.code() {
+                Code::Component(_) => source_file(code.clone(), path)?,
+                Code::Source(_) => self.bundled(code)?,
+            });
         }
         if let Some(assets) = &self.manifest.assets {
             let dir = normal(&assets.dir);
             let mut found = Vec::new();
             self.walk_assets(&dir, &mut found)?;
             found.sort_by(|a, b| a.name.cmp(&b.name));
-            // A component inside the assets folder is in the list already.
-            found.retain(|file| file.name != MANIFEST && !components.contains_key(&file.name));
+            // Code inside the assets folder is in the list already.
+            found.retain(|file| file.name != MANIFEST && !codes.contains_key(&file.name));
             files.extend(found);
         }
         Ok(files)
     }
 
-    fn missing_component(
-        &self,
-        name: &str,
-        function: &squall_types::manifest::Function,
-    ) -> Failure {
-        let component = &function.component;
-        let why = match &function.build {
-            Some(command) => format!(
-                "functions.{name}: there is no file {component} after its build command ({command}) has run; correct component or build"
+    /// The module that an entry file and its imports become, with its source map.
+    fn bundled(&self, entry: &str) -> Result<SourceFile, Failure> {
+        let options = squall_bundle::Options::new(&self.root, entry);
+        let bundle = squall_bundle::bundle(&options).map_err(|errors| {
+            let why: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            Failure::invalid(format!("bundling {entry}"), why.join("\n"))
+                .code(ErrorCode::InvalidSource)
+        })?;
+        let text = squall_bundle::join_map(&bundle.code, &bundle.map);
+        let bytes = text.len() as u64;
+        let content = Content::Made(text.into_bytes().into());
+        Ok(SourceFile { name: entry.to_owned(), content, bytes })
+    }
+
+    fn missing_code(&self, name: &str, function: &Function) -> Failure {
+        let (key, path) = (function.code().key(), function.code().path());
+        let why = match (&function.build, function.code()) {
+            (Some(command), _) => format!(
+                "functions.{name}: there is no file {path} after its build command ({command}) has run; correct {key} or build"
             ),
-            None => format!(
-                "functions.{name}: there is no file {component}; build it first, or add build = \"COMMAND\" to [functions.{name}] so that squall builds it"
+            (None, Code::Component(_)) => format!(
+                "functions.{name}: there is no file {path}; build it first, or add build = \"COMMAND\" to [functions.{name}] so that squall builds it"
             ),
+            (None, Code::Source(_)) => {
+                format!("functions.{name}: there is no file {path}; correct source")
+            }
         };
         Failure::invalid(shown(&self.root.join(MANIFEST)), why).code(ErrorCode::MissingFile)
     }
@@ -188,7 +213,7 @@ impl Project {
 
 fn source_file(name: String, path: PathBuf) -> Result<SourceFile, Failure> {
     let bytes = std::fs::metadata(&path).map_err(|error| unreadable(&path, &error))?.len();
-    Ok(SourceFile { name, path, bytes })
+    Ok(SourceFile { name, content: Content::OnDisk(path), bytes })
 }
 
 /// A relative path without `.` parts and doubled slashes.

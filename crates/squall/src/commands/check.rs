@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use serde_json::json;
-use squall_types::manifest::InstanceMode;
+use squall_types::manifest::{Code, InstanceMode};
 use squall_types::{ErrorCode, Limits};
 
 use crate::cli::{FolderOptions, Global};
@@ -40,15 +40,16 @@ fn check(project: &Project) -> Result<Vec<String>, Failure> {
     let caps = Limits::node_caps();
     let mut to_build = false;
     for (name, function) in &project.manifest.functions {
-        let path = project.root.join(normal(&function.component));
-        if path.is_file() {
-            check_component(name.as_str(), &path)?;
-        } else if function.build.is_some() {
+        let code = function.code();
+        let path = project.root.join(normal(code.path()));
+        if !path.is_file() && function.build.is_some() {
             to_build = true;
             warnings.push(format!(
                 "functions.{name}: {} is not there yet; its build command makes it",
-                function.component
+                code.path()
             ));
+        } else if path.is_file() && matches!(code, Code::Component(_)) {
+            check_component(name.as_str(), &path)?;
         }
         let above = function.limits.above(&caps);
         if !above.is_empty() {

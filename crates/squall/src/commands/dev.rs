@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use squall_types::manifest::Code;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -136,9 +137,8 @@ impl App {
         // A manifest that is wrong just now is told when it is deployed.
         let Ok(project) = Project::open(&self.dir) else { return };
         for function in project.manifest.functions.values() {
-            if function.build.is_some() {
-                let component = crate::project::normal(&function.component);
-                sources.ignore(project.root.join(component));
+            if let (Some(_), Code::Component(component)) = (&function.build, function.code()) {
+                sources.ignore(project.root.join(crate::project::normal(component)));
             }
         }
     }

@@ -103,8 +103,8 @@ mod tests {
             match template {
                 Template::Static => assert_eq!(project.files().unwrap().len(), 4),
                 Template::RustComponent => {
-                    let component = &project.manifest.functions["api"].component;
-                    assert_eq!(component, "target/wasm32-wasip2/release/my_app.wasm");
+                    let code = project.manifest.functions["api"].code();
+                    assert_eq!(code.path(), "target/wasm32-wasip2/release/my_app.wasm");
                 }
             }
             let again = create("my-app", template, &dir).unwrap_err();

@@ -1,0 +1,3 @@
+// Evaluated once, when the base image is made.
+import "./globals.js";
+import "./dispatch.js";

@@ -1,0 +1,132 @@
+// ReadableStream.
+// https://streams.spec.whatwg.org/#rs-class
+
+import { finishInterface } from "../interface.js";
+import { dictionary, enumeration, requireArguments } from "../webidl.js";
+import { makeAsyncIterator } from "./async-iterator.js";
+import { teeBytes } from "./byte-tee.js";
+import { startFromIterable } from "./from.js";
+import { pipe, type PipeOptions, readPipeOptions } from "./pipe.js";
+import { rejected } from "./promises.js";
+import { Readable } from "./readable.js";
+import { ReadableStreamBYOBReader, ReadableStreamDefaultReader } from "./reader-classes.js";
+import { teeChunks } from "./tee.js";
+import { startUserSource } from "./user-source.js";
+import { isWritableStream, writableOf, type WritableStream } from "./writable-stream.js";
+
+export let isReadableStream: (value: unknown) => value is ReadableStream;
+/** The stream without its public face; throws for anything else. */
+export let readableOf: (stream: unknown) => Readable;
+export let isDisturbed: (stream: ReadableStream) => boolean;
+/** The public face of a stream of the runtime's own. */
+export let wrapReadable: (readable: Readable) => ReadableStream;
+
+/** What the next ReadableStream is to stand for. */
+let wrapped: Readable | null = null;
+
+export class ReadableStream {
+  #readable: Readable;
+
+  static {
+    readableOf = (stream) => {
+      if (!isReadableStream(stream)) throw new TypeError("This is no ReadableStream");
+      return stream.#readable;
+    };
+    isDisturbed = (stream) => stream.#readable.disturbed;
+    wrapReadable = (readable) => {
+      wrapped = readable;
+      return new ReadableStream();
+    };
+    isReadableStream = (value): value is ReadableStream =>
+      typeof value === "object" && value !== null && #readable in value;
+  }
+
+  constructor(underlyingSource: unknown = undefined, strategy: unknown = undefined) {
+    if (wrapped !== null) {
+      this.#readable = wrapped;
+      wrapped = null;
+      return;
+    }
+    this.#readable = new Readable();
+    startUserSource(this.#readable, underlyingSource, strategy);
+  }
+
+  static from(asyncIterable: unknown): ReadableStream {
+    requireArguments(arguments.length, 1, "ReadableStream.from");
+    return wrapReadable(startFromIterable(asyncIterable));
+  }
+
+  get locked(): boolean {
+    return this.#readable.reader !== null;
+  }
+
+  cancel(reason: unknown = undefined): Promise<undefined> {
+    if (!isReadableStream(this)) return notAStream();
+    if (this.#readable.reader !== null) return rejected(new TypeError("A locked stream is cancelled by its reader"));
+    return this.#readable.cancel(reason);
+  }
+
+  getReader(options?: undefined): ReadableStreamDefaultReader;
+  getReader(options: { mode: "byob" }): ReadableStreamBYOBReader;
+  getReader(options: unknown = undefined): ReadableStreamDefaultReader | ReadableStreamBYOBReader {
+    void this.#readable;
+    const mode = dictionary(options, "The options of getReader")?.["mode"];
+    if (mode === undefined) return new ReadableStreamDefaultReader(this);
+    enumeration(mode, ["byob"], "mode");
+    return new ReadableStreamBYOBReader(this);
+  }
+
+  pipeThrough(transform: unknown, options: unknown = undefined): ReadableStream {
+    const readable = this.#readable;
+    requireArguments(arguments.length, 1, "pipeThrough");
+    const pair = dictionary(transform, "What pipeThrough takes") ?? {};
+    const result = pair["readable"];
+    if (!isReadableStream(result)) throw new TypeError("readable is no ReadableStream");
+    const writable = pair["writable"];
+    if (!isWritableStream(writable)) throw new TypeError("writable is no WritableStream");
+    const settings = readPipeOptions(options);
+    if (readable.reader !== null || writable.locked) throw new TypeError("One of the streams is locked");
+    pipe(readable, writableOf(writable), settings, false);
+    return result;
+  }
+
+  pipeTo(destination: unknown, options: unknown = undefined): Promise<undefined> {
+    if (!isReadableStream(this)) return notAStream();
+    let settings: PipeOptions;
+    try {
+      requireArguments(arguments.length, 1, "pipeTo");
+      if (!isWritableStream(destination)) throw new TypeError("pipeTo needs a WritableStream");
+      settings = readPipeOptions(options);
+      if (this.#readable.reader !== null) throw new TypeError("The stream is locked");
+      if ((destination as WritableStream).locked) throw new TypeError("The destination is locked");
+    } catch (error) {
+      return rejected(error);
+    }
+    return pipe(this.#readable, writableOf(destination as WritableStream), settings, true)!;
+  }
+
+  tee(): [ReadableStream, ReadableStream] {
+    const readable = this.#readable;
+    const [first, second] = "pullInto" in readable.controller ? teeBytes(readable) : teeChunks(readable);
+    return [wrapReadable(first), wrapReadable(second)];
+  }
+
+  values(options: unknown = undefined): AsyncIterator<unknown> {
+    const readable = this.#readable;
+    const preventCancel = Boolean(dictionary(options, "The options of values")?.["preventCancel"]);
+    return makeAsyncIterator(readable, preventCancel);
+  }
+
+  declare [Symbol.asyncIterator]: (options?: unknown) => AsyncIterator<unknown>;
+}
+
+finishInterface(ReadableStream);
+Object.defineProperty(ReadableStream.prototype, Symbol.asyncIterator, {
+  value: ReadableStream.prototype.values,
+  writable: true,
+  configurable: true,
+});
+
+function notAStream(): Promise<never> {
+  return rejected(new TypeError("Illegal invocation: this is no ReadableStream"));
+}

@@ -1,0 +1,320 @@
+//! `fetch`: outbound requests of a program, redirects included.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, Uri, header};
+use squall_js::{Item, Reader, Value};
+use squall_types::log::Level;
+use squall_types::outbound::{OutboundErrorKind, OutboundTimeouts};
+use squall_types::{Body, ErrorCode};
+
+use super::bodies::written_body;
+use super::host::{Denied, Host, Refusal, Request, World};
+use super::operations::{OperationFuture, Outcome};
+use super::respond::read_headers;
+use crate::output::GuestLog;
+
+/// As the Fetch standard has it.
+const REDIRECTS_MAX: u32 = 20;
+
+/// A response whose head has come.
+pub(crate) struct Fetched {
+    pub(crate) response: http::Response<Body>,
+    /// After redirects.
+    pub(crate) url: String,
+    pub(crate) redirected: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OnRedirect {
+    Follow,
+    Error,
+    Manual,
+}
+
+/// What goes out, in a form that a redirect can repeat where the standard lets it.
+struct Outgoing {
+    method: Method,
+    url: String,
+    headers: HeaderMap,
+    /// What a redirect can send again; `None` for a stream.
+    content: Option<Bytes>,
+}
+
+/// `(method, url, headers, body, redirect, binding)`
+pub(crate) fn begin(
+    host: &mut Host,
+    number: u32,
+    arguments: &mut Reader<'_>,
+) -> Result<OperationFuture, Denied> {
+    let method = Method::from_bytes(arguments.str()?.as_bytes())
+        .map_err(|_| Refusal::type_error("no method of HTTP"))?;
+    let url = arguments.str()?.to_owned();
+    let headers = read_headers(arguments)?;
+    let mut content = Some(Bytes::new());
+    let mut writer = None;
+    let body = match arguments.item()? {
+        Item::Null => Body::empty(),
+        Item::Str(text) => {
+            content = Some(Bytes::copy_from_slice(text.as_bytes()));
+            Body::empty()
+        }
+        Item::Bytes(bytes) => {
+            content = Some(Bytes::copy_from_slice(bytes));
+            Body::empty()
+        }
+        Item::Array(1) => {
+            content = None;
+            host.bodies.take(arguments.int()? as u32)?
+        }
+        Item::Bool(true) => {
+            content = None;
+            let (writes, body) = written_body();
+            writer = Some(writes);
+            body
+        }
+        _ => return Err(Refusal::type_error("a body of an unknown kind").into()),
+    };
+    let on_redirect = match arguments.str()? {
+        "error" => OnRedirect::Error,
+        "manual" => OnRedirect::Manual,
+        _ => OnRedirect::Follow,
+    };
+    if let Item::Str(binding) = arguments.item()? {
+        return Err(Refusal::type_error(format!("the binding {binding} can not be reached")).into());
+    }
+    let Some(world) = host.world.clone() else {
+        return Err(Refusal::type_error("fetch can not be used at top level").into());
+    };
+    let Some(request) = host.requests.get(&host.current) else {
+        return Err(Refusal::type_error("fetch needs a request that it belongs to").into());
+    };
+    let sender = Sender::new(world, request);
+    if let Some(writer) = writer {
+        host.sending.insert(number, writer);
+    }
+    let outgoing = Outgoing { method, url, headers, content };
+    Ok(Box::pin(async move {
+        match sender.follow(outgoing, body, on_redirect).await {
+            Ok(fetched) => Outcome::Fetched(Box::new(fetched)),
+            Err(refusal) => Outcome::Value(Err(refusal)),
+        }
+    }))
+}
+
+/// `(operation, bytes)`
+pub(crate) fn write(
+    host: &mut Host,
+    arguments: &mut Reader<'_>,
+) -> Result<OperationFuture, Denied> {
+    let operation = arguments.int()? as u32;
+    let piece = Bytes::copy_from_slice(arguments.bytes()?);
+    let writer = host.sending.get(&operation).cloned();
+    let writer = writer.ok_or_else(|| Refusal::type_error("the request has ended already"))?;
+    Ok(Box::pin(async move { Outcome::Value(writer.write(piece).await.map(|()| Value::Null)) }))
+}
+
+/// `(operation, failed)`
+pub(crate) fn end_body(host: &mut Host, arguments: &mut Reader<'_>) -> Result<(), Denied> {
+    let operation = arguments.int()? as u32;
+    let failed = arguments.item()?;
+    if let (Some(writer), Item::Str(message)) = (host.sending.remove(&operation), failed) {
+        writer.fail(message);
+    }
+    Ok(())
+}
+
+/// Sends in the name of one request.
+struct Sender {
+    world: World,
+    trace: squall_types::trace::TraceContext,
+    left: Arc<std::sync::atomic::AtomicU32>,
+    log: Arc<GuestLog>,
+}
+
+impl Sender {
+    fn new(world: World, request: &Request) -> Self {
+        Self {
+            world,
+            trace: request.trace,
+            left: request.outbound_left.clone(),
+            log: request.log.clone(),
+        }
+    }
+
+    async fn follow(
+        &self,
+        mut outgoing: Outgoing,
+        first_body: Body,
+        on_redirect: OnRedirect,
+    ) -> Result<Fetched, Refusal> {
+        let mut stream = Some(first_body);
+        for redirects in 0..=REDIRECTS_MAX {
+            let body = match &outgoing.content {
+                Some(content) => Body::full(content.clone()),
+                None => stream.take().unwrap_or_default(),
+            };
+            let response = self.send(&outgoing, body).await?;
+            let Some(target) = location(&outgoing.url, &response) else {
+                return Ok(Fetched { response, url: outgoing.url, redirected: redirects > 0 });
+            };
+            match on_redirect {
+                OnRedirect::Manual => {
+                    return Ok(Fetched { response, url: outgoing.url, redirected: redirects > 0 });
+                }
+                OnRedirect::Error => {
+                    return Err(Refusal::type_error(format!(
+                        "{} answered with a redirect, and the request's redirect is \"error\"",
+                        outgoing.url
+                    )));
+                }
+                OnRedirect::Follow => outgoing.redirect(response.status(), &target)?,
+            }
+        }
+        Err(Refusal::type_error(format!("more than {REDIRECTS_MAX} redirects")))
+    }
+
+    async fn send(&self, outgoing: &Outgoing, body: Body) -> Result<http::Response<Body>, Refusal> {
+        let taken = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if taken.is_err() {
+            let limit = self.world.function.limits.outbound_requests;
+            let message = format!(
+                "this request wanted more than {limit} outbound requests (limits.outbound_requests)"
+            );
+            let code = ErrorCode::OutboundLimitReached;
+            self.log.platform(Level::Warn, Some(code), message.clone());
+            return Err(Refusal::new("Error", message));
+        }
+        let without_fragment = outgoing.url.split('#').next().unwrap_or_default();
+        let uri: Uri = without_fragment
+            .parse()
+            .map_err(|_| Refusal::type_error(format!("{without_fragment} can not be fetched")))?;
+        let mut request = http::Request::new(body);
+        *request.method_mut() = outgoing.method.clone();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = outgoing.headers.clone();
+        if !request.headers().contains_key("traceparent") {
+            let child = self.trace.child(squall_types::trace::random());
+            if let Ok(value) = http::HeaderValue::from_bytes(&child.header()) {
+                request.headers_mut().insert("traceparent", value);
+            }
+        }
+        let policy = self.world.policy.clone();
+        let sent = self.world.outbound.send(request, policy, OutboundTimeouts::default()).await;
+        sent.map_err(|error| {
+            let code = match error.kind {
+                OutboundErrorKind::Denied => ErrorCode::OutboundDenied,
+                _ => ErrorCode::OutboundFailed,
+            };
+            self.log.platform(Level::Warn, Some(code), error.message.clone());
+            Refusal::type_error(format!("fetch failed: {}", error.message))
+        })
+    }
+}
+
+/// Where a response redirects to, if it does.
+fn location(base: &str, response: &http::Response<Body>) -> Option<String> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
+    }
+    let target = response.headers().get(header::LOCATION)?.to_str().ok()?;
+    let base = url::Url::parse(base).ok()?;
+    let mut target = base.join(target).ok()?;
+    if target.fragment().is_none() {
+        target.set_fragment(base.fragment());
+    }
+    matches!(target.scheme(), "http" | "https").then(|| target.into())
+}
+
+impl Outgoing {
+    /// <https://fetch.spec.whatwg.org/#http-redirect-fetch>
+    fn redirect(&mut self, status: StatusCode, target: &str) -> Result<(), Refusal> {
+        let becomes_get = match status.as_u16() {
+            303 => !matches!(self.method, Method::GET | Method::HEAD),
+            301 | 302 => self.method == Method::POST,
+            _ => false,
+        };
+        if becomes_get {
+            self.method = Method::GET;
+            self.content = Some(Bytes::new());
+            for name in [
+                header::CONTENT_ENCODING,
+                header::CONTENT_LANGUAGE,
+                header::CONTENT_LENGTH,
+                header::CONTENT_LOCATION,
+                header::CONTENT_TYPE,
+            ] {
+                self.headers.remove(name);
+            }
+        } else if self.content.is_none() {
+            return Err(Refusal::type_error(format!(
+                "{} answered with a redirect, and the request's body was a stream that can not be sent again",
+                self.url
+            )));
+        }
+        let origin = |url: &str| url::Url::parse(url).map(|url| url.origin());
+        if origin(&self.url) != origin(target) {
+            for name in [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION] {
+                self.headers.remove(name);
+            }
+        }
+        self.url = target.to_owned();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outgoing(method: Method, content: Option<&'static str>) -> Outgoing {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, "secret".parse().unwrap());
+        headers.insert(header::CONTENT_TYPE, "text/plain".parse().unwrap());
+        let content = content.map(|text| Bytes::from_static(text.as_bytes()));
+        Outgoing { method, url: "https://a.example/x".into(), headers, content }
+    }
+
+    #[test]
+    fn a_redirect_repeats_what_may_be_repeated() {
+        let see_other = |method: Method, status: u16| {
+            let mut request = outgoing(method, Some("body"));
+            request.redirect(StatusCode::from_u16(status).unwrap(), "https://a.example/y").unwrap();
+            (request.method, request.content.unwrap(), request.headers.len())
+        };
+        assert_eq!(see_other(Method::POST, 303), (Method::GET, Bytes::new(), 1));
+        assert_eq!(see_other(Method::POST, 301), (Method::GET, Bytes::new(), 1));
+        assert_eq!(see_other(Method::PUT, 302), (Method::PUT, "body".into(), 2));
+        assert_eq!(see_other(Method::POST, 307), (Method::POST, "body".into(), 2));
+        let refused = outgoing(Method::POST, None)
+            .redirect(StatusCode::PERMANENT_REDIRECT, "https://a.example/y");
+        assert!(refused.unwrap_err().message.contains("stream"));
+    }
+
+    #[test]
+    fn credentials_stay_with_their_origin() {
+        let mut request = outgoing(Method::GET, Some(""));
+        request.redirect(StatusCode::FOUND, "https://a.example:443/y").unwrap();
+        assert!(request.headers.contains_key(header::AUTHORIZATION));
+        request.redirect(StatusCode::FOUND, "http://a.example/y").unwrap();
+        assert!(!request.headers.contains_key(header::AUTHORIZATION));
+    }
+
+    #[test]
+    fn a_location_is_relative_to_where_it_came_from() {
+        let to = |target: &str, status: u16| {
+            let response = http::Response::builder().status(status);
+            let response = response.header("location", target).body(Body::empty()).unwrap();
+            location("https://a.example/x/y#part", &response)
+        };
+        assert_eq!(to("../z", 302).as_deref(), Some("https://a.example/z#part"));
+        assert_eq!(to("//b.example", 308).as_deref(), Some("https://b.example/#part"));
+        assert_eq!(to("/z#other", 301).as_deref(), Some("https://a.example/z#other"));
+        assert_eq!(to("/z", 304), None);
+        assert_eq!(to("file:///etc/passwd", 302), None);
+    }
+}

@@ -1,0 +1,227 @@
+//! A JavaScript function that is ready to be called.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use arc_swap::ArcSwapOption;
+use squall_js::Writer;
+use squall_types::log::LogSink;
+use squall_types::outbound::{Outbound, OutboundPolicy};
+use squall_types::state::{Environment, FunctionSpec};
+use squall_types::trace::TraceContext;
+use squall_types::usage::Meter;
+use squall_types::{Body, ErrorCode, InvokeError};
+use tokio::sync::oneshot;
+
+use super::JsEngine;
+use super::host::{Answer, Host, Request, Stacks, World};
+use super::image::Snapshot;
+use super::instance::Failure;
+use super::shared::SharedJs;
+use crate::failure::{Circumstances, explain};
+use crate::output::GuestLog;
+
+pub(crate) struct JsFunction {
+    pub(crate) function: Arc<FunctionSpec>,
+    pub(crate) js: Arc<JsEngine>,
+    pub(crate) snapshot: Snapshot,
+    /// Without its environment, which may change.
+    world: World,
+    /// The newest environment that was asked for, as the program receives it.
+    environment: ArcSwapOption<(Arc<Environment>, Arc<Vec<u8>>)>,
+    pub(crate) shared: Option<SharedJs>,
+}
+
+/// What functions have in common.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) js: Arc<JsEngine>,
+    pub(crate) outbound: Arc<dyn Outbound>,
+    pub(crate) logs: Arc<dyn LogSink>,
+    pub(crate) stacks: Arc<dyn Stacks>,
+}
+
+impl JsFunction {
+    /// Reads a function's snapshot. # Errors
+    /// Fails when it is not there or damaged, or when the engine is not compiled yet.
+    pub(crate) fn load(
+        function: Arc<FunctionSpec>,
+        snapshot: &Path,
+        policy: Arc<OutboundPolicy>,
+        surroundings: Surroundings,
+    ) -> Result<Arc<Self>, InvokeError> {
+        surroundings.js.ready()?;
+        let snapshot = Snapshot::read(snapshot).map_err(|error| {
+            let message = format!("the function's snapshot can not be read: {error}");
+            InvokeError::new(ErrorCode::ArtifactUnavailable, message).retry_after_s(5)
+        })?;
+        let Surroundings { js, outbound, logs, stacks } = surroundings;
+        let world = World {
+            function: function.clone(),
+            env: Arc::new(Vec::new()),
+            outbound,
+            policy,
+            logs,
+            stacks,
+        };
+        let shared = (function.mode == squall_types::manifest::InstanceMode::Shared)
+            .then(|| SharedJs::new(function.shared.clone()));
+        Ok(Arc::new(Self {
+            function,
+            js,
+            snapshot,
+            world,
+            environment: ArcSwapOption::empty(),
+            shared,
+        }))
+    }
+
+    pub(crate) fn environment_changed(&self) {
+        self.environment.store(None);
+        if let Some(shared) = &self.shared {
+            shared.retire_all();
+        }
+    }
+
+    pub(crate) fn world(&self, environment: &Arc<Environment>) -> World {
+        let mut world = self.world.clone();
+        if let Some(known) = &*self.environment.load()
+            && Arc::ptr_eq(&known.0, environment)
+        {
+            world.env = known.1.clone();
+            return world;
+        }
+        let made = Arc::new(encode_env(&self.function, environment));
+        self.environment.store(Some(Arc::new((environment.clone(), made.clone()))));
+        world.env = made;
+        world
+    }
+
+    pub(crate) fn log(&self, trace: TraceContext) -> Arc<GuestLog> {
+        GuestLog::new(self.function.clone(), trace, self.world.logs.clone())
+    }
+}
+
+/// The answer to `op::ENV`. Secrets go over variables of the same name.
+fn encode_env(function: &FunctionSpec, environment: &Environment) -> Vec<u8> {
+    let mut merged = function.variables.clone();
+    merged.extend(environment.secrets.iter().map(|(name, value)| (name.clone(), value.clone())));
+    let mut out = Vec::new();
+    let mut writer = Writer { out: &mut out };
+    writer.array(merged.len());
+    for (name, value) in &merged {
+        writer.array(3);
+        writer.str("text");
+        writer.str(name);
+        writer.str(value);
+    }
+    out
+}
+
+/// A request as it is handed to an instance.
+pub(crate) struct Arrival {
+    pub(crate) request: http::Request<Body>,
+    pub(crate) trace: TraceContext,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) answer: oneshot::Sender<Answer>,
+}
+
+impl Arrival {
+    /// Makes the host know the request and writes the event that tells the program.
+    pub(crate) fn admit(
+        self,
+        function: &JsFunction,
+        host: &mut Host,
+        id: u32,
+    ) -> impl FnOnce(&mut Writer<'_>) + use<> {
+        let Arrival { request, trace, meter, answer } = self;
+        let (head, body) = request.into_parts();
+        let size = http_body::Body::size_hint(&body).exact();
+        let body = (!http_body::Body::is_end_stream(&body)).then(|| host.bodies.insert(body));
+        host.requests.insert(
+            id,
+            Request {
+                answer: Some(answer),
+                body: None,
+                trace,
+                meter,
+                log: function.log(trace),
+                outbound_left: Arc::new(AtomicU32::new(function.function.limits.outbound_requests)),
+            },
+        );
+        move |writer| {
+            writer.array(6);
+            writer.str("fetch");
+            writer.int(id as i32);
+            writer.str(head.method.as_str());
+            write_uri(writer, &head.uri);
+            writer.array(head.headers.len() * 2);
+            for (name, value) in &head.headers {
+                writer.str(name.as_str());
+                writer.latin1(value.as_bytes());
+            }
+            match body {
+                None => writer.null(),
+                Some(handle) => {
+                    writer.array(2);
+                    writer.int(handle as i32);
+                    match size.and_then(|size| i32::try_from(size).ok()) {
+                        Some(size) => writer.int(size),
+                        None => writer.int(-1),
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn write_uri(writer: &mut Writer<'_>, uri: &http::Uri) {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(64);
+    let _ = write!(text, "{uri}");
+    writer.str(&text);
+}
+
+impl Failure {
+    /// What callers and owners learn of it.
+    pub(crate) fn explain(self, function: &FunctionSpec, host: &Host) -> InvokeError {
+        match self {
+            Failure::Exception(exception) => {
+                let mut message = exception.title();
+                if !exception.stack.trim().is_empty() {
+                    message.push('\n');
+                    message.push_str(exception.stack.trim_end());
+                }
+                InvokeError::new(ErrorCode::UncaughtException, message)
+            }
+            Failure::Interrupted => {
+                let limit_ms = function.limits.cpu_time_ms;
+                InvokeError::new(
+                    ErrorCode::CpuTimeExceeded,
+                    format!(
+                        "the function reached its CPU time limit of {limit_ms} ms (limits.cpu_time_ms)"
+                    ),
+                )
+            }
+            Failure::OutOfMemory => InvokeError::new(
+                ErrorCode::MemoryExceeded,
+                format!(
+                    "the function needed more than {} bytes of memory (limits.memory_bytes)",
+                    host.limiter.limit_bytes
+                ),
+            ),
+            Failure::Stuck => InvokeError::new(
+                ErrorCode::NoResponse,
+                "the handler waits for something that can never happen: its promise is pending, and no timer, fetch or read is under way that could settle it",
+            ),
+            Failure::Trap(error) => explain(
+                &error,
+                Circumstances {
+                    memory_refused: host.limiter.refused,
+                    memory_limit_bytes: host.limiter.limit_bytes,
+                },
+            ),
+        }
+    }
+}
