@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use squall_types::build::{BuildJob, Target};
 use squall_types::manifest::{Code, Function, Manifest};
-use squall_types::state::Asset;
+use squall_types::state::{Asset, kinds_of};
 use squall_types::{AppName, ErrorCode};
 use tokio::sync::mpsc;
 
@@ -171,7 +171,10 @@ pub(crate) async fn run(
 fn target(manifest: &Manifest, function: &Function) -> Target {
     match function.code() {
         Code::Component(_) => Target::Component { mode: function.instances },
-        Code::Source(_) => Target::JavaScript { variables: manifest.variables_of(function) },
+        Code::Source(_) => Target::JavaScript {
+            variables: manifest.variables_of(function),
+            bindings: kinds_of(&manifest.bindings_of(function)),
+        },
     }
 }
 

@@ -139,6 +139,7 @@ fn revision_state(app: &AppName, row: &RevisionRow, caps: &Limits) -> RevisionSt
                 allow_private: function.allow_private,
                 variables: manifest.variables_of(function),
                 fall_through: function.fall_through,
+                bindings: manifest.bindings_of(function),
             }))
         })
         .collect();

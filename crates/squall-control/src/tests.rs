@@ -7,11 +7,10 @@ use axum::body::Body;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use squall_types::Invoke;
-use squall_types::build::{Build, BuildFuture, BuildJob, BuildOutput};
+use squall_types::build::{Build, BuildFuture, BuildJob, BuildOutput, Target};
 use squall_types::invoke::{Invocation, InvokeFuture};
 use squall_types::limits::Limits;
 use squall_types::log::{LogEntry, LogEvent, LogFilter, LogStore};
-use squall_types::manifest::InstanceMode;
 use squall_types::node::{Node, NodeStatus};
 use squall_types::state::{ApplySnapshot, BlobId, HandlerWorld, Snapshot};
 use squall_types::usage::{UsageFilter, UsageRecord, UsageRow, UsageSink, UsageStore};
@@ -31,10 +30,15 @@ impl ApplySnapshot for Fake {
 }
 impl Build for Fake {
     fn build(&self, _: BuildJob) -> BuildFuture<'_, BuildOutput> {
-        let output = BuildOutput { world: HandlerWorld::Http02, artifact_bytes: 1, compile_ms: 1 };
+        let output = BuildOutput {
+            world: HandlerWorld::Http02,
+            artifact_bytes: 1,
+            compile_ms: 1,
+            warnings: Vec::new(),
+        };
         Box::pin(async { Ok(output) })
     }
-    fn is_built(&self, _: &BlobId, _: InstanceMode) -> bool {
+    fn is_built(&self, _: &BlobId, _: &Target) -> bool {
         false
     }
 }

@@ -12,6 +12,7 @@ mod listener;
 mod proxy_protocol;
 
 mod assets;
+mod bindings;
 mod client;
 mod guard;
 mod rejection;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use squall_types::ErrorCode;
 use squall_types::state::{AppState, Environment, FunctionSpec, RevisionState, Snapshot};
+use squall_types::{AppName, ErrorCode, RevisionId};
 
 use crate::rejection::Rejection;
 
@@ -24,6 +24,14 @@ struct Site {
     app: Arc<AppState>,
     /// Percent, ending at 100.
     shares: Vec<(u8, Arc<Compiled>)>,
+}
+
+impl Site {
+    fn choose(&self, dice: u8) -> Option<Arc<Compiled>> {
+        let of_hundred = (u16::from(dice) * 100 / 256) as u8;
+        let chosen = self.shares.iter().find(|(upto, _)| of_hundred < *upto);
+        chosen.or(self.shares.last()).map(|(_, compiled)| compiled.clone())
+    }
 }
 
 /// One revision, ready to be matched against.
@@ -135,6 +143,27 @@ impl RouteTable {
         table
     }
 
+    /// A revision that still serves, and what its app's environment is now.
+    pub(crate) fn of_revision(
+        &self,
+        app: &AppName,
+        revision: &RevisionId,
+    ) -> Option<(Arc<Compiled>, Arc<Environment>)> {
+        let site = self.hosts.get(format!("{revision}--{app}.localhost").as_str())?;
+        let (_, compiled) = site.shares.first()?;
+        Some((compiled.clone(), site.app.environment.clone()))
+    }
+
+    /// What an app serves now; `dice` as for `find`.
+    pub(crate) fn of_app(
+        &self,
+        app: &AppName,
+        dice: u8,
+    ) -> Option<(Arc<Compiled>, Arc<Environment>)> {
+        let site = self.hosts.get(format!("{app}.localhost").as_str())?;
+        Some((site.choose(dice)?, site.app.environment.clone()))
+    }
+
     /// `dice` is random, for apps whose traffic is split.
     pub(crate) fn find(&self, host: &str, path: &str, dice: u8) -> Result<Match, Rejection> {
         let Some(site) = self.hosts.get(host).or(self.any.as_ref()) else {
@@ -145,13 +174,8 @@ impl RouteTable {
             };
             return Err(Rejection::new(code, message));
         };
-        let of_hundred = (u16::from(dice) * 100 / 256) as u8;
         let compiled = site
-            .shares
-            .iter()
-            .find(|(upto, _)| of_hundred < *upto)
-            .or(site.shares.last())
-            .map(|(_, compiled)| compiled.clone())
+            .choose(dice)
             .ok_or_else(|| Rejection::new(ErrorCode::NoRoute, "the app has no live revision"))?;
         let function = compiled.find(path).cloned();
         if function.is_none() && compiled.revision.manifest.assets.is_none() {

@@ -94,6 +94,7 @@ fn app(name: &str, extra: &str, blob: BlobId) -> Arc<AppState> {
                 allow_private: false,
                 variables: Default::default(),
                 fall_through: false,
+                bindings: Default::default(),
             })
         })
         .collect();

@@ -254,9 +254,9 @@ pub fn run_child() -> anyhow::Result<()> {
                     let options = EngineOptions { memory_bytes_max, ..EngineOptions::default() };
                     squall_wasm::build::compile(&job, *mode, &options, &output)
                 }
-                Target::JavaScript { variables } => {
+                Target::JavaScript { variables, bindings } => {
                     let files = EngineFiles::in_folder(&js_folder);
-                    crate::javascript::build(&job, variables, &files, &output)
+                    crate::javascript::build(&job, variables, bindings, &files, &output)
                 }
             };
             serde_json::to_vec(&built)

@@ -19,6 +19,7 @@ use squall_wasm::js::build::{EngineFiles, LoadError, MODULE_NAME, SnapshotJob, m
 pub(crate) fn build(
     job: &BuildJob,
     variables: &BTreeMap<String, String>,
+    bindings: &BTreeMap<String, String>,
     files: &EngineFiles,
     output: &Path,
 ) -> Result<BuildOutput, BuildError> {
@@ -33,6 +34,7 @@ pub(crate) fn build(
     let snapshot = SnapshotJob {
         source,
         variables: variables.clone().into_iter().collect(),
+        bindings: bindings.clone().into_iter().collect(),
         secret_names: job.secrets.clone(),
     };
     let map_stack = |stack: &str| match &map {

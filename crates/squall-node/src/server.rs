@@ -15,10 +15,12 @@ use squall_net::{ClientOptions, GuardedClient};
 use squall_runtime::cores::Cores;
 use squall_runtime::{Runtime, RuntimeOptions};
 use squall_telemetry::{Ledger, LedgerOptions, Logs, LogsOptions};
-use squall_types::ErrorCode;
+use squall_types::bindings::{Bindings, BoundRequest};
 use squall_types::build::Build as _;
+use squall_types::invoke::InvokeFuture;
 use squall_types::node::{Node, NodeStatus};
 use squall_types::state::FunctionSpec;
+use squall_types::{ErrorCode, InvokeError};
 use squall_wasm::engine::{EngineOptions, Engines};
 use squall_wasm::executor::{WasmExecutor, WasmOptions};
 use tokio::sync::watch;
@@ -181,7 +183,9 @@ impl Server {
             let data = data.clone();
             Arc::new(move |id: &_| Control::blob_path(&data, id))
         };
+        let bindings = Arc::new(GatewayBindings::default());
         let executor = WasmExecutor::new(WasmOptions {
+            bindings: bindings.clone(),
             engines,
             artifact_path,
             logs: logs.clone(),
@@ -224,6 +228,7 @@ impl Server {
                 blobs: blob_path,
             },
         );
+        bindings.join(&gateway);
         let facts = Facts::new(&job, &gateway_sockets, &admin_socket).map_err(|error| {
             UpError::other(format!("the sockets were not handed over: {error}"))
         })?;
@@ -480,6 +485,29 @@ impl Server {
                 tracing::error!("ending failed: {error}");
                 1
             }
+        }
+    }
+}
+
+/// Functions call each other through the gateway, which calls functions: the circle is
+/// closed once both are there.
+#[derive(Default)]
+struct GatewayBindings(OnceLock<Gateway>);
+
+impl GatewayBindings {
+    fn join(&self, gateway: &Gateway) {
+        let _ = self.0.set(gateway.clone());
+    }
+}
+
+impl Bindings for GatewayBindings {
+    fn fetch(&self, request: BoundRequest) -> InvokeFuture {
+        match self.0.get() {
+            Some(gateway) => gateway.fetch(request),
+            None => Box::pin(async {
+                let message = "the node is still starting";
+                Err(InvokeError::new(ErrorCode::Draining, message).retry_after_s(1))
+            }),
         }
     }
 }

@@ -125,7 +125,7 @@ fn bench(limits: Limits, cores: usize) -> Bench {
             revision: RevisionId::from_digest(&blake3()),
             function: FunctionName::parse("api").unwrap(),
         },
-        component: BlobId([0; 32]),
+        code: BlobId([0; 32]),
         world: HandlerWorld::Http02,
         mode: Default::default(),
         shared: Default::default(),
@@ -134,6 +134,7 @@ fn bench(limits: Limits, cores: usize) -> Bench {
         allow_private: false,
         variables: Default::default(),
         fall_through: false,
+        bindings: Default::default(),
     });
     Bench { runtime, seen, cores, function }
 }

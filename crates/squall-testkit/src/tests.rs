@@ -68,7 +68,7 @@ fn the_example_is_complete() {
     let text = std::fs::read_to_string(folder.join("squall.toml")).unwrap();
     let manifest = squall_types::manifest::Manifest::parse(&text).unwrap();
     for function in manifest.functions.values() {
-        let component = std::fs::read(folder.join(&function.component)).unwrap();
+        let component = std::fs::read(folder.join(function.code().path())).unwrap();
         assert!(component.starts_with(COMPONENT_PREAMBLE));
     }
     let assets = manifest.assets.expect("the example has a page");

@@ -16,9 +16,13 @@ use crate::state::{BlobId, HandlerWorld};
 pub enum Target {
     /// Compiled code, for one kind of engine.
     Component { mode: InstanceMode },
-    /// A snapshot of the engine after the top-level code ran. That code may have read the
-    /// variables, so they are a part of it.
-    JavaScript { variables: BTreeMap<String, String> },
+    /// A snapshot of the engine after the top-level code ran. That code may have looked at
+    /// its environment, so what it saw there is a part of it.
+    JavaScript {
+        variables: BTreeMap<String, String>,
+        /// Kinds by name.
+        bindings: BTreeMap<String, String>,
+    },
 }
 
 impl Target {
@@ -29,12 +33,15 @@ impl Target {
                 format!("{code}.per-request.cwasm")
             }
             Target::Component { mode: InstanceMode::Shared } => format!("{code}.shared.cwasm"),
-            Target::JavaScript { variables } => {
+            Target::JavaScript { variables, bindings } => {
                 let mut hasher = blake3::Hasher::new();
                 hasher.update(&code.0);
-                for text in variables.iter().flat_map(|(name, value)| [name, value]) {
-                    hasher.update(&(text.len() as u64).to_le_bytes());
-                    hasher.update(text.as_bytes());
+                for map in [variables, bindings] {
+                    hasher.update(&(map.len() as u64).to_le_bytes());
+                    for text in map.iter().flat_map(|(name, value)| [name, value]) {
+                        hasher.update(&(text.len() as u64).to_le_bytes());
+                        hasher.update(text.as_bytes());
+                    }
                 }
                 format!("{}.snapshot", hasher.finalize().to_hex())
             }
@@ -93,11 +100,14 @@ mod tests {
     #[test]
     fn artifacts_of_different_things_have_different_names() {
         let code = BlobId([7; 32]);
-        let javascript = |variables: &[(&str, &str)]| {
-            let variables =
-                variables.iter().map(|(name, value)| (name.to_string(), value.to_string()));
-            Target::JavaScript { variables: variables.collect() }.artifact_name(&code)
+        let with_bindings = |variables: &[(&str, &str)], bindings: &[(&str, &str)]| {
+            let owned = |pairs: &[(&str, &str)]| {
+                pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+            };
+            let (variables, bindings) = (owned(variables), owned(bindings));
+            Target::JavaScript { variables, bindings }.artifact_name(&code)
         };
+        let javascript = |variables| with_bindings(variables, &[]);
         let names = [
             Target::Component { mode: InstanceMode::PerRequest }.artifact_name(&code),
             Target::Component { mode: InstanceMode::Shared }.artifact_name(&code),
@@ -105,6 +115,7 @@ mod tests {
             javascript(&[("A", "B")]),
             javascript(&[("AB", "")]),
             javascript(&[("A", ""), ("B", "")]),
+            with_bindings(&[], &[("A", "B")]),
         ];
         let different: std::collections::BTreeSet<&String> = names.iter().collect();
         assert_eq!(different.len(), names.len(), "{names:?}");

@@ -106,6 +106,8 @@ codes! {
     OutboundFailed = 218, 502, Backend, true, "outbound request failed";
     /// A JavaScript handler threw, or its promise was rejected.
     UncaughtException = 219, 500, Guest, false, "function threw an exception";
+    /// Functions called each other by service bindings, too many deep.
+    ServiceLoop = 220, 508, Guest, false, "functions call each other in a circle";
     Internal = 299, 500, Node, true, "internal error";
 
     // 03xx: deploying and administration.

@@ -20,6 +20,22 @@ pub enum Trigger {
     Http = 1,
     /// `squall invoke` and the admin API.
     Manual = 2,
+    /// Another function, by a service binding.
+    Service = 3,
+}
+
+impl Trigger {
+    pub const ALL: [Trigger; 3] = [Trigger::Http, Trigger::Manual, Trigger::Service];
+}
+
+/// An event that is no HTTP request: the time of a schedule has come. Travels as an
+/// extension of an empty request; the response to it is empty too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scheduled {
+    /// As the schedule was written; empty when a person invoked the handler.
+    pub cron: String,
+    /// The time that it was meant for, in milliseconds since 1970.
+    pub time_ms: u64,
 }
 
 /// One call of a function.

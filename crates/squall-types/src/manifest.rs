@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bindings::Binding;
 use crate::limits::Limits;
 use crate::{AppName, FunctionName};
 
@@ -46,6 +47,8 @@ pub struct Function {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<String>,
     /// Paths that this function answers: exact (`/api/me`) or a prefix (`/api/*`, `/*`).
+    /// A function with a `source` may have none, written as `[]`: other functions reach it
+    /// by service bindings.
     pub routes: Vec<String>,
     #[serde(default)]
     pub instances: InstanceMode,
@@ -67,6 +70,11 @@ pub struct Function {
     /// Answer GET and HEAD from the assets where this function answers 404.
     #[serde(default, skip_serializing_if = "is_false")]
     pub fall_through: bool,
+    /// Other functions that this one calls in process, by their name in its environment:
+    /// `AUTH = "auth"` for a function of this app, `AUTH = "accounts/auth"` for one of
+    /// another. For functions with a `source`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub services: BTreeMap<String, String>,
 }
 
 /// The file that a function is made of.
@@ -149,6 +157,10 @@ pub struct Assets {
     /// Look for an asset before the functions rather than after them.
     #[serde(default, skip_serializing_if = "is_false")]
     pub first: bool,
+    /// The name under which functions with a `source` find the assets in their
+    /// environment: `binding = "ASSETS"` makes `env.ASSETS.fetch(request)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<String>,
     /// Cache-Control by path pattern (`/assets/*`); the longest match wins. Without one:
     /// `public, max-age=0, must-revalidate`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -185,6 +197,20 @@ impl Manifest {
         variables
     }
 
+    /// What a function reaches, by the name in its environment. # Panics
+    /// When the manifest was not checked.
+    pub fn bindings_of(&self, function: &Function) -> BTreeMap<String, Binding> {
+        if let Code::Component(_) = function.code() {
+            return BTreeMap::new();
+        }
+        let services = function.services.iter().map(|(name, target)| {
+            let target = Binding::parse_service(target).expect("Manifest::check parsed it");
+            (name.clone(), target)
+        });
+        let assets = self.assets.as_ref().and_then(|assets| assets.binding.clone());
+        services.chain(assets.map(|name| (name, Binding::Assets))).collect()
+    }
+
     /// The JSON Schema of `squall.toml`, for editors.
     pub fn json_schema() -> serde_json::Value {
         let mut schema = schemars::schema_for!(Manifest).to_value();
@@ -217,7 +243,7 @@ impl Manifest {
             }
             let code = function.code();
             check_relative_path(&format!("functions.{name}.{}", code.key()), code.path())?;
-            if function.routes.is_empty() {
+            if function.routes.is_empty() && matches!(code, Code::Component(_)) {
                 return fail(format!(
                     "functions.{name} has no routes; add routes = [\"/*\"] to answer every path"
                 ));
@@ -251,6 +277,7 @@ impl Manifest {
                 ));
             }
             check_variables(&format!("functions.{name}.env"), &function.env)?;
+            self.check_bindings(name, function)?;
         }
         check_variables("env", &self.env)?;
         for host in &self.hosts {
@@ -269,6 +296,57 @@ impl Manifest {
                         "assets.cache_control: {value:?} can not be sent in a header"
                     ));
                 }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Manifest {
+    fn check_bindings(
+        &self,
+        name: &FunctionName,
+        function: &Function,
+    ) -> Result<(), ManifestError> {
+        if let (Code::Component(_), Some((service, _))) =
+            (function.code(), function.services.first_key_value())
+        {
+            return fail(format!(
+                "functions.{name}.services.{service}: service bindings are for functions with a source; a component calls others by HTTP"
+            ));
+        }
+        let assets = self.assets.as_ref().and_then(|assets| assets.binding.as_ref());
+        let variables = self.variables_of(function);
+        for binding in function.services.keys().chain(assets) {
+            let is_name = binding.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+                && !binding.is_empty()
+                && !binding.starts_with(|first: char| first.is_ascii_digit());
+            if !is_name {
+                return fail(format!(
+                    "{binding:?} can not be the name of a binding; use letters, digits and _, such as \"ASSETS\""
+                ));
+            }
+            let twice = variables.contains_key(binding)
+                || assets == Some(binding) && function.services.contains_key(binding);
+            if twice {
+                return fail(format!(
+                    "functions.{name} has two things named {binding} in its environment; rename the variable or the binding"
+                ));
+            }
+        }
+        for (binding, target) in &function.services {
+            let parsed = Binding::parse_service(target).map_err(|why| ManifestError {
+                message: format!(
+                    "functions.{name}.services.{binding} = {target:?} is no function: {why}; write \"FUNCTION\", or \"APP/FUNCTION\" for another app"
+                ),
+                position: None,
+            })?;
+            if let Binding::Service { app: None, function: wanted } = &parsed
+                && !self.functions.contains_key(wanted)
+            {
+                return fail(format!(
+                    "functions.{name}.services.{binding} = {target:?}, but this app has no such function; write \"APP/FUNCTION\" for one of another app"
+                ));
             }
         }
         Ok(())

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bindings::Binding;
 use crate::build::Target;
 use crate::limits::Limits;
 use crate::manifest::{InstanceMode, Manifest, SharedInstances};
@@ -87,6 +88,8 @@ pub struct FunctionSpec {
     pub variables: BTreeMap<String, String>,
     /// A 404 of this function to GET or HEAD is answered from the assets.
     pub fall_through: bool,
+    /// What it reaches, by the name that it knows it by.
+    pub bindings: BTreeMap<String, Binding>,
 }
 
 impl FunctionSpec {
@@ -94,9 +97,17 @@ impl FunctionSpec {
     pub fn target(&self) -> Target {
         match self.world {
             HandlerWorld::Http02 | HandlerWorld::Http03 => Target::Component { mode: self.mode },
-            HandlerWorld::JavaScript => Target::JavaScript { variables: self.variables.clone() },
+            HandlerWorld::JavaScript => Target::JavaScript {
+                variables: self.variables.clone(),
+                bindings: kinds_of(&self.bindings),
+            },
         }
     }
+}
+
+/// What top-level code can see of bindings: that they are there, and of which kind.
+pub fn kinds_of(bindings: &BTreeMap<String, Binding>) -> BTreeMap<String, String> {
+    bindings.iter().map(|(name, binding)| (name.clone(), binding.kind().to_owned())).collect()
 }
 
 /// What changes without a deploy: an app's secrets, by name. One `Arc` per state

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use squall_runtime::executor::{Call, Executor, LoadedFunction};
+use squall_types::bindings::Bindings;
 use squall_types::invoke::InvokeFuture;
 use squall_types::log::LogSink;
 use squall_types::manifest::InstanceMode;
@@ -36,6 +37,7 @@ pub struct WasmOptions {
     pub logs: Arc<dyn LogSink>,
     pub outbound: Arc<dyn Outbound>,
     pub stacks: Arc<dyn Stacks>,
+    pub bindings: Arc<dyn Bindings>,
 }
 
 /// Runs WebAssembly components and JavaScript.
@@ -148,6 +150,7 @@ impl WasmExecutor {
             outbound: self.options.outbound.clone(),
             logs: self.options.logs.clone(),
             stacks: self.options.stacks.clone(),
+            bindings: self.options.bindings.clone(),
         };
         let loaded = JsFunction::load(function.clone(), &path, policy(function), surroundings)?;
         let spent_us = began.elapsed().as_micros() as u64;

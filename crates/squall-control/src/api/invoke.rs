@@ -9,6 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
+use squall_types::invoke::Scheduled;
+use squall_types::state::HandlerWorld;
 use squall_types::trace::{TraceContext, random};
 use squall_types::usage::Meter;
 use squall_types::{AppName, Body, ErrorCode, Invocation, Trigger};
@@ -36,6 +38,20 @@ pub struct InvokeRequest {
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
     pub body_base64: Option<String>,
+    /// Runs the function's `scheduled` handler instead; what is said of a request does not
+    /// reach it.
+    pub scheduled: Option<ScheduledRequest>,
+}
+
+/// An event of a schedule, as if its time had come.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduledRequest {
+    /// What the handler finds as `controller.cron`.
+    #[serde(default)]
+    pub cron: String,
+    /// Milliseconds since 1970; now, unless given.
+    pub time_ms: Option<u64>,
 }
 
 fn get() -> String {
@@ -106,6 +122,21 @@ pub(crate) async fn invoke(
     }
     if let Ok(parent) = http::HeaderValue::from_bytes(&trace.header()) {
         request.headers_mut().insert("traceparent", parent);
+    }
+    if let Some(scheduled) = asked.scheduled {
+        if function.world != HandlerWorld::JavaScript {
+            let name = &function.key.function;
+            let what = format!(
+                "{name} is a component: only functions with a source have a scheduled handler"
+            );
+            return Err(Problem::new(ErrorCode::InvalidRequest, what));
+        }
+        let now_ms = || {
+            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            since.unwrap_or_default().as_millis() as u64
+        };
+        let time_ms = scheduled.time_ms.unwrap_or_else(now_ms);
+        request.extensions_mut().insert(Scheduled { cron: scheduled.cron, time_ms });
     }
     let accepted = Instant::now();
     let meter = Meter::start(

@@ -25,7 +25,7 @@ fn spec(app: &str) -> Arc<FunctionSpec> {
             revision: RevisionId::parse("abcdefghij").unwrap(),
             function: FunctionName::parse("api").unwrap(),
         },
-        component: BlobId([0; 32]),
+        code: BlobId([0; 32]),
         world: HandlerWorld::Http02,
         mode: InstanceMode::PerRequest,
         shared: SharedInstances::default(),
@@ -34,6 +34,7 @@ fn spec(app: &str) -> Arc<FunctionSpec> {
         allow_private: false,
         variables: BTreeMap::new(),
         fall_through: false,
+        bindings: Default::default(),
     })
 }
 

@@ -40,7 +40,7 @@ pub(super) fn merge(into: &mut Totals, from: &Totals) {
 }
 
 pub(super) fn trigger_of(number: u8) -> Option<Trigger> {
-    [Trigger::Http, Trigger::Manual].into_iter().find(|trigger| *trigger as u8 == number)
+    Trigger::ALL.into_iter().find(|trigger| *trigger as u8 == number)
 }
 
 pub(super) fn row_of(key: &RowKey, totals: &UsageTotals) -> Option<UsageRow> {

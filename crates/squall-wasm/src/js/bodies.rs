@@ -83,7 +83,8 @@ fn broke_off(error: &BodyError) -> Refusal {
 /// The bodies that an instance may read.
 #[derive(Default)]
 pub(crate) struct Bodies {
-    incoming: HashMap<u32, Arc<Mutex<Incoming>>>,
+    /// With the request that each belongs to.
+    incoming: HashMap<u32, (u32, Arc<Mutex<Incoming>>)>,
     last: u32,
 }
 
@@ -94,15 +95,22 @@ impl Bodies {
     }
 
     /// Returns the handle.
-    pub(crate) fn insert(&mut self, body: Body) -> u32 {
+    pub(crate) fn insert(&mut self, request: u32, body: Body) -> u32 {
         self.last += 1;
         let incoming = Incoming { body, rest: Bytes::new() };
-        self.incoming.insert(self.last, Arc::new(Mutex::new(incoming)));
+        self.incoming.insert(self.last, (request, Arc::new(Mutex::new(incoming))));
         self.last
     }
 
+    /// What the request did not read nobody will.
+    pub(crate) fn end_request(&mut self, request: u32) {
+        if !self.incoming.is_empty() {
+            self.incoming.retain(|_, (owner, _)| *owner != request);
+        }
+    }
+
     pub(crate) fn get(&self, handle: u32) -> Result<Arc<Mutex<Incoming>>, Refusal> {
-        self.incoming.get(&handle).cloned().ok_or_else(gone)
+        self.incoming.get(&handle).map(|(_, body)| body.clone()).ok_or_else(gone)
     }
 
     /// Nobody reads it any more.
@@ -112,7 +120,7 @@ impl Bodies {
 
     /// What is left of it, to be sent on.
     pub(crate) fn take(&mut self, handle: u32) -> Result<Body, Refusal> {
-        let body = self.incoming.remove(&handle).ok_or_else(gone)?;
+        let (_, body) = self.incoming.remove(&handle).ok_or_else(gone)?;
         let body = Arc::try_unwrap(body)
             .map_err(|_| Refusal::type_error("the body is being read already"))?;
         Ok(body.into_inner().into_body())
@@ -189,7 +197,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_read_in_pieces_that_are_no_larger_than_asked() {
         let mut bodies = Bodies::default();
-        let handle = bodies.insert(pieces(&["abcdef", "", "g"]));
+        let handle = bodies.insert(1, pieces(&["abcdef", "", "g"]));
         let body = bodies.get(handle).unwrap();
         let mut read = Vec::new();
         while let Some(piece) = body.lock().await.read(4).await.unwrap() {
@@ -201,13 +209,13 @@ mod tests {
     #[tokio::test]
     async fn what_is_left_of_a_body_can_be_sent_on() {
         let mut bodies = Bodies::default();
-        let handle = bodies.insert(pieces(&["abcdef", "gh"]));
+        let handle = bodies.insert(1, pieces(&["abcdef", "gh"]));
         let first = bodies.get(handle).unwrap().lock().await.read(2).await.unwrap();
         assert_eq!(first.unwrap(), "ab");
         let held = bodies.get(handle).unwrap();
         assert!(bodies.take(handle).unwrap_err().message.contains("being read"));
         drop(held);
-        let handle = bodies.insert(pieces(&["abcdef", "gh"]));
+        let handle = bodies.insert(1, pieces(&["abcdef", "gh"]));
         bodies.get(handle).unwrap().lock().await.read(2).await.unwrap();
         let rest = bodies.take(handle).unwrap().collect().await.unwrap().to_bytes();
         assert_eq!(rest, "cdefgh");
@@ -217,10 +225,11 @@ mod tests {
     #[tokio::test]
     async fn a_whole_body_is_read_up_to_a_limit() {
         let mut bodies = Bodies::default();
-        let handle = bodies.insert(pieces(&["abc", "def"]));
+        let handle = bodies.insert(1, pieces(&["abc", "def"]));
         let whole = bodies.get(handle).unwrap().lock().await.read_all(6).await.unwrap();
         assert_eq!(whole, "abcdef");
-        let handle = bodies.insert(pieces(&["abc", "def"]));
+        let handle = bodies.insert(2, pieces(&["abc", "def"]));
+        bodies.end_request(1);
         let refused = bodies.get(handle).unwrap().lock().await.read_all(5).await.unwrap_err();
         assert_eq!(refused.name, "RangeError");
     }

@@ -58,6 +58,8 @@ pub struct SnapshotJob<'a> {
     pub source: &'a str,
     /// Names and values.
     pub variables: Vec<(String, String)>,
+    /// Names and kinds.
+    pub bindings: Vec<(String, String)>,
     pub secret_names: Vec<String>,
 }
 
@@ -250,13 +252,13 @@ fn explain(failure: Failure) -> LoadError {
     }
 }
 
-/// Variables, and secrets by their names: top-level code may not read those.
+/// Variables and bindings, and secrets by their names: top-level code may not read those.
 fn encode_env(job: &SnapshotJob<'_>) -> Vec<u8> {
     let variables = job.variables.iter().filter(|(name, _)| !job.secret_names.contains(name));
     let variables: Vec<_> = variables.collect();
     let mut out = Vec::new();
     let mut writer = Writer { out: &mut out };
-    writer.array(variables.len() + job.secret_names.len());
+    writer.array(variables.len() + job.secret_names.len() + job.bindings.len());
     let mut entry = |kind: &str, name: &str, value: Option<&str>| {
         writer.array(3);
         writer.str(kind);
@@ -268,6 +270,7 @@ fn encode_env(job: &SnapshotJob<'_>) -> Vec<u8> {
     };
     variables.iter().for_each(|(name, value)| entry("text", name, Some(value)));
     job.secret_names.iter().for_each(|name| entry("secret", name, None));
+    job.bindings.iter().for_each(|(name, kind)| entry(kind, name, None));
     out
 }
 

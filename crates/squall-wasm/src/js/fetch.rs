@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Uri, header};
 use squall_js::{Item, Reader, Value};
+use squall_types::bindings::{Binding, BoundRequest, CallDepth};
 use squall_types::log::Level;
 use squall_types::outbound::{OutboundErrorKind, OutboundTimeouts};
 use squall_types::{Body, ErrorCode};
@@ -82,18 +83,27 @@ pub(crate) fn begin(
         "manual" => OnRedirect::Manual,
         _ => OnRedirect::Follow,
     };
-    if let Item::Str(binding) = arguments.item()? {
-        return Err(Refusal::type_error(format!("the binding {binding} can not be reached")).into());
-    }
+    let named = match arguments.item()? {
+        Item::Str(name) => Some(name.to_owned()),
+        _ => None,
+    };
     let Some(world) = host.world.clone() else {
         return Err(Refusal::type_error("fetch can not be used at top level").into());
     };
     let Some(request) = host.requests.get(&host.current) else {
         return Err(Refusal::type_error("fetch needs a request that it belongs to").into());
     };
-    let sender = Sender::new(world, request);
+    let binding = match named {
+        Some(name) => {
+            let found = world.function.bindings.get(&name).cloned();
+            let absent = || Refusal::type_error(format!("there is no binding {name}"));
+            Some((found.ok_or_else(absent)?, name))
+        }
+        None => None,
+    };
+    let sender = Sender::new(world, request, binding);
     if let Some(writer) = writer {
-        host.sending.insert(number, writer);
+        host.sending.insert(number, (host.current, writer));
     }
     let outgoing = Outgoing { method, url, headers, content };
     Ok(Box::pin(async move {
@@ -111,7 +121,7 @@ pub(crate) fn write(
 ) -> Result<OperationFuture, Denied> {
     let operation = arguments.int()? as u32;
     let piece = Bytes::copy_from_slice(arguments.bytes()?);
-    let writer = host.sending.get(&operation).cloned();
+    let writer = host.sending.get(&operation).map(|(_, writer)| writer.clone());
     let writer = writer.ok_or_else(|| Refusal::type_error("the request has ended already"))?;
     Ok(Box::pin(async move { Outcome::Value(writer.write(piece).await.map(|()| Value::Null)) }))
 }
@@ -120,7 +130,7 @@ pub(crate) fn write(
 pub(crate) fn end_body(host: &mut Host, arguments: &mut Reader<'_>) -> Result<(), Denied> {
     let operation = arguments.int()? as u32;
     let failed = arguments.item()?;
-    if let (Some(writer), Item::Str(message)) = (host.sending.remove(&operation), failed) {
+    if let (Some((_, writer)), Item::Str(message)) = (host.sending.remove(&operation), failed) {
         writer.fail(message);
     }
     Ok(())
@@ -132,11 +142,16 @@ struct Sender {
     trace: squall_types::trace::TraceContext,
     left: Arc<std::sync::atomic::AtomicU32>,
     log: Arc<GuestLog>,
+    depth: CallDepth,
+    /// Where it goes instead of the network, and the program's name for that.
+    binding: Option<(Binding, String)>,
 }
 
 impl Sender {
-    fn new(world: World, request: &Request) -> Self {
+    fn new(world: World, request: &Request, binding: Option<(Binding, String)>) -> Self {
         Self {
+            depth: request.depth,
+            binding,
             world,
             trace: request.trace,
             left: request.outbound_left.clone(),
@@ -197,6 +212,9 @@ impl Sender {
         *request.method_mut() = outgoing.method.clone();
         *request.uri_mut() = uri;
         *request.headers_mut() = outgoing.headers.clone();
+        if let Some((binding, name)) = &self.binding {
+            return self.send_to_binding(binding.clone(), name, request).await;
+        }
         if !request.headers().contains_key("traceparent") {
             let child = self.trace.child(squall_types::trace::random());
             if let Ok(value) = http::HeaderValue::from_bytes(&child.header()) {
@@ -212,6 +230,30 @@ impl Sender {
             };
             self.log.platform(Level::Warn, Some(code), error.message.clone());
             Refusal::type_error(format!("fetch failed: {}", error.message))
+        })
+    }
+}
+
+impl Sender {
+    async fn send_to_binding(
+        &self,
+        binding: Binding,
+        name: &str,
+        request: http::Request<Body>,
+    ) -> Result<http::Response<Body>, Refusal> {
+        let bound = BoundRequest {
+            from: self.world.function.clone(),
+            binding,
+            request,
+            trace: self.trace,
+            depth: self.depth,
+        };
+        let sent = self.world.bindings.fetch(bound).await;
+        sent.map_err(|error| {
+            self.log.platform(Level::Warn, Some(error.code), format!("env.{name}: {error}"));
+            // What the callee threw is told to its own log.
+            let said = format!("env.{name}.fetch failed: {} {}", error.code, error.code.title());
+            Refusal::new("Error", said)
         })
     }
 }

@@ -6,6 +6,8 @@ use std::sync::atomic::AtomicU32;
 
 use arc_swap::ArcSwapOption;
 use squall_js::Writer;
+use squall_types::bindings::{Bindings, CallDepth};
+use squall_types::invoke::Scheduled;
 use squall_types::log::LogSink;
 use squall_types::outbound::{Outbound, OutboundPolicy};
 use squall_types::state::{Environment, FunctionSpec};
@@ -40,6 +42,7 @@ pub(crate) struct Surroundings {
     pub(crate) outbound: Arc<dyn Outbound>,
     pub(crate) logs: Arc<dyn LogSink>,
     pub(crate) stacks: Arc<dyn Stacks>,
+    pub(crate) bindings: Arc<dyn Bindings>,
 }
 
 impl JsFunction {
@@ -56,7 +59,7 @@ impl JsFunction {
             let message = format!("the function's snapshot can not be read: {error}");
             InvokeError::new(ErrorCode::ArtifactUnavailable, message).retry_after_s(5)
         })?;
-        let Surroundings { js, outbound, logs, stacks } = surroundings;
+        let Surroundings { js, outbound, logs, stacks, bindings } = surroundings;
         let world = World {
             function: function.clone(),
             env: Arc::new(Vec::new()),
@@ -64,6 +67,7 @@ impl JsFunction {
             policy,
             logs,
             stacks,
+            bindings,
         };
         let shared = (function.mode == squall_types::manifest::InstanceMode::Shared)
             .then(|| SharedJs::new(function.shared.clone()));
@@ -109,12 +113,21 @@ fn encode_env(function: &FunctionSpec, environment: &Environment) -> Vec<u8> {
     merged.extend(environment.secrets.iter().map(|(name, value)| (name.clone(), value.clone())));
     let mut out = Vec::new();
     let mut writer = Writer { out: &mut out };
-    writer.array(merged.len());
+    // A secret may have been set after the deployment, under the name of a binding.
+    let bindings = function.bindings.iter().filter(|(name, _)| !merged.contains_key(*name));
+    let bindings: Vec<_> = bindings.collect();
+    writer.array(merged.len() + bindings.len());
     for (name, value) in &merged {
         writer.array(3);
         writer.str("text");
         writer.str(name);
         writer.str(value);
+    }
+    for (name, binding) in bindings {
+        writer.array(3);
+        writer.str(binding.kind());
+        writer.str(name);
+        writer.null();
     }
     out
 }
@@ -136,9 +149,11 @@ impl Arrival {
         id: u32,
     ) -> impl FnOnce(&mut Writer<'_>) + use<> {
         let Arrival { request, trace, meter, answer } = self;
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        let scheduled = head.extensions.remove::<Scheduled>();
+        let depth = head.extensions.get::<CallDepth>().copied().unwrap_or_default();
         let size = http_body::Body::size_hint(&body).exact();
-        let body = (!http_body::Body::is_end_stream(&body)).then(|| host.bodies.insert(body));
+        let body = (!http_body::Body::is_end_stream(&body)).then(|| host.bodies.insert(id, body));
         host.requests.insert(
             id,
             Request {
@@ -148,9 +163,19 @@ impl Arrival {
                 meter,
                 log: function.log(trace),
                 outbound_left: Arc::new(AtomicU32::new(function.function.limits.outbound_requests)),
+                depth,
+                is_scheduled: scheduled.is_some(),
             },
         );
         move |writer| {
+            if let Some(scheduled) = scheduled {
+                writer.array(4);
+                writer.str("scheduled");
+                writer.int(id as i32);
+                writer.str(&scheduled.cron);
+                writer.float(scheduled.time_ms as f64);
+                return;
+            }
             writer.array(6);
             writer.str("fetch");
             writer.int(id as i32);

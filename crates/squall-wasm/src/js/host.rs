@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime};
 use futures_util::future::{AbortHandle, Abortable, BoxFuture};
 use futures_util::stream::FuturesUnordered;
 use squall_js::{DecodeError, Reader, Value, Writer};
+use squall_types::bindings::{Bindings, CallDepth};
 use squall_types::log::{Level, LogSink};
 use squall_types::outbound::{Outbound, OutboundPolicy};
 use squall_types::state::FunctionSpec;
@@ -81,6 +82,9 @@ pub(crate) struct Request {
     pub(crate) log: Arc<GuestLog>,
     /// Outbound requests that it may still make.
     pub(crate) outbound_left: Arc<AtomicU32>,
+    pub(crate) depth: CallDepth,
+    /// It is no HTTP request: what it is answered with is that it has ended.
+    pub(crate) is_scheduled: bool,
 }
 
 /// What an instance knows of the function that it belongs to for now.
@@ -93,6 +97,7 @@ pub(crate) struct World {
     pub(crate) policy: Arc<OutboundPolicy>,
     pub(crate) logs: Arc<dyn LogSink>,
     pub(crate) stacks: Arc<dyn Stacks>,
+    pub(crate) bindings: Arc<dyn Bindings>,
 }
 
 /// Finds the places of a bundle in the sources that it was made of.
@@ -123,8 +128,9 @@ pub(crate) struct Host {
     /// The request that this turn belongs to; 0 is none.
     pub(crate) current: u32,
     pub(crate) bodies: Bodies,
-    /// Bodies of fetches that the program writes, by the number of the operation.
-    pub(crate) sending: HashMap<u32, BodyWriter>,
+    /// Bodies of fetches that the program writes, by the number of the operation; with the
+    /// request that each belongs to.
+    pub(crate) sending: HashMap<u32, (u32, BodyWriter)>,
     pub(crate) operations: FuturesUnordered<Abortable<BoxFuture<'static, Completion>>>,
     under_way: HashMap<u32, AbortHandle>,
     last_operation: u32,

@@ -316,7 +316,7 @@ fn write_outcome(host: &mut Host, outcome: Outcome, message: &mut Vec<u8>) -> bo
             if http_body::Body::is_end_stream(&body) {
                 writer.null();
             } else {
-                writer.int(host.bodies.insert(body) as i32);
+                writer.int(host.bodies.insert(host.current, body) as i32);
             }
             writer.str(&fetched.url);
             writer.bool(fetched.redirected);

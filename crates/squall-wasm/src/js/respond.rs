@@ -132,7 +132,17 @@ pub(crate) fn end(host: &mut Host, arguments: &mut Reader<'_>) -> Result<(), Den
 }
 
 fn ended(host: &mut Host, id: u32, left: i32) {
-    let Some(request) = host.requests.remove(&id) else { return };
+    let Some(mut request) = host.requests.remove(&id) else { return };
+    host.bodies.end_request(id);
+    host.sending.retain(|_, (owner, _)| *owner != id);
+    if request.is_scheduled
+        && let Some(answer) = request.answer.take()
+    {
+        let mut done = http::Response::new(Body::empty());
+        *done.status_mut() = StatusCode::NO_CONTENT;
+        // Nobody listens any more when whoever invoked it has left.
+        let _ = answer.send(Ok(done));
+    }
     if left > 0 {
         let what = if left == 1 { "operation was" } else { "operations were" };
         request.log.platform(
