@@ -1,10 +1,12 @@
 //! What JavaScript functions need of their host, without an engine that runs them: the
-//! built guest, the numbers of its operations, and the values that cross between the two.
+//! built guest, the numbers of its operations, those operations that only compute, and the
+//! values that cross between the two.
 //!
 //! The guest's side is in `guest/`: QuickJS-ng with our glue (`guest/glue`) and the web
 //! platform in TypeScript (`guest/web`).
 
 pub mod op;
+pub mod ops;
 
 mod value;
 
