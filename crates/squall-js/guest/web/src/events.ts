@@ -6,7 +6,7 @@ import { host } from "./host.js";
 import { defineConstants, finishInterface, setLength } from "./interface.js";
 import { MONOTONIC_CLOCK } from "./ops.js";
 import { reportException } from "./report.js";
-import { dictionary, domString, isObject, requireArguments } from "./webidl.js";
+import { dictionary, domString, double, isObject, requireArguments } from "./webidl.js";
 
 const NONE = 0;
 const AT_TARGET = 2;
@@ -508,4 +508,35 @@ export class MessageEvent extends Event {
 
 const NO_PORTS: readonly unknown[] = Object.freeze([]);
 
-for (const constructor of [CustomEvent, ErrorEvent, PromiseRejectionEvent, MessageEvent]) finishInterface(constructor);
+// https://xhr.spec.whatwg.org/#interface-progressevent
+export class ProgressEvent extends Event {
+  #lengthComputable = false;
+  #loaded = 0;
+  #total = 0;
+
+  constructor(type: unknown, init: unknown = undefined) {
+    requireArguments(arguments.length, 1, "ProgressEvent");
+    super(type, init);
+    const options = dictionary(init, "The event's settings");
+    if (options === null) return;
+    this.#lengthComputable = Boolean(options["lengthComputable"]);
+    if (options["loaded"] !== undefined) this.#loaded = double(options["loaded"], "loaded");
+    if (options["total"] !== undefined) this.#total = double(options["total"], "total");
+  }
+
+  get lengthComputable(): boolean {
+    return this.#lengthComputable;
+  }
+
+  get loaded(): number {
+    return this.#loaded;
+  }
+
+  get total(): number {
+    return this.#total;
+  }
+}
+
+for (const constructor of [CustomEvent, ErrorEvent, PromiseRejectionEvent, MessageEvent, ProgressEvent]) {
+  finishInterface(constructor);
+}

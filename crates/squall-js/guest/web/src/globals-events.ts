@@ -7,10 +7,10 @@ import { defineGlobal, defineGlobalMember } from "./interface.js";
 import { describeError, reportException, setScopeReporter } from "./report.js";
 import { requireArguments } from "./webidl.js";
 
-const { CustomEvent, ErrorEvent, Event, EventTarget, MessageEvent, PromiseRejectionEvent } = events;
+const { CustomEvent, ErrorEvent, Event, EventTarget, MessageEvent, ProgressEvent, PromiseRejectionEvent } = events;
 const interfaces = {
   ...{ AbortController, AbortSignal },
-  ...{ CustomEvent, ErrorEvent, Event, EventTarget, MessageEvent, PromiseRejectionEvent },
+  ...{ CustomEvent, ErrorEvent, Event, EventTarget, MessageEvent, ProgressEvent, PromiseRejectionEvent },
 };
 for (const [name, value] of Object.entries(interfaces)) defineGlobal(name, value);
 

@@ -11,6 +11,7 @@ import { Headers } from "./fetch/headers.js";
 import { Request } from "./fetch/request.js";
 import { Response } from "./fetch/response.js";
 import { File } from "./file.js";
+import { FileReader } from "./file-reader.js";
 import { FormData } from "./form-data.js";
 import { eventInterfaces, WorkerEntrypoint } from "./handlers.js";
 import { host } from "./host.js";
@@ -25,7 +26,7 @@ for (const [name, value] of Object.entries({ createObjectURL, revokeObjectURL })
 }
 
 const interfaces = {
-  ...{ Blob, Crypto, CryptoKey, File, FormData, Headers, Navigator, Request, Response, SubtleCrypto },
+  ...{ Blob, Crypto, CryptoKey, File, FileReader, FormData, Headers, Navigator, Request, Response, SubtleCrypto },
   ...{ URL, URLPattern, URLSearchParams, ...eventInterfaces },
 };
 for (const [name, value] of Object.entries(interfaces)) defineGlobal(name, value);

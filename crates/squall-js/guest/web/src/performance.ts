@@ -105,7 +105,16 @@ function keep<T extends PerformanceEntry>(entry: T): T {
 
 let timeOrigin = Number.NaN;
 
+let requireBrand: (performance: Performance) => void;
+
 export class Performance extends EventTarget {
+  /** What only its one instance has. */
+  #brand = true;
+
+  static {
+    requireBrand = (performance) => void performance.#brand;
+  }
+
   constructor() {
     if (!making) throw new TypeError("Illegal constructor");
     making = false;
@@ -113,6 +122,7 @@ export class Performance extends EventTarget {
   }
 
   get timeOrigin(): number {
+    requireBrand(this);
     if (!Number.isNaN(timeOrigin)) return timeOrigin;
     const origin = (host.call(WALL_CLOCK) as number) - now();
     // What top-level code learns of it is not that of the instances.
@@ -121,10 +131,12 @@ export class Performance extends EventTarget {
   }
 
   now(): number {
+    requireBrand(this);
     return now();
   }
 
   toJSON(): object {
+    requireBrand(this);
     return { timeOrigin: this.timeOrigin };
   }
 

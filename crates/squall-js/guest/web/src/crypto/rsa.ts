@@ -107,11 +107,12 @@ function rsa(name: string, padding: "pkcs1" | "pss", algPrefix: string): Algorit
         if (!usages.every((usage) => usage === "sign" || usage === "verify")) {
           refuse("SyntaxError", "A key pair can only be used to sign and verify");
         }
-        if (!usages.includes("sign")) refuse("SyntaxError", "A key pair is made for signing");
         if (!isUsualExponent(exponent)) refuse("OperationError", "The public exponent is 3 or 65537");
         if (modulusLength < 1024 || modulusLength > 8192 || modulusLength % 8 !== 0) {
           refuse("OperationError", "The modulus has 1024 to 8192 bits, a multiple of 8");
         }
+        // Told before a key is made in vain.
+        if (!usages.includes("sign")) refuse("SyntaxError", "A key pair is made for signing");
         refuseAtLoad("crypto.subtle.generateKey");
         const [publicKey, privateKey] = (await start(RSA_GENERATE, modulusLength, exponent)) as [Uint8Array, Uint8Array];
         return {

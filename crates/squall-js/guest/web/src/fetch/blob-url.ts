@@ -21,7 +21,16 @@ export function revokeObjectURL(url: unknown): void {
   blobs.delete(`${url}`);
 }
 
-export function blobAt(url: string): Blob | null {
+/** What a request for a blob: URL will get, even when the URL is revoked before it is sent. */
+const held = new WeakMap<object, Blob>();
+
+/** For a new request: `source` is the one that it was made of. */
+export function holdBlob(request: object, url: string, source: object | null): void {
   const hash = url.indexOf("#");
-  return blobs.get(hash < 0 ? url : url.slice(0, hash)) ?? null;
+  const blob = source === null ? blobs.get(hash < 0 ? url : url.slice(0, hash)) : held.get(source);
+  if (blob !== undefined) held.set(request, blob);
+}
+
+export function heldBlob(request: object): Blob | null {
+  return held.get(request) ?? null;
 }

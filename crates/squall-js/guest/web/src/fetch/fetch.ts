@@ -8,7 +8,7 @@ import { cancel, type HostValue, host, startWithNumber } from "../host.js";
 import { refuseAtLoad } from "../load.js";
 import { FETCH, FETCH_END, FETCH_WRITE } from "../ops.js";
 import { HostWriter } from "../streams/host-writer.js";
-import { blobAt } from "./blob-url.js";
+import { heldBlob } from "./blob-url.js";
 import { Body, type OutgoingBody } from "./body.js";
 import { readDataUrl } from "./data-url.js";
 import { findHeader } from "./headers.js";
@@ -25,7 +25,8 @@ export function fetchThrough(binding: string | null, input: unknown, init: unkno
   try {
     refuseAtLoad("fetch");
     // A request that nobody else sees needs no copy.
-    const parts = requestParts(new Request(input, init));
+    const request = new Request(input, init);
+    const parts = requestParts(request);
     if (parts.signal?.aborted === true) {
       parts.body?.fail(parts.signal.reason);
       return Promise.reject(parts.signal.reason);
@@ -33,7 +34,7 @@ export function fetchThrough(binding: string | null, input: unknown, init: unkno
     if (parts.integrity !== "") {
       throw new TypeError("fetch does not offer integrity: check the body with crypto.subtle.digest instead");
     }
-    return binding === null && !parts.url.startsWith("http") ? fetchLocally(parts) : fetchFromHost(parts, binding);
+    return binding === null && !parts.url.startsWith("http") ? fetchLocally(request, parts) : fetchFromHost(parts, binding);
   } catch (error) {
     return Promise.reject(error);
   }
@@ -94,8 +95,8 @@ function writeBody(operation: number, stream: ReadableStream): void {
   writer.begin();
 }
 
-async function fetchLocally(parts: RequestParts): Promise<Response> {
-  const found = parts.url.startsWith("data:") ? readDataUrl(parts.url) : readBlobUrl(parts);
+async function fetchLocally(request: Request, parts: RequestParts): Promise<Response> {
+  const found = parts.url.startsWith("data:") ? readDataUrl(parts.url) : readBlobUrl(request, parts);
   if (found === null) throw new TypeError(`fetch can not reach ${JSON.stringify(parts.url)}`);
   const headers = ["content-type", found.type];
   if (parts.url.startsWith("blob:")) headers.push("content-length", `${found.bytes.length}`);
@@ -103,9 +104,9 @@ async function fetchLocally(parts: RequestParts): Promise<Response> {
   return makeFetchedResponse({ status: 200, statusText: "OK", headers }, body, parts.url, false);
 }
 
-function readBlobUrl(parts: RequestParts): { type: string; bytes: Uint8Array } | null {
+function readBlobUrl(request: Request, parts: RequestParts): { type: string; bytes: Uint8Array } | null {
   if (!parts.url.startsWith("blob:") || parts.method !== "GET") return null;
   if (findHeader(parts.headers, "range", 0) >= 0) throw new TypeError("A blob: URL is fetched as a whole");
-  const blob = blobAt(parts.url);
+  const blob = heldBlob(request);
   return blob === null ? null : { type: blob.type, bytes: bytesOfBlob(blob) };
 }

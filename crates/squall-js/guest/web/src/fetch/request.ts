@@ -6,6 +6,7 @@ import { AbortController, AbortSignal } from "../abort.js";
 import { finishInterface } from "../interface.js";
 import { hrefOf, isUrl, type ParsedUrl, parseUrlHere } from "../url/url.js";
 import { usvString } from "../webidl.js";
+import { holdBlob } from "./blob-url.js";
 import { Body, defineBodyMixin, extractBody } from "./body.js";
 import { findHeader, headerListFrom, headerOf, type Headers, wrapHeaders } from "./headers.js";
 
@@ -114,6 +115,7 @@ export class Request {
     const source = isRequest(input) ? input : null;
     const options = readInit(init);
     this.#url = source === null ? checkedUrl(input) : source.#url;
+    if (this.#url.startsWith("blob:")) holdBlob(this, this.#url, source);
     this.#method = source === null ? "GET" : source.#method;
     if (options === null) {
       this.#list = source === null ? [] : source.#list.slice();
@@ -218,6 +220,7 @@ export class Request {
     const copy = new Request(BARE);
     copy.#method = this.#method;
     copy.#url = this.#url;
+    if (this.#url.startsWith("blob:")) holdBlob(copy, this.#url, this);
     copy.#list = this.#list.slice();
     copy.#body = body === null ? null : body.tee();
     copy.#signalOwner = this.#signalOwner ?? this;

@@ -28,9 +28,11 @@ class Iteration {
       if (value !== EMPTY) return resolved({ value, done: false });
     }
     const step = new Step(this);
-    this.ongoing = step.promise;
+    // A turn later than the read itself, as the standard has it: what pulls for the next one is first.
+    const result = react(step.promise, same) as Promise<ReadResult>;
+    this.ongoing = result;
     this.reader.read(step);
-    return step.promise;
+    return result;
   }
 
   finish(value: unknown): Promise<ReadResult> {
@@ -41,6 +43,8 @@ class Iteration {
     return react(cancelled, () => ({ value, done: true })) as Promise<ReadResult>;
   }
 }
+
+const same = (result: ReadResult): ReadResult => result;
 
 class Step extends ReadPromise {
   readonly iteration: Iteration;
