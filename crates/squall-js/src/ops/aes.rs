@@ -19,39 +19,43 @@ const BLOCK: usize = 16;
 /// `(key, iv, data)`
 pub(super) fn cbc_encrypt(arguments: &mut Arguments) -> Result<Value, Refusal> {
     let (key, iv, data) = (arguments.bytes()?, arguments.bytes()?, arguments.bytes()?);
-    fn run<C>(key: &[u8], iv: &[u8], data: &[u8]) -> Option<Vec<u8>>
+    fn run<C>(key: &[u8], iv: &[u8], data: &[u8]) -> Result<Vec<u8>, Refusal>
     where
         C: BlockEncryptMut + BlockCipher + KeyInit,
     {
-        let cipher = cbc::Encryptor::<C>::new_from_slices(key, iv).ok()?;
-        Some(cipher.encrypt_padded_vec_mut::<Pkcs7>(data))
+        let cipher = cbc::Encryptor::<C>::new_from_slices(key, iv).map_err(|_| wrong())?;
+        Ok(cipher.encrypt_padded_vec_mut::<Pkcs7>(data))
     }
     let encrypted = match key.len() {
         16 => run::<Aes128>(&key, &iv, &data),
         24 => run::<Aes192>(&key, &iv, &data),
         32 => run::<Aes256>(&key, &iv, &data),
-        _ => None,
+        _ => Err(wrong()),
     };
-    encrypted.map(Value::Bytes).ok_or_else(wrong)
+    encrypted.map(Value::Bytes)
 }
 
 /// `(key, iv, data)`
 pub(super) fn cbc_decrypt(arguments: &mut Arguments) -> Result<Value, Refusal> {
     let (key, iv, data) = (arguments.bytes()?, arguments.bytes()?, arguments.bytes()?);
-    fn run<C>(key: &[u8], iv: &[u8], data: &[u8]) -> Option<Vec<u8>>
+    fn run<C>(key: &[u8], iv: &[u8], data: &[u8]) -> Result<Vec<u8>, Refusal>
     where
         C: BlockDecryptMut + BlockCipher + KeyInit,
     {
-        let cipher = cbc::Decryptor::<C>::new_from_slices(key, iv).ok()?;
-        cipher.decrypt_padded_vec_mut::<Pkcs7>(data).ok()
+        let cipher = cbc::Decryptor::<C>::new_from_slices(key, iv).map_err(|_| wrong())?;
+        cipher.decrypt_padded_vec_mut::<Pkcs7>(data).map_err(|_| not_decrypted())
     }
     let decrypted = match key.len() {
         16 => run::<Aes128>(&key, &iv, &data),
         24 => run::<Aes192>(&key, &iv, &data),
         32 => run::<Aes256>(&key, &iv, &data),
-        _ => return Err(wrong()),
+        _ => Err(wrong()),
     };
-    decrypted.map(Value::Bytes).ok_or_else(|| operation_error("the data can not be decrypted"))
+    decrypted.map(Value::Bytes)
+}
+
+fn not_decrypted() -> Refusal {
+    operation_error("the data can not be decrypted")
 }
 
 /// GCM with one key and nonce.
@@ -63,8 +67,8 @@ struct Gcm<C: BlockEncrypt + BlockCipher + BlockSizeUser<BlockSize = U16>> {
 }
 
 impl<C: BlockEncrypt + BlockCipher + BlockSizeUser<BlockSize = U16> + KeyInit> Gcm<C> {
-    fn new(key: &[u8], nonce: &[u8]) -> Option<Self> {
-        let cipher = C::new_from_slice(key).ok()?;
+    fn new(key: &[u8], nonce: &[u8]) -> Result<Self, Refusal> {
+        let cipher = C::new_from_slice(key).map_err(|_| wrong())?;
         let mut hash_key = ghash::Key::default();
         cipher.encrypt_block(&mut hash_key);
         let hash = GHash::new(&hash_key);
@@ -84,18 +88,19 @@ impl<C: BlockEncrypt + BlockCipher + BlockSizeUser<BlockSize = U16> + KeyInit> G
         let mut stream = ctr::Ctr32BE::from_core(core);
         let mut mask = [0; BLOCK];
         stream.apply_keystream(&mut mask);
-        Some(Self { stream, hash, mask })
+        Ok(Self { stream, hash, mask })
     }
 
-    fn tag(mut self, additional: &[u8], encrypted: &[u8]) -> [u8; BLOCK] {
-        self.hash.update_padded(additional);
-        self.hash.update_padded(encrypted);
+    fn tag(&self, additional: &[u8], encrypted: &[u8]) -> [u8; BLOCK] {
+        let mut hash = self.hash.clone();
+        hash.update_padded(additional);
+        hash.update_padded(encrypted);
         let mut lengths = ghash::Block::default();
         lengths[..8].copy_from_slice(&(additional.len() as u64 * 8).to_be_bytes());
         lengths[8..].copy_from_slice(&(encrypted.len() as u64 * 8).to_be_bytes());
-        self.hash.update(&[lengths]);
+        hash.update(&[lengths]);
         let mut tag = self.mask;
-        tag.iter_mut().zip(self.hash.finalize()).for_each(|(tag, hash)| *tag ^= hash);
+        tag.iter_mut().zip(hash.finalize()).for_each(|(tag, hash)| *tag ^= hash);
         tag
     }
 }
@@ -106,7 +111,7 @@ fn gcm_seal<C>(
     mut data: Vec<u8>,
     additional: &[u8],
     tag: usize,
-) -> Option<Vec<u8>>
+) -> Result<Vec<u8>, Refusal>
 where
     C: BlockEncrypt + BlockCipher + BlockSizeUser<BlockSize = U16> + KeyInit,
 {
@@ -114,28 +119,28 @@ where
     gcm.stream.apply_keystream(&mut data);
     let whole = gcm.tag(additional, &data);
     data.extend_from_slice(&whole[..tag]);
-    Some(data)
+    Ok(data)
 }
 
-/// The outer `None` is a key that does not fit, the inner one data that is not authentic.
 fn gcm_open<C>(
     key: &[u8],
     nonce: &[u8],
     mut data: Vec<u8>,
     additional: &[u8],
     tag: usize,
-) -> Option<Option<Vec<u8>>>
+) -> Result<Vec<u8>, Refusal>
 where
     C: BlockEncrypt + BlockCipher + BlockSizeUser<BlockSize = U16> + KeyInit,
 {
     let mut gcm = Gcm::<C>::new(key, nonce)?;
-    let Some(length) = data.len().checked_sub(tag) else { return Some(None) };
+    let length = data.len().checked_sub(tag).ok_or_else(not_decrypted)?;
     let given = data.split_off(length);
-    let mut decrypted = data.clone();
-    gcm.stream.apply_keystream(&mut decrypted);
     let expected = gcm.tag(additional, &data);
-    let authentic: bool = expected[..tag].ct_eq(&given).into();
-    Some(authentic.then_some(decrypted))
+    if !bool::from(expected[..tag].ct_eq(&given)) {
+        return Err(not_decrypted());
+    }
+    gcm.stream.apply_keystream(&mut data);
+    Ok(data)
 }
 
 fn tag_length(arguments: &mut Arguments) -> Result<usize, Refusal> {
@@ -151,9 +156,9 @@ pub(super) fn gcm_encrypt(arguments: &mut Arguments) -> Result<Value, Refusal> {
         16 => gcm_seal::<Aes128>(&key, &nonce, data, &additional, tag),
         24 => gcm_seal::<Aes192>(&key, &nonce, data, &additional, tag),
         32 => gcm_seal::<Aes256>(&key, &nonce, data, &additional, tag),
-        _ => None,
+        _ => Err(wrong()),
     };
-    sealed.map(Value::Bytes).ok_or_else(wrong)
+    sealed.map(Value::Bytes)
 }
 
 /// `(key, iv, data and tag, additionalData, tagBytes)`
@@ -164,8 +169,7 @@ pub(super) fn gcm_decrypt(arguments: &mut Arguments) -> Result<Value, Refusal> {
         16 => gcm_open::<Aes128>(&key, &nonce, data, &additional, tag),
         24 => gcm_open::<Aes192>(&key, &nonce, data, &additional, tag),
         32 => gcm_open::<Aes256>(&key, &nonce, data, &additional, tag),
-        _ => None,
+        _ => Err(wrong()),
     };
-    let opened = opened.ok_or_else(wrong)?;
-    opened.map(Value::Bytes).ok_or_else(|| operation_error("the data can not be decrypted"))
+    opened.map(Value::Bytes)
 }

@@ -88,8 +88,8 @@ impl Codec {
     /// Memory that the state takes at most when this input comes next.
     pub(super) fn memory_bytes_with(&self, input: &[u8]) -> usize {
         match self {
-            Codec::Compressor(Compressor::Deflate(_)) => 320 << 10,
-            Codec::Compressor(Compressor::Brotli(_)) => 2 << 20,
+            Codec::Compressor(Compressor::Deflate(_)) => 400 << 10,
+            Codec::Compressor(Compressor::Brotli(_)) => 5 << 20,
             Codec::Decompressor(decompressor) => match &decompressor.format {
                 Format::Deflate(_) => 64 << 10,
                 Format::Brotli { window_bits, .. } => {
@@ -172,7 +172,7 @@ impl Decompressor {
         if last && !self.ended {
             return Err(Refusal::new("TypeError", "the compressed data is cut short"));
         }
-        let output = Value::Bytes(output.bytes);
+        let output = Value::Bytes(output.into_bytes()?);
         if !rest.is_empty() {
             return Ok((Value::Array(vec![output]), None));
         }
@@ -262,24 +262,31 @@ impl Output {
         Self { bytes: Vec::new(), bytes_max }
     }
 
-    /// Makes sure that a byte more has room.
+    /// Makes sure that a byte more has room: also one more than may be, which tells that
+    /// there are too many.
     fn make_room(&mut self) -> Result<(), Refusal> {
         let length = self.bytes.len();
         if length < self.bytes.capacity() {
             return Ok(());
         }
-        if length >= self.bytes_max {
-            return Err(Refusal::new(
-                "RangeError",
-                format!(
-                    "a chunk decompresses to more than {} bytes: write smaller chunks",
-                    self.bytes_max
-                ),
-            ));
+        if length > self.bytes_max {
+            return Err(self.too_many());
         }
-        let more = length.max(OUTPUT_STEP_BYTES).min(self.bytes_max - length);
-        self.bytes.reserve_exact(more);
+        let room = self.bytes_max + 1 - length;
+        self.bytes.reserve_exact(room.min(length.max(OUTPUT_STEP_BYTES)));
         Ok(())
+    }
+
+    fn into_bytes(self) -> Result<Vec<u8>, Refusal> {
+        if self.bytes.len() > self.bytes_max { Err(self.too_many()) } else { Ok(self.bytes) }
+    }
+
+    fn too_many(&self) -> Refusal {
+        let message = format!(
+            "a chunk decompresses to more than {} bytes: write smaller chunks",
+            self.bytes_max
+        );
+        Refusal::new("RangeError", message)
     }
 }
 

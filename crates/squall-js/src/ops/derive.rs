@@ -7,8 +7,10 @@ use super::hash::{Hash, with_hash};
 use super::{Arguments, Refusal, operation_error};
 use crate::Value;
 
-/// Bytes that a derivation gives at most.
+/// Bytes that PBKDF2 gives at most.
 const LENGTH_MAX: usize = 1 << 20;
+/// Bytes that HKDF hashes at most: a millisecond. It is called and not started.
+const HASHED_BYTES_MAX: usize = 1 << 20;
 /// Rounds times blocks of one derivation: some seconds on one core. OWASP recommends
 /// 600,000 rounds for one block.
 const WORK_MAX: u64 = 10_000_000;
@@ -18,12 +20,19 @@ pub(super) fn hkdf(arguments: &mut Arguments) -> Result<Value, Refusal> {
     let hash = Hash::read(arguments)?;
     let (key, salt, info) = (arguments.bytes()?, arguments.bytes()?, arguments.bytes()?);
     let length = arguments.size()?;
-    if length > LENGTH_MAX {
-        return Err(operation_error("HKDF can not derive as many bytes"));
+    let block = hash.of(&[]).len();
+    // RFC 5869, section 2.3.
+    if length > 255 * block {
+        let message = format!("HKDF with this hash derives {} bytes at most", 255 * block);
+        return Err(operation_error(message));
+    }
+    let hashed = key.len() + salt.len() + length.div_ceil(block) * info.len();
+    if hashed > HASHED_BYTES_MAX {
+        return Err(operation_error("HKDF over so much key, salt and info takes too long"));
     }
     let mut derived = vec![0; length];
     let done = with_hash!(hash, H => Hkdf::<H>::new(Some(&salt), &key).expand(&info, &mut derived));
-    done.map_err(|_| operation_error("HKDF can not derive as many bytes"))?;
+    done.map_err(|_| operation_error("HKDF can not derive so many bytes"))?;
     Ok(Value::Bytes(derived))
 }
 
@@ -37,10 +46,13 @@ pub(super) fn pbkdf2(arguments: &mut Arguments) -> Result<Value, Refusal> {
         return Err(operation_error("PBKDF2 needs at least one iteration"));
     }
     let block = hash.of(&[]).len();
-    let work = u64::from(iterations) * length.div_ceil(block) as u64;
+    // The first round of each block hashes the salt.
+    let rounds = u64::from(iterations) + salt.len() as u64 / 64;
+    let work = rounds.saturating_mul(length.div_ceil(block) as u64);
     if length > LENGTH_MAX || work > WORK_MAX {
         return Err(operation_error(format!(
-            "PBKDF2 with {iterations} iterations for {length} bytes takes too long: iterations times blocks of {block} bytes may be {WORK_MAX} at most"
+            "PBKDF2 with {iterations} iterations for {length} bytes takes too long: iterations \
+             times blocks of {block} bytes may be {WORK_MAX} at most"
         )));
     }
     let mut derived = vec![0; length];

@@ -67,8 +67,9 @@ pub struct Written {
 }
 
 impl Streams {
-    /// `bytes_max` bounds the memory that all of the instance's streams may take together. A
-    /// brotli decompression takes up to 20 MiB, all others less than 2 MiB.
+    /// `bytes_max` bounds the memory that all streams of the instance may take together. A
+    /// brotli decompression takes what the sender chose, up to 20 MiB, a brotli compression
+    /// 5 MiB, all others less than half a MiB.
     pub fn new(bytes_max: usize) -> Self {
         Self { slots: HashMap::new(), last_handle: 0, bytes: 0, bytes_max }
     }
@@ -167,6 +168,11 @@ impl Streams {
     /// How many streams there are.
     pub fn count(&self) -> usize {
         self.slots.len()
+    }
+
+    /// The memory that they may take together.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     fn add(&mut self, request: u32, stream: Stream, bytes: usize) -> Result<Value, Refusal> {
