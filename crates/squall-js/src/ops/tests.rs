@@ -10,6 +10,7 @@ mod hostile;
 mod signatures;
 mod streams;
 mod texts;
+mod urls;
 
 /// Bytes from hexadecimal digits; white space is skipped.
 fn hex(digits: &str) -> Vec<u8> {

@@ -1,69 +1,64 @@
-//! URLs: parsed and changed by the `url` crate, which follows the URL standard.
+//! URLs, as the URL standard parses and changes them (<https://url.spec.whatwg.org/>).
+//!
+//! The `url` crate reads hosts here, and nothing else: for the rest it keeps to older rules
+//! that its users depend on, so that 59 of the 1,140 URLs and setters of the Web Platform
+//! Tests come out different (files on hosts with drive letters, empty first segments of
+//! paths, relative references with more than two slashes).
 
-use url::{Position, Url, quirks};
+mod parser;
+mod record;
+mod setters;
 
+use self::record::Url;
 use super::{Arguments, Refusal, wrong};
 use crate::Value;
 
 /// `(text, base or null)`
 pub(super) fn parse(arguments: &mut Arguments) -> Result<Value, Refusal> {
     let text = arguments.str()?;
-    let parsed = match arguments.str_or_null()? {
-        Some(base) => Url::parse(&base).and_then(|base| base.join(&text)),
-        None => Url::parse(&text),
+    let base = match arguments.str_or_null()?.map(|base| parser::parse(&base, None)) {
+        Some(None) => return Ok(Value::Null),
+        Some(base) => base,
+        None => None,
     };
-    Ok(parsed.map_or(Value::Null, |url| value(&url)))
+    let url = parser::parse(&text, base.as_ref());
+    Ok(url.map_or(Value::Null, |url| value(&url)))
 }
 
 /// `(href, property, text)`
 pub(super) fn set(arguments: &mut Arguments) -> Result<Value, Refusal> {
-    let mut url = Url::parse(&arguments.str()?).map_err(|_| wrong())?;
+    let mut url = parser::parse(&arguments.str()?, None).ok_or_else(wrong)?;
     let (property, text) = (arguments.str()?, arguments.str()?);
-    // A setter that refuses leaves the URL as it was: that is no error.
-    let _ = match property.as_str() {
-        "protocol" => quirks::set_protocol(&mut url, &text),
-        "username" => quirks::set_username(&mut url, &text),
-        "password" => quirks::set_password(&mut url, &text),
-        "host" => quirks::set_host(&mut url, &text),
-        "hostname" => quirks::set_hostname(&mut url, &text),
-        "port" => quirks::set_port(&mut url, &text),
-        "pathname" => {
-            quirks::set_pathname(&mut url, &text);
-            Ok(())
-        }
-        "search" => {
-            quirks::set_search(&mut url, &text);
-            Ok(())
-        }
-        "hash" => {
-            quirks::set_hash(&mut url, &text);
-            Ok(())
-        }
+    let set = match property.as_str() {
+        "protocol" => setters::set_protocol,
+        "username" => setters::set_username,
+        "password" => setters::set_password,
+        "host" => setters::set_host,
+        "hostname" => setters::set_hostname,
+        "port" => setters::set_port,
+        "pathname" => setters::set_pathname,
+        "search" => setters::set_search,
+        "hash" => setters::set_hash,
         _ => return Err(wrong()),
     };
+    set(&mut url, &text);
     Ok(value(&url))
 }
 
 /// The serialization and where its parts are.
 fn value(url: &Url) -> Value {
-    let at = |position: Position| url[..position].len() as i32;
-    let query = match url.query() {
-        Some(_) => at(Position::BeforeQuery) - 1,
-        None => -1,
-    };
-    let fragment = match url.fragment() {
-        Some(_) => at(Position::BeforeFragment) - 1,
-        None => -1,
-    };
+    let (href, places) = url.serialize();
+    let at = |place: usize| Value::Int(place as i32);
+    let optional = |place: Option<usize>| place.map_or(Value::Int(-1), at);
     Value::Array(vec![
-        Value::String(url.as_str().to_owned()),
-        Value::Int(at(Position::AfterScheme) + 1),
-        Value::Int(at(Position::AfterUsername)),
-        Value::Int(at(Position::BeforeHost)),
-        Value::Int(at(Position::AfterHost)),
-        Value::Int(url.port().map_or(-1, i32::from)),
-        Value::Int(at(Position::BeforePath)),
-        Value::Int(query),
-        Value::Int(fragment),
+        Value::String(href),
+        at(places.protocol_end),
+        at(places.username_end),
+        at(places.host_start),
+        at(places.host_end),
+        optional(url.port.map(usize::from)),
+        at(places.path_start),
+        optional(places.search_start),
+        optional(places.hash_start),
     ])
 }
