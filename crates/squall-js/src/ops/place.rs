@@ -16,8 +16,8 @@ const AROUND_IN_CALL_BYTES_MAX: usize = 65_536;
 
 /// What an operation costs.
 enum Effort {
-    /// Little whatever its arguments are, or as much as reading them costs: a gigabyte a
-    /// second. Texts, base64, URLs, and the keys of elliptic curves and RSA.
+    /// Little whatever its arguments are, or in proportion to them and fast: texts, base64,
+    /// URLs, and keys, of which those of P-384 take longest, less than a millisecond.
     Small,
     /// In proportion to data.
     OfData,
