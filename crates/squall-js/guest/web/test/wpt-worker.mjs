@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import { makeWorld } from "./host.mjs";
+import { asFunction, readMeta, scriptsOf } from "../../../../../tests/wpt/files.mjs";
 
 const { root, file, variant, timeoutMs } = workerData;
 const read = (name) => readFileSync(path.join(root, name), "utf8");
@@ -47,17 +48,13 @@ timer.unref();
 // Tests that wait when nothing can come any more.
 process.once("beforeExit", () => world.run("timeout()"));
 try {
-  world.run(readFileSync(new URL("wpt-prelude.js", import.meta.url), "utf8"), "wpt-prelude.js");
+  world.run(readFileSync(new URL("../../../../../tests/wpt/prelude.js", import.meta.url), "utf8"), "prelude.js");
   world.run(`__wptStart(${JSON.stringify(`${origin}/${file}${variant}`)})`);
   world.run(read("resources/testharness.js"), "testharness.js");
-  world.run("__wptSetup()");
-  const source = read(file);
-  for (const [, script] of source.matchAll(/^\/\/ META: script=(.*)$/gm)) {
-    const name = script.trim();
-    const place = name.startsWith("/") ? SERVED[name] ?? name.slice(1) : path.join(path.dirname(file), name);
-    world.run(read(place), place);
-  }
-  world.run(source, file);
+  world.run('__wptSetup((outcome) => console.log("%s", `#wpt ${JSON.stringify(outcome)}`))');
+  const names = scriptsOf(file, readMeta(read(file)));
+  const scripts = names.map((name) => read((SERVED[name] ?? name).replace(/^\//, "")));
+  world.run(`"use strict"; (${asFunction(scripts)}).call(globalThis)`, file);
   world.run("done()");
 } catch (error) {
   finish({ results: [], status: 1, message: String(error?.stack ?? error) });

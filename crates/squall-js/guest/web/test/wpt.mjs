@@ -1,14 +1,16 @@
-// Runs files of the Web Platform Tests and prints how many of their subtests pass.
+// Runs files of the Web Platform Tests against the layer alone, in a realm of node's, and prints how
+// many of their subtests pass. What counts is scripts/wpt, which runs them through the product; this
+// takes no build and is for work on the layer.
 //
 //   npm run wpt -- --root <copy of the tests> [--json <file>] [--verbose] <folder or file>...
 //
-// The JSON is a list of { file, variant, passed, total, status } in the order of the files; the
-// same list, read by another host, says what that host has to reach. Status is that of the
-// harness: 0 fine, 1 error, 2 timeout, 9 the world ended before its tests did.
+// The JSON is a list of { file, variant, passed, total, status } in the order of the files. Status is
+// that of the harness: 0 fine, 1 error, 2 timeout, 9 the world ended before its tests did.
 
-import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { Worker } from "node:worker_threads";
+import { readMeta, testsBelow } from "../../../../../tests/wpt/files.mjs";
 
 const TIMEOUT_MS = 15_000;
 
@@ -27,21 +29,7 @@ if (options.root === undefined || targets.length === 0) {
 }
 const root = path.resolve(options.root);
 
-function filesBelow(target) {
-  if (!statSync(path.join(root, target)).isDirectory()) return [target];
-  const names = readdirSync(path.join(root, target)).sort();
-  return names.flatMap((name) => {
-    const file = path.join(target, name);
-    if (statSync(path.join(root, file)).isDirectory()) return filesBelow(file);
-    return name.endsWith(".any.js") ? [file] : [];
-  });
-}
-
-function variantsOf(file) {
-  const source = readFileSync(path.join(root, file), "utf8");
-  const variants = [...source.matchAll(/^\/\/ META: variant=(.*)$/gm)].map((match) => match[1].trim());
-  return variants.length === 0 ? [""] : variants;
-}
+const variantsOf = (file) => readMeta(readFileSync(path.join(root, file), "utf8")).variants;
 
 function runFile(file, variant) {
   return new Promise((resolve) => {
@@ -65,7 +53,7 @@ function runFile(file, variant) {
 }
 
 const report = [];
-for (const file of targets.flatMap(filesBelow)) {
+for (const file of targets.flatMap((target) => testsBelow(root, target))) {
   for (const variant of variantsOf(file)) {
     const { outcome, logs } = await runFile(file, variant);
     const passed = outcome.results.filter((result) => result.passed).length;

@@ -4,7 +4,7 @@
 
 import { bytesOfBlob, isBlob, makeBlob, viewBytes, type Blob } from "../blob.js";
 import { formEntriesOf, isFormData, makeFormData, type FormData } from "../form-data.js";
-import { host, start } from "../host.js";
+import { host, startWithCallbacks } from "../host.js";
 import { BODY_CANCEL, BODY_READ_ALL } from "../ops.js";
 import { parseForm } from "../url/form-encoding.js";
 import { isSearchParams } from "../url/search-params.js";
@@ -21,6 +21,7 @@ import {
   type ReadableStream,
   streamOfWhole,
   takeUnread,
+  teeForBodies,
 } from "./stream-access.js";
 
 /** What RESPOND and FETCH take: nothing, the whole, a handle to forward, or a stream to write. */
@@ -71,9 +72,7 @@ export class Body {
   tee(): Body {
     const copy = new Body(this.whole);
     if (this.whole === null) {
-      const [first, second] = this.open().tee();
-      this.stream = first as ReadableStream;
-      copy.stream = second as ReadableStream;
+      [this.stream, copy.stream] = teeForBodies(this.open());
     }
     return copy;
   }
@@ -219,24 +218,22 @@ function consume<T>(body: Body, asText: boolean, convert: (whole: never) => T): 
     if (asText) return settled(typeof whole === "string" ? withoutBom(whole) : decode(whole), convert);
     return settled(typeof whole === "string" ? host.utf8Encode(whole) : whole.slice(), convert);
   }
-  const reading = readFromSource(body, asText);
-  return withFailure(body, reading).then(convert as (whole: unknown) => T);
-}
-
-function readFromSource(body: Body, asText: boolean): Promise<unknown> {
-  if (body.handle >= 0) {
-    body.used = true;
-    return start(BODY_READ_ALL, body.handle, asText);
-  }
-  const bytes = readAllBytes(body.stream!);
-  return asText ? bytes.then(decode) : bytes;
-}
-
-/** The reading, or the failure of the body if that comes first. */
-function withFailure(body: Body, reading: Promise<unknown>): Promise<unknown> {
+  // Without promises between: what they pass on may have a `then` by the program's doing.
   return new Promise((resolve, reject) => {
     body.onFailure = reject;
-    reading.then(resolve, reject);
+    const finish = (read: unknown): void => {
+      try {
+        resolve(convert(read as never));
+      } catch (error) {
+        reject(error);
+      }
+    };
+    if (body.handle >= 0) {
+      body.used = true;
+      startWithCallbacks(finish, reject, BODY_READ_ALL, body.handle, asText);
+    } else {
+      readAllBytes(body.stream!, asText ? (bytes) => finish(decode(bytes)) : finish, reject);
+    }
   });
 }
 

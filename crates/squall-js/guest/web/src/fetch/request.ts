@@ -126,6 +126,9 @@ export class Request {
     }
     this.#settings = mergeSettings(source === null ? OUTGOING : source.#settings, options);
     if (options.method !== undefined) this.#method = normalizeMethod(options.method);
+    if (this.#settings.mode === "no-cors" && !/^(?:GET|HEAD|POST)$/.test(this.#method)) {
+      throw new TypeError(`A request of the mode no-cors can not have the method ${this.#method}`);
+    }
     this.#signalOwner = options.signal === undefined ? source : options.signal === null ? null : ownerOf(options.signal);
     if (options.headers !== undefined) this.#list = headerListFrom(options.headers);
     else this.#list = source === null ? [] : source.#list.slice();
@@ -137,6 +140,9 @@ export class Request {
     }
     if (hasBody) {
       const { body, type } = extractBody(options.body);
+      if (this.#settings.keepalive && body.stream !== null) {
+        throw new TypeError("A request with keepalive can not stream its body");
+      }
       this.#body = body;
       if (type !== null && findHeader(this.#list, "content-type", 0) < 0) this.#list.push("content-type", type);
     } else {

@@ -10,7 +10,7 @@ import { pipe, type PipeOptions, readPipeOptions } from "./pipe.js";
 import { rejected } from "./promises.js";
 import { Readable } from "./readable.js";
 import { ReadableStreamBYOBReader, ReadableStreamDefaultReader } from "./reader-classes.js";
-import { teeChunks } from "./tee.js";
+import { type CloneChunk, teeChunks } from "./tee.js";
 import { startUserSource } from "./user-source.js";
 import { isWritableStream, writableOf, type WritableStream } from "./writable-stream.js";
 
@@ -106,9 +106,7 @@ export class ReadableStream {
   }
 
   tee(): [ReadableStream, ReadableStream] {
-    const readable = this.#readable;
-    const [first, second] = "pullInto" in readable.controller ? teeBytes(readable) : teeChunks(readable);
-    return [wrapReadable(first), wrapReadable(second)];
+    return teeReadable(this.#readable, null);
   }
 
   values(options: unknown = undefined): AsyncIterator<unknown> {
@@ -126,6 +124,12 @@ Object.defineProperty(ReadableStream.prototype, Symbol.asyncIterator, {
   writable: true,
   configurable: true,
 });
+
+/** tee, and chunks of the second branch may be copies. Those of a byte stream always are. */
+export function teeReadable(readable: Readable, clone: CloneChunk): [ReadableStream, ReadableStream] {
+  const [first, second] = "pullInto" in readable.controller ? teeBytes(readable) : teeChunks(readable, clone);
+  return [wrapReadable(first), wrapReadable(second)];
+}
 
 function notAStream(): Promise<never> {
   return rejected(new TypeError("Illegal invocation: this is no ReadableStream"));

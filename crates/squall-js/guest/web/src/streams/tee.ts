@@ -6,8 +6,11 @@ import { Deferred, microtask } from "./promises.js";
 import { EMPTY, ERRORED, type Readable, type ReadRequest, type Source } from "./readable.js";
 import { DefaultReader, type ReaderWatcher } from "./readers.js";
 
-export function teeChunks(stream: Readable): [Readable, Readable] {
-  const tee = new Tee(stream);
+/** What makes the second branch's chunks of those of the first; null where they share them. */
+export type CloneChunk = ((chunk: unknown) => unknown) | null;
+
+export function teeChunks(stream: Readable, clone: CloneChunk): [Readable, Readable] {
+  const tee = new Tee(stream, clone);
   return [tee.branches[0].controller.stream, tee.branches[1].controller.stream];
 }
 
@@ -39,6 +42,7 @@ class Branch implements Source {
 class Tee implements ReadRequest, ReaderWatcher {
   readonly branches: readonly [Branch, Branch];
   readonly #stream: Readable;
+  readonly #clone: CloneChunk;
   readonly #reader: DefaultReader;
   readonly #cancelled = new Deferred();
   #reading = false;
@@ -48,15 +52,26 @@ class Tee implements ReadRequest, ReaderWatcher {
     this.#readAgain = false;
     const chunk = this.#chunk;
     this.#chunk = EMPTY;
-    for (const { cancelled, controller } of this.branches) {
-      if (!cancelled) controller.enqueue(chunk);
+    const [first, second] = this.branches;
+    let copy = chunk;
+    if (this.#clone !== null && !second.cancelled) {
+      try {
+        copy = this.#clone(chunk);
+      } catch (error) {
+        for (const { controller } of this.branches) controller.fail(error);
+        this.#cancelled.resolve(this.#stream.cancel(error));
+        return;
+      }
     }
+    if (!first.cancelled) first.controller.enqueue(chunk);
+    if (!second.cancelled) second.controller.enqueue(copy);
     this.#reading = false;
     if (this.#readAgain) this.pull();
   };
 
-  constructor(stream: Readable) {
+  constructor(stream: Readable, clone: CloneChunk) {
     this.#stream = stream;
+    this.#clone = clone;
     this.#reader = new DefaultReader(stream);
     this.branches = [new Branch(this), new Branch(this)];
     for (const { controller } of this.branches) controller.begin(undefined);

@@ -238,7 +238,8 @@ export function toRegExpSource(parts: readonly Part[], options: PatternOptions):
     }
     names.push(part.name);
     let value = part.value;
-    if (part.type === "segment-wildcard") value = segmentWildcard(options);
+    // Engines stumble over the class that excludes nothing.
+    if (part.type === "segment-wildcard") value = options.delimiter === "" ? "[\\s\\S]+?" : segmentWildcard(options);
     else if (part.type === "full-wildcard") value = FULL_WILDCARD;
     const prefix = escapeRegExp(part.prefix);
     const suffix = escapeRegExp(part.suffix);

@@ -1,8 +1,7 @@
-// Runs before testharness.js, in the realm of the web layer; any host can use it. Results are
-// written to the log, as one line that begins with "#wpt ".
+// Runs before testharness.js, in the realm of the web layer. Any host can use it.
 
 globalThis.GLOBAL = { isWindow: () => false, isWorker: () => true, isShadowRealm: () => false };
-// Tests look for node's internals when there is a process.
+// Tests look for Node's internals when there is a process.
 delete globalThis.process;
 
 globalThis.__wptStart = (url) => {
@@ -10,8 +9,8 @@ globalThis.__wptStart = (url) => {
   globalThis.location = { href, origin, protocol, host, hostname, port, pathname, search, hash, toString: () => href };
 };
 
-/** After testharness.js. */
-globalThis.__wptSetup = () => {
+/** After testharness.js. `report` gets the results of all subtests, and the harness's own status. */
+globalThis.__wptSetup = (report) => {
   // idlharness asks what kind of scope this is; testharness must not, or it would use postMessage.
   globalThis.DedicatedWorkerGlobalScope = class DedicatedWorkerGlobalScope {
     static [Symbol.hasInstance](value) {
@@ -21,6 +20,6 @@ globalThis.__wptSetup = () => {
   setup({ explicit_done: true, explicit_timeout: true });
   add_completion_callback((tests, status) => {
     const results = tests.map((test) => ({ name: test.name, passed: test.status === 0, message: test.message }));
-    console.log("%s", `#wpt ${JSON.stringify({ results, status: status.status, message: status.message })}`);
+    report({ results, status: status.status, message: status.message });
   });
 };
