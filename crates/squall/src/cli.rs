@@ -17,7 +17,7 @@ pub(crate) const DEFAULT_DATA_DIR: &str = ".squall";
     subcommand_required = true,
     arg_required_else_help = true,
     disable_help_subcommand = true,
-    after_help = "First steps:\n  squall up                               start a node\n  squall new hello --template static      make an app\n  squall deploy hello                     put it live, and print its URL\n\nA remote node: set SQUALL_URL and SQUALL_TOKEN.\nExit codes: 0 ok, 1 failed, 2 usage, 3 node unreachable, 4 token refused, 5 invalid input."
+    after_help = "First steps:\n  squall up                               start a node\n  squall new hello                        make an app in TypeScript\n  squall deploy hello                     put it live, and print its URL\n\nA remote node: set SQUALL_URL and SQUALL_TOKEN.\nExit codes: 0 ok, 1 failed, 2 usage, 3 node unreachable, 4 token refused, 5 invalid input."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -66,7 +66,7 @@ pub(crate) enum Command {
     Dev(DevOptions),
     /// Make a new app from a template
     #[command(
-        after_help = "Examples:\n  squall new site\n  squall new api --template rust-component --dir services/api"
+        after_help = "Examples:\n  squall new shop\n  squall new site --template static\n  squall new api --template hono --dir services/api"
     )]
     New(NewOptions),
     /// Build, upload and activate an app
@@ -74,9 +74,14 @@ pub(crate) enum Command {
         after_help = "Examples:\n  squall deploy\n  squall deploy apps/shop --no-activate\n  SQUALL_URL=https://admin.example.com SQUALL_TOKEN=sqt_... squall deploy"
     )]
     Deploy(DeployOptions),
-    /// Check an app's folder without building or deploying it
+    /// Check an app's folder without running its build commands or deploying it
     #[command(after_help = "Examples:\n  squall check\n  squall check apps/shop --json")]
     Check(FolderOptions),
+    /// Write TypeScript types of an app's environment and of its handlers
+    #[command(
+        after_help = "Examples:\n  squall types\n  squall types apps/shop --secret API_KEY\n  squall types --out -"
+    )]
+    Types(TypesOptions),
     /// List apps, or show one
     #[command(after_help = "Examples:\n  squall apps\n  squall apps shop --json")]
     Apps(AppsOptions),
@@ -98,7 +103,7 @@ pub(crate) enum Command {
     Logs(LogsOptions),
     /// Call a function through the admin API
     #[command(
-        after_help = "Examples:\n  squall invoke shop /api/health\n  squall invoke shop /orders -X POST -H 'content-type: application/json' -d @order.json\n  squall invoke shop / --revision kqzfw3x2ab"
+        after_help = "Examples:\n  squall invoke shop /api/health\n  squall invoke shop /orders -X POST -H 'content-type: application/json' -d @order.json\n  squall invoke shop / --revision kqzfw3x2ab\n  squall invoke shop --scheduled --cron '0 * * * *'"
     )]
     Invoke(InvokeOptions),
     /// Set, list and delete an app's secrets
@@ -156,25 +161,39 @@ pub(crate) struct UpOptions {
     pub(crate) quiet: bool,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct DevOptions {
-    /// Folder with squall.toml
+#[derive(Debug, Clone, Args)]
+pub(crate) struct FolderOptions {
+    /// Folder with squall.toml, or with the wrangler.toml or wrangler.jsonc of a project
     #[arg(default_value = ".", value_name = "DIR")]
     pub(crate) dir: PathBuf,
+    /// Section [env.NAME] of a Wrangler configuration
+    #[arg(long = "env", value_name = "NAME")]
+    pub(crate) environment: Option<String>,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct FolderOptions {
-    /// Folder with squall.toml
-    #[arg(default_value = ".", value_name = "DIR")]
-    pub(crate) dir: PathBuf,
+pub(crate) struct DevOptions {
+    #[command(flatten)]
+    pub(crate) folder: FolderOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TypesOptions {
+    #[command(flatten)]
+    pub(crate) folder: FolderOptions,
+    /// Where to write, or - for standard output [default: DIR/squall-env.d.ts]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// A secret that the app reads; may be given several times
+    #[arg(long = "secret", value_name = "NAME")]
+    pub(crate) secrets: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct NewOptions {
     /// Name of the app: a-z, 0-9 and single dashes
     pub(crate) name: AppName,
-    #[arg(long, short, value_enum, default_value = "static")]
+    #[arg(long, short, value_enum, default_value = "ts")]
     pub(crate) template: Template,
     /// Where to make it [default: ./NAME]
     #[arg(long, value_name = "DIR")]
@@ -183,6 +202,12 @@ pub(crate) struct NewOptions {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Template {
+    /// A function in TypeScript, with a page that calls it
+    Ts,
+    /// The same in JavaScript
+    Js,
+    /// A function in TypeScript with the framework hono, from npm
+    Hono,
     /// A static site
     Static,
     /// A function in Rust, as a WebAssembly component
@@ -191,9 +216,8 @@ pub(crate) enum Template {
 
 #[derive(Debug, Args)]
 pub(crate) struct DeployOptions {
-    /// Folder with squall.toml
-    #[arg(default_value = ".", value_name = "DIR")]
-    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) folder: FolderOptions,
     /// Upload and compile, but leave the traffic where it is
     #[arg(long)]
     pub(crate) no_activate: bool,
@@ -290,6 +314,12 @@ pub(crate) struct InvokeOptions {
     /// The revision to call [default: by the app's traffic split]
     #[arg(long)]
     pub(crate) revision: Option<RevisionId>,
+    /// Run the scheduled handler, as if its time had come
+    #[arg(long, conflicts_with_all = ["path", "method", "headers", "data", "include"])]
+    pub(crate) scheduled: bool,
+    /// The schedule that the handler is told
+    #[arg(long, value_name = "EXPR", requires = "scheduled")]
+    pub(crate) cron: Option<String>,
     /// Print the response headers, too
     #[arg(long, short)]
     pub(crate) include: bool,

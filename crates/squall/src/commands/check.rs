@@ -12,8 +12,9 @@ use crate::output;
 use crate::project::{Project, normal};
 
 pub(super) fn run(global: &Global, options: &FolderOptions) -> Result<(), Failure> {
-    let project = Project::open(&options.dir)?;
-    let warnings = check(&project)?;
+    let project = Project::open(options)?;
+    let mut warnings = project.warnings.clone();
+    warnings.extend(check(&project)?);
     let manifest = &project.manifest;
     if global.json {
         output::json(&json!({
@@ -77,7 +78,7 @@ fn check(project: &Project) -> Result<Vec<String>, Failure> {
     }
     // Missing files are errors unless a build is going to make them.
     if !to_build {
-        project.files()?;
+        project.contents()?;
     }
     Ok(warnings)
 }
@@ -113,7 +114,8 @@ mod tests {
         if !component.is_empty() {
             std::fs::write(folder.path().join("api.wasm"), component).unwrap();
         }
-        check(&Project::open(folder.path()).unwrap())
+        let options = FolderOptions { dir: folder.path().to_owned(), environment: None };
+        check(&Project::open(&options).unwrap())
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
+use squall_types::AppName;
 
 use super::{connect, names, text};
 use crate::archive;
@@ -20,7 +21,14 @@ use crate::project::{Project, SourceFile};
 const PACKING_PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(global: &Global, options: &DeployOptions) -> Result<(), Failure> {
-    let project = Project::open(&options.dir)?;
+    let project = Project::open(&options.folder)?;
+    project.warn();
+    if let Some(file) = project.dev_vars_file() {
+        let app = &project.manifest.name;
+        output::note(&format!(
+            "{file} is for squall dev and is not deployed; set secrets with: squall secrets set {app} NAME"
+        ));
+    }
     if options.dry_run {
         return dry_run(global, &project).await;
     }
@@ -28,8 +36,10 @@ pub(super) async fn run(global: &Global, options: &DeployOptions) -> Result<(), 
     // Before a build that may take minutes: is the node there, and is the token good?
     let _: Value = client.get("asking the node for its state", "/v1/status").await?;
     project.build().await?;
-    let mut report = Report::new(true);
-    let deployed = deploy(&client, &project, !options.no_activate, &mut report).await;
+    let mut report = Report::new(Voice::Steps);
+    let files = project.contents()?.files;
+    let app = &project.manifest.name;
+    let deployed = deploy(&client, app, files, !options.no_activate, &mut report).await;
     let live = match deployed {
         Ok(live) => live,
         Err(refused) => {
@@ -38,7 +48,7 @@ pub(super) async fn run(global: &Global, options: &DeployOptions) -> Result<(), 
             {
                 output::json(&event);
             }
-            return Err(refused.failure);
+            return Err(project.locate(refused.failure));
         }
     };
     if global.json {
@@ -79,7 +89,7 @@ fn say_live(live: &Value) {
 
 async fn dry_run(global: &Global, project: &Project) -> Result<(), Failure> {
     project.build().await?;
-    let files = project.files()?;
+    let files = project.contents()?.files;
     let total: u64 = files.iter().map(|file| file.bytes).sum();
     if global.json {
         let list: Vec<_> =
@@ -112,16 +122,15 @@ impl From<Failure> for Refused {
     }
 }
 
-/// Uploads a built project and waits until it is live. Returns the last event.
+/// Uploads what a project is made of and waits until it is live. Returns the last event.
 pub(super) async fn deploy(
     client: &Client,
-    project: &Project,
+    app: &AppName,
+    files: Vec<SourceFile>,
     activate: bool,
     report: &mut Report,
 ) -> Result<Value, Refused> {
-    let app = &project.manifest.name;
     let what = format!("deploying {app}");
-    let files = project.files()?;
     let total: u64 = files.iter().map(|file| file.bytes).sum();
     report.uploading(files.len(), total);
 
@@ -197,28 +206,42 @@ async fn watch(
         .into())
 }
 
+/// How much a report says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Voice {
+    Steps,
+    Warnings,
+}
+
 /// Tells how far a deployment is: a moving line on a terminal, plain lines elsewhere.
 pub(super) struct Report {
     bar: Option<ProgressBar>,
-    speaks: bool,
+    voice: Voice,
+    /// Functions that were compiled, and not taken as they had been before.
+    pub(super) compiled: Vec<String>,
     uploaded: Arc<AtomicU64>,
     upload_started: Instant,
 }
 
 impl Report {
-    /// A report that does not speak shows nothing at all.
-    pub(super) fn new(speaks: bool) -> Self {
-        let moves = speaks
+    pub(super) fn new(voice: Voice) -> Self {
+        let moves = voice == Voice::Steps
             && std::io::stderr().is_terminal()
             && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         let bar = moves.then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()));
-        Self { bar, speaks, uploaded: Arc::default(), upload_started: Instant::now() }
+        Self {
+            bar,
+            voice,
+            compiled: Vec::new(),
+            uploaded: Arc::default(),
+            upload_started: Instant::now(),
+        }
     }
 
     fn say(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| output::note(text)),
-            None if self.speaks => output::note(text),
+            None if self.voice == Voice::Steps => output::note(text),
             None => {}
         }
     }
@@ -270,13 +293,20 @@ impl Report {
                 }
                 self.spin(&line);
             }
-            "warning" => self.say(&format!("warning: {}", text(event, "message"))),
+            "warning" => {
+                let warning = format!("warning: {}", text(event, "message"));
+                match self.voice {
+                    Voice::Steps => self.say(&warning),
+                    Voice::Warnings => output::note(&warning),
+                }
+            }
             "compiled" if event["cached"] == true => {
                 self.say(&format!("Compiled {function} before; taken as it is"));
             }
             "compiled" => {
                 let took = output::duration_us(event["ms"].as_u64().unwrap_or(0) * 1000);
                 self.say(&format!("Compiled {function} in {took}"));
+                self.compiled.push(function.to_owned());
             }
             // A newer node may tell more; it is not needed to go on.
             _ => {}

@@ -2,6 +2,7 @@
 //! in one terminal.
 
 mod local_node;
+mod secrets;
 mod sources;
 
 use std::collections::BTreeSet;
@@ -14,9 +15,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use self::local_node::LocalNode;
-use self::sources::{Sources, Watcher};
-use super::{deploy, logs, text};
-use crate::cli::{DevOptions, Global};
+use self::secrets::LocalSecrets;
+use self::sources::{Scope, Sources, Watcher};
+use super::deploy::{self, Report, Voice};
+use super::{logs, text};
+use crate::cli::{DevOptions, FolderOptions, Global};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output;
@@ -34,7 +37,7 @@ pub(super) async fn run(global: &Global, options: &DevOptions) -> Result<(), Fai
             .next("env -u SQUALL_URL squall dev"));
     }
     // A folder without an app is told before a node is started for it.
-    Project::open(&options.dir)?;
+    Project::open(&options.folder)?;
     let stopped = |kind| signal(kind).map_err(|error| Failure::failed("starting dev", error));
     let (mut interrupt, mut terminate) =
         (stopped(SignalKind::interrupt())?, stopped(SignalKind::terminate())?);
@@ -58,17 +61,22 @@ pub(super) async fn run(global: &Global, options: &DevOptions) -> Result<(), Fai
 async fn develop(global: &Global, options: &DevOptions, data_dir: PathBuf) -> Result<(), Failure> {
     let mut app = App {
         client: Client::new(Target::local(&data_dir)?)?,
-        dir: options.dir.clone(),
+        folder: options.folder.clone(),
         json: global.json,
+        live: None,
+        failed: false,
+        inputs: Vec::new(),
+        warnings: Vec::new(),
+        secrets: LocalSecrets::default(),
         log: None,
     };
-    let root = Project::open(&options.dir)?.root;
+    let root = Project::open(&options.folder)?.root;
     let mut sources = Sources::new(root, data_dir);
     let mut watcher = Watcher::start()?;
     let mut rounds = Rounds::default();
     let mut changed_at = Instant::now();
     loop {
-        app.learn_products(&mut sources);
+        app.direct(&mut sources);
         watcher.watch(sources.scan())?;
         let changed = sources.changes();
         if changed.is_empty() {
@@ -78,7 +86,7 @@ async fn develop(global: &Global, options: &DevOptions, data_dir: PathBuf) -> Re
         }
         sources.take();
         let again = rounds.is_echo(&changed);
-        app.reload(changed_at, again).await?;
+        app.reload(changed_at).await?;
         // What differs now was written by the build, or by a person during it. The next
         // round finds out which.
         sources.scan();
@@ -125,41 +133,70 @@ impl Rounds {
 
 struct App {
     client: Client,
-    dir: PathBuf,
+    folder: FolderOptions,
     json: bool,
+    /// The revision that was brought live last.
+    live: Option<String>,
+    /// The newest attempt came to nothing: the next one that succeeds is news.
+    failed: bool,
+    /// What the newest bundles were made of.
+    inputs: Vec<PathBuf>,
+    /// What was said of the project before.
+    warnings: Vec<String>,
+    secrets: LocalSecrets,
     /// The app whose log is shown.
     log: Option<(String, JoinHandle<()>)>,
 }
 
 impl App {
-    /// Components with a build command are made here and are no sources.
-    fn learn_products(&self, sources: &mut Sources) {
+    /// Tells where to look. Components with a build command are made here and are no
+    /// sources.
+    fn direct(&self, sources: &mut Sources) {
         // A manifest that is wrong just now is told when it is deployed.
-        let Ok(project) = Project::open(&self.dir) else { return };
+        let Ok(project) = Project::open(&self.folder) else { return };
         for function in project.manifest.functions.values() {
             if let (Some(_), Code::Component(component)) = (&function.build, function.code()) {
-                sources.ignore(project.root.join(crate::project::normal(component)));
+                sources.ignore(sources.root().join(crate::project::normal(component)));
             }
         }
+        // What a bundle that failed lacks may come to be anywhere.
+        let scope = match self.failed {
+            true => Scope::whole(sources.root()),
+            false => Scope::of(&project.manifest, sources.root()),
+        };
+        sources.look_at(scope.with_files(&self.inputs));
     }
 
     /// Builds and deploys. What a person can mend by changing a file ends nothing.
-    async fn reload(&mut self, changed_at: Instant, echo: bool) -> Result<(), Failure> {
+    async fn reload(&mut self, changed_at: Instant) -> Result<(), Failure> {
         let first = self.log.is_none();
-        let live = match self.build_and_deploy(first).await {
+        let voice = if first && !self.json { Voice::Steps } else { Voice::Warnings };
+        let mut report = Report::new(voice);
+        let live = match self.build_and_deploy(&mut report).await {
             Ok(live) => live,
             Err(failure) if matches!(failure.exit, Exit::Unreachable | Exit::Auth) => {
                 return Err(failure);
             }
             Err(failure) => {
+                self.failed = true;
                 output::note(&failure.to_string());
+                if let Some(live) = &self.live {
+                    output::note(&format!("Revision {live} stays live"));
+                }
                 return Ok(());
             }
         };
-        if echo && live["created"] == false {
+        let revision = text(&live, "revision").to_owned();
+        let is_news = self.failed || self.live.as_ref() != Some(&revision);
+        (self.live, self.failed) = (Some(revision), false);
+        if !is_news {
             return Ok(());
         }
         let took_ms = changed_at.elapsed().as_millis();
+        let names = match report.compiled.is_empty() {
+            true => vec![text(&live, "app").to_owned()],
+            false => report.compiled,
+        };
         if self.json {
             let event = if first { "live" } else { "reloaded" };
             output::line(
@@ -172,19 +209,30 @@ impl App {
         } else if first {
             output::note(&format!("{} in {took_ms} ms; waiting for changes", text(&live, "url")));
         } else {
-            output::note(&format!("reloaded in {took_ms} ms"));
+            output::note(&format!("Reloaded {} in {took_ms} ms", names.join(", ")));
         }
         Ok(())
     }
 
-    async fn build_and_deploy(&mut self, first: bool) -> Result<Value, Failure> {
-        let project = Project::open(&self.dir)?;
+    async fn build_and_deploy(&mut self, report: &mut Report) -> Result<Value, Failure> {
+        let project = Project::open(&self.folder)?;
+        if project.warnings != self.warnings {
+            project.warn();
+            self.warnings.clone_from(&project.warnings);
+        }
         project.build().await?;
-        let mut report = deploy::Report::new(first && !self.json);
-        let live = deploy::deploy(&self.client, &project, true, &mut report)
+        let app = &project.manifest.name;
+        let contents = project.contents()?;
+        self.inputs = contents.inputs;
+        let secrets = project.dev_vars()?;
+        let known = self.secrets.bring(&self.client, app, secrets.as_ref()).await?;
+        let live = deploy::deploy(&self.client, app, contents.files, true, report)
             .await
-            .map_err(|refused| refused.failure)?;
-        self.follow_log(project.manifest.name.as_str());
+            .map_err(|refused| project.locate(refused.failure))?;
+        if !known {
+            self.secrets.bring(&self.client, app, secrets.as_ref()).await?;
+        }
+        self.follow_log(app.as_str());
         Ok(live)
     }
 

@@ -26,7 +26,10 @@ struct Answer {
 }
 
 pub(super) async fn run(global: &Global, options: &InvokeOptions) -> Result<(), Failure> {
-    let what = format!("invoking {}{}", options.app, options.path);
+    let what = match options.scheduled {
+        true => format!("invoking the schedule of {}", options.app),
+        false => format!("invoking {}{}", options.app, options.path),
+    };
     let body = read_body(&what, options.data.as_deref())?;
     let client = connect(global)?;
     let path = format!("/v1/apps/{}/invoke", options.app);
@@ -61,11 +64,14 @@ fn request(options: &InvokeOptions, body: Option<&[u8]>) -> Value {
             }
         }
     }
-    let mut request = json!({
-        "method": options.method.as_deref().unwrap_or(default_method).to_ascii_uppercase(),
-        "path": options.path,
-        "headers": headers,
-    });
+    let mut request = match options.scheduled {
+        true => json!({ "scheduled": { "cron": options.cron.as_deref().unwrap_or_default() } }),
+        false => json!({
+            "method": options.method.as_deref().unwrap_or(default_method).to_ascii_uppercase(),
+            "path": options.path,
+            "headers": headers,
+        }),
+    };
     if let Some(function) = &options.function {
         request["function"] = function.as_str().into();
     }
@@ -145,6 +151,21 @@ mod tests {
                 "function": "api", "body_base64": "aGk=",
             })
         );
+    }
+
+    #[test]
+    fn a_schedule_is_no_request() {
+        let line = ["--scheduled", "--cron", "0 * * * *", "--function", "api"];
+        assert_eq!(
+            request(&options(&line), None),
+            json!({ "scheduled": { "cron": "0 * * * *" }, "function": "api" })
+        );
+        let without_time = request(&options(&["--scheduled"]), None);
+        assert_eq!(without_time, json!({ "scheduled": { "cron": "" } }));
+        for wrong in [&["--cron", "0 * * * *"][..], &["/x", "--scheduled"]] {
+            let line = [&["squall", "invoke", "shop"], wrong].concat();
+            assert!(Cli::try_parse_from(line).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::Value;
-use squall_types::log::{Level, LogEntry, Source};
+use squall_types::log::{Level, LogEntry};
 
 use super::connect;
 use crate::cli::{Global, LogsOptions};
@@ -218,8 +218,8 @@ fn human(entry: &LogEntry, colours: bool) -> String {
     if let Some(code) = &entry.code {
         let _ = write!(line, " {}", paint(colour, &format!("[{code}]")));
     }
-    // A finished request or a complaint is worth following up; plain output is not.
-    if matches!(entry.source, Source::Access | Source::Platform) && !entry.trace_id.is_empty() {
+    // What a program prints of a request is found again by the request's id, too.
+    if !entry.trace_id.is_empty() {
         let _ = write!(line, " {}", paint(DIM, &format!("trace={}", entry.trace_id)));
     }
     line
@@ -243,6 +243,7 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use squall_types::log::Source;
 
     use super::*;
 
@@ -270,8 +271,8 @@ mod tests {
         );
         assert!(human(&entry(), true).contains("\u{1b}[33mWARN \u{1b}[0m"));
         let bare =
-            LogEntry { app: None, function: None, code: None, source: Source::Stdout, ..entry() };
-        assert!(human(&bare, false).starts_with("not a time WARN  squall  too"));
+            LogEntry { app: None, function: None, code: None, trace_id: String::new(), ..entry() };
+        assert_eq!(human(&bare, false), "not a time WARN  squall  too \\u{1b}[31mmuch\n    of it");
     }
 
     #[test]

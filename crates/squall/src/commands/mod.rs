@@ -12,6 +12,7 @@ mod logs;
 mod secrets;
 mod tokens;
 mod traffic;
+mod types;
 mod upgrade;
 mod usage;
 
@@ -29,6 +30,7 @@ pub(crate) async fn run(global: &Global, command: Command) -> Result<(), Failure
         Command::New(options) => new::run(global, &options),
         Command::Deploy(options) => deploy::run(global, &options).await,
         Command::Check(options) => check::run(global, &options),
+        Command::Types(options) => types::run(global, &options).await,
         Command::Apps(options) => apps::list(global, &options).await,
         Command::Revisions(options) => apps::revisions(global, &options).await,
         Command::Delete(options) => apps::delete(global, &options).await,

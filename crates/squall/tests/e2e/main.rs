@@ -9,5 +9,6 @@ mod errors;
 mod isolation;
 mod limits;
 mod outbound;
+mod templates;
 mod upgrade;
 mod usage;

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use squall_types::manifest::{Code, Manifest};
 use tokio::sync::mpsc;
 
 use crate::failure::Failure;
+use crate::project::normal;
 
 /// Folders of tools: their content follows from sources, or is nobody's source.
 const NEVER_SOURCES: &[&str] = &[".git", ".hg", ".jj", ".squall", "node_modules", "target"];
@@ -23,10 +25,61 @@ struct Print {
     hash: blake3::Hash,
 }
 
-/// The files below an app's folder.
+/// Files that package managers write last: packages that were missing may be there now.
+const INSTALLED: &[&str] = &[
+    "node_modules/.package-lock.json",
+    "node_modules/.modules.yaml",
+    "node_modules/.yarn-state.yml",
+    "node_modules/.yarn-integrity",
+];
+
+/// Where to look for sources.
+#[derive(Debug, Default)]
+pub(super) struct Scope {
+    /// Folders with everything below them.
+    trees: BTreeSet<PathBuf>,
+    /// Folders without what is below them.
+    folders: BTreeSet<PathBuf>,
+    files: BTreeSet<PathBuf>,
+}
+
+impl Scope {
+    /// Everything below a folder.
+    pub(super) fn whole(root: &Path) -> Self {
+        Self { trees: BTreeSet::from([root.to_owned()]), ..Self::default() }
+    }
+
+    /// Of an app: the folders of its entry files and assets, and what configures it. A
+    /// build command, or a component that is made elsewhere, may depend on any file.
+    pub(super) fn of(manifest: &Manifest, root: &Path) -> Self {
+        let mut scope = Self::default();
+        for function in manifest.functions.values() {
+            match (function.code(), &function.build) {
+                (Code::Source(source), None) => {
+                    let entry = root.join(normal(source));
+                    scope.trees.insert(entry.parent().unwrap_or(root).to_owned());
+                }
+                _ => return Self::whole(root),
+            }
+        }
+        scope.trees.extend(manifest.assets.iter().map(|assets| root.join(normal(&assets.dir))));
+        scope.folders.insert(root.to_owned());
+        scope.files.extend(INSTALLED.iter().map(|file| root.join(file)));
+        scope
+    }
+
+    /// With files that may be anywhere, such as those of packages.
+    pub(super) fn with_files(mut self, files: &[PathBuf]) -> Self {
+        self.files.extend(files.iter().cloned());
+        self
+    }
+}
+
+/// The files that an app is made of.
 pub(super) struct Sources {
     root: PathBuf,
     data_dir: PathBuf,
+    scope: Scope,
     products: BTreeSet<PathBuf>,
     /// As they were at the newest scan.
     now: BTreeMap<PathBuf, Print>,
@@ -36,13 +89,24 @@ pub(super) struct Sources {
 
 impl Sources {
     pub(super) fn new(root: PathBuf, data_dir: PathBuf) -> Self {
+        // The bundler names the files that it read by their whole paths.
+        let root = root.canonicalize().unwrap_or(root);
         Self {
+            scope: Scope::whole(&root),
             root,
             data_dir,
             products: BTreeSet::new(),
             now: BTreeMap::new(),
             taken: BTreeMap::new(),
         }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn look_at(&mut self, scope: Scope) {
+        self.scope = scope;
     }
 
     /// A path that is made by a build.
@@ -54,30 +118,44 @@ impl Sources {
     pub(super) fn scan(&mut self) -> Vec<PathBuf> {
         let data_dir = self.data_dir.canonicalize().ok();
         let mut prints = BTreeMap::new();
-        let mut folders = vec![self.root.clone()];
+        let mut folders: Vec<PathBuf> = self.scope.trees.iter().cloned().collect();
         let mut next = 0;
         while let Some(folder) = folders.get(next).cloned() {
             next += 1;
-            // A folder that is gone again has no files.
-            let Ok(entries) = std::fs::read_dir(&folder) else { continue };
-            for entry in entries.flatten() {
-                let (path, name) = (entry.path(), entry.file_name());
-                if NEVER_SOURCES.iter().any(|never| name == *never) || self.products.contains(&path)
-                {
-                    continue;
-                }
-                let Ok(kind) = entry.file_type() else { continue };
-                if kind.is_dir() {
-                    if data_dir.is_none() || path.canonicalize().ok() != data_dir {
-                        folders.push(path);
-                    }
-                } else if let Some(print) = self.print(&path) {
-                    prints.insert(path, print);
+            for (path, is_folder) in self.entries(&folder) {
+                if !is_folder {
+                    prints.extend(self.print(&path).map(|print| (path, print)));
+                } else if data_dir.is_none() || path.canonicalize().ok() != data_dir {
+                    folders.push(path);
                 }
             }
         }
+        for folder in &self.scope.folders {
+            let files = self.entries(folder).into_iter().filter(|(_, is_folder)| !is_folder);
+            prints.extend(files.filter_map(|(path, _)| Some((path.clone(), self.print(&path)?))));
+            folders.push(folder.clone());
+        }
+        for path in &self.scope.files {
+            prints.extend(self.print(path).map(|print| (path.clone(), print)));
+            folders.extend(path.parent().filter(|folder| folder.is_dir()).map(Path::to_owned));
+        }
         self.now = prints;
         folders
+    }
+
+    /// What is in a folder and may be a source: paths, and whether they are folders.
+    fn entries(&self, folder: &Path) -> Vec<(PathBuf, bool)> {
+        // A folder that is gone again has no files.
+        let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+        let wanted = entries.flatten().filter_map(|entry| {
+            let (path, name) = (entry.path(), entry.file_name());
+            let never = NEVER_SOURCES.iter().any(|never| name == *never);
+            if never || self.products.contains(&path) {
+                return None;
+            }
+            Some((path, entry.file_type().ok()?.is_dir()))
+        });
+        wanted.collect()
     }
 
     /// `None` for what is no file, or not one that can be read now.
