@@ -61,16 +61,20 @@ fn every_error_code_has_its_page_and_no_page_is_without_a_code() {
     assert!(pages.is_empty(), "pages without a code: {pages:?}");
 }
 
-/// `make up` deploys it; a manifest that went stale would be the first thing a newcomer sees.
+/// `make up` deploys the first; a manifest that went stale would be the first thing a
+/// newcomer sees.
 #[test]
-fn the_example_is_complete() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/hello");
-    let text = std::fs::read_to_string(folder.join("squall.toml")).unwrap();
-    let manifest = squall_types::manifest::Manifest::parse(&text).unwrap();
-    for function in manifest.functions.values() {
-        let component = std::fs::read(folder.join(function.code().path())).unwrap();
-        assert!(component.starts_with(COMPONENT_PREAMBLE));
+fn the_examples_are_complete() {
+    for example in ["hello", "hello-rust"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(example);
+        let text = std::fs::read_to_string(folder.join("squall.toml")).unwrap();
+        let manifest = squall_types::manifest::Manifest::parse(&text).unwrap();
+        assert_eq!(manifest.name.as_str(), example);
+        for function in manifest.functions.values() {
+            let code = std::fs::read(folder.join(function.code().path())).unwrap();
+            assert_eq!(code.starts_with(COMPONENT_PREAMBLE), function.component.is_some());
+        }
+        let assets = manifest.assets.expect("the example has a page");
+        assert!(folder.join(assets.dir).join("index.html").exists());
     }
-    let assets = manifest.assets.expect("the example has a page");
-    assert!(folder.join(assets.dir).join("index.html").exists());
 }
