@@ -7,6 +7,7 @@
 
 pub mod op;
 pub mod ops;
+pub mod recording;
 
 mod value;
 

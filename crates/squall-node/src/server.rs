@@ -186,6 +186,7 @@ impl Server {
         let bindings = Arc::new(GatewayBindings::default());
         let executor = WasmExecutor::new(WasmOptions {
             bindings: bindings.clone(),
+            recordings: None,
             engines,
             artifact_path,
             logs: logs.clone(),

@@ -75,6 +75,11 @@ impl CpuWatch {
         self.used_ns.store(used_ns.wrapping_sub(of_this_poll_ns), Ordering::Relaxed);
     }
 
+    /// Charges what was done for the guest elsewhere.
+    pub(crate) fn add(&self, cpu_ns: u64) {
+        self.used_ns.fetch_add(cpu_ns, Ordering::Relaxed);
+    }
+
     /// What the account holds, seen from inside of a poll.
     pub(crate) fn used_now_ns(&self) -> u64 {
         let of_this_poll_ns = thread_cpu_ns() - self.poll_began_ns.load(Ordering::Relaxed);

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use squall_js::recording::Recording;
 use squall_runtime::executor::{Call, Executor, LoadedFunction};
 use squall_types::bindings::Bindings;
 use squall_types::invoke::InvokeFuture;
@@ -23,7 +24,7 @@ use wasmtime_wasi_http::handler::ProxyPre;
 
 use crate::engine::{Engines, Kind};
 use crate::host::{GuestEnvironment, Host, linker};
-use crate::js::{self, JsFunction, Stacks, Surroundings};
+use crate::js::{self, Divergence, JsFunction, RecordingSink, Stacks, Surroundings};
 use crate::output::GuestLog;
 use crate::per_request;
 use crate::shared::SharedInstances;
@@ -38,6 +39,9 @@ pub struct WasmOptions {
     pub outbound: Arc<dyn Outbound>,
     pub stacks: Arc<dyn Stacks>,
     pub bindings: Arc<dyn Bindings>,
+    /// Gets what crossed the boundary of every instance of JavaScript that served one
+    /// request. It costs memory and time.
+    pub recordings: Option<Arc<dyn RecordingSink>>,
 }
 
 /// Runs WebAssembly components and JavaScript.
@@ -151,6 +155,7 @@ impl WasmExecutor {
             logs: self.options.logs.clone(),
             stacks: self.options.stacks.clone(),
             bindings: self.options.bindings.clone(),
+            recordings: self.options.recordings.clone(),
         };
         let loaded = JsFunction::load(function.clone(), &path, policy(function), surroundings)?;
         let spent_us = began.elapsed().as_micros() as u64;
@@ -161,6 +166,21 @@ impl WasmExecutor {
             all.push(Arc::downgrade(&loaded));
         }
         Ok(loaded)
+    }
+
+    /// Runs a recorded instance of a JavaScript function once more, without the world.
+    ///
+    /// # Errors
+    /// Fails where the program does something else than what was recorded, and when it can
+    /// not be loaded.
+    pub async fn replay(
+        &self,
+        function: &Arc<FunctionSpec>,
+        recording: Recording,
+    ) -> Result<(), Divergence> {
+        let loaded = self.load_js(function);
+        let loaded = loaded.map_err(|error| Divergence { at: 0, what: error.message })?;
+        loaded.replay(recording).await
     }
 
     fn map(&self, function: &Arc<FunctionSpec>) -> Result<Arc<Loaded>, InvokeError> {

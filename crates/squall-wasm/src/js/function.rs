@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU32;
 
 use arc_swap::ArcSwapOption;
 use squall_js::Writer;
+use squall_js::recording::Recording;
 use squall_types::bindings::{Bindings, CallDepth};
 use squall_types::invoke::Scheduled;
 use squall_types::log::LogSink;
@@ -19,8 +20,9 @@ use tokio::sync::oneshot;
 use super::JsEngine;
 use super::host::{Answer, Host, Request, Stacks, World};
 use super::image::Snapshot;
-use super::instance::Failure;
+use super::instance::{Failure, Instance};
 use super::shared::SharedJs;
+use super::tape::{Divergence, RecordingSink, Tape};
 use crate::failure::{Circumstances, explain};
 use crate::output::GuestLog;
 
@@ -33,6 +35,7 @@ pub(crate) struct JsFunction {
     /// The newest environment that was asked for, as the program receives it.
     environment: ArcSwapOption<(Arc<Environment>, Arc<Vec<u8>>)>,
     pub(crate) shared: Option<SharedJs>,
+    pub(crate) recordings: Option<Arc<dyn RecordingSink>>,
 }
 
 /// What functions have in common.
@@ -43,6 +46,7 @@ pub(crate) struct Surroundings {
     pub(crate) logs: Arc<dyn LogSink>,
     pub(crate) stacks: Arc<dyn Stacks>,
     pub(crate) bindings: Arc<dyn Bindings>,
+    pub(crate) recordings: Option<Arc<dyn RecordingSink>>,
 }
 
 impl JsFunction {
@@ -59,7 +63,7 @@ impl JsFunction {
             let message = format!("the function's snapshot can not be read: {error}");
             InvokeError::new(ErrorCode::ArtifactUnavailable, message).retry_after_s(5)
         })?;
-        let Surroundings { js, outbound, logs, stacks, bindings } = surroundings;
+        let Surroundings { js, outbound, logs, stacks, bindings, recordings } = surroundings;
         let world = World {
             function: function.clone(),
             env: Arc::new(Vec::new()),
@@ -78,7 +82,43 @@ impl JsFunction {
             world,
             environment: ArcSwapOption::empty(),
             shared,
+            recordings,
         }))
+    }
+
+    /// Hands on what was recorded of an instance, if anything was.
+    pub(crate) fn keep_recording(&self, instance: &mut Instance) {
+        if let (Some(sink), Tape::Recording(entries)) =
+            (&self.recordings, std::mem::take(&mut instance.store.data_mut().tape))
+        {
+            let (engine, snapshot) = (self.js.key().to_owned(), self.snapshot.identity());
+            sink.recorded(&self.function, Recording { engine, snapshot, entries });
+        }
+    }
+
+    /// Runs a recorded instance of this function once more. # Errors
+    /// Fails where the program does something else than what was recorded.
+    pub(crate) async fn replay(&self, recording: Recording) -> Result<(), Divergence> {
+        let at_start = |what: &str| Divergence { at: 0, what: what.to_owned() };
+        if recording.engine != self.js.key() {
+            return Err(at_start("it was made with another engine"));
+        }
+        if recording.snapshot != self.snapshot.identity() {
+            return Err(at_start("it was made with other code"));
+        }
+        let taken = self.js.take(&self.snapshot, self.world.clone()).await;
+        let mut instance = taken.map_err(|error| at_start(&error.message))?;
+        instance.arm(&Arc::default(), u64::MAX);
+        match instance.replay(recording.entries).await {
+            Ok(()) => {
+                self.js.give_back(instance);
+                Ok(())
+            }
+            Err(Failure::Trap(error)) => Err(error
+                .downcast::<Divergence>()
+                .unwrap_or_else(|error| at_start(&format!("the program failed: {error:#}")))),
+            Err(failure) => Err(at_start(&format!("the program failed: {failure:?}"))),
+        }
     }
 
     pub(crate) fn environment_changed(&self) {

@@ -8,6 +8,8 @@ use std::time::{Instant, SystemTime};
 
 use futures_util::future::{AbortHandle, Abortable, BoxFuture};
 use futures_util::stream::FuturesUnordered;
+use squall_js::ops::Streams;
+use squall_js::recording::Entry;
 use squall_js::{DecodeError, Reader, Value, Writer};
 use squall_types::bindings::{Bindings, CallDepth};
 use squall_types::log::{Level, LogSink};
@@ -21,6 +23,7 @@ use wasmtime::{Caller, Linker};
 
 use super::bodies::{Bodies, BodyWriter};
 use super::operations::{self, Completion};
+use super::tape::Tape;
 use crate::host::MemoryLimiter;
 use crate::output::GuestLog;
 
@@ -116,6 +119,9 @@ pub(crate) struct Load {
     pub(crate) log: Vec<(Level, String)>,
 }
 
+/// Host memory that the compressions and decoders of an instance may take.
+const STREAM_BYTES_MAX: usize = 64 << 20;
+
 /// The data of a store.
 pub(crate) struct Host {
     pub(crate) memory: Option<wasmtime::Memory>,
@@ -127,7 +133,9 @@ pub(crate) struct Host {
     pub(crate) requests: HashMap<u32, Request>,
     /// The request that this turn belongs to; 0 is none.
     pub(crate) current: u32,
+    pub(crate) tape: Tape,
     pub(crate) bodies: Bodies,
+    pub(crate) streams: Streams,
     /// Bodies of fetches that the program writes, by the number of the operation; with the
     /// request that each belongs to.
     pub(crate) sending: HashMap<u32, (u32, BodyWriter)>,
@@ -151,7 +159,9 @@ impl Host {
             load: None,
             requests: HashMap::new(),
             current: 0,
+            tape: Tape::Off,
             bodies: Bodies::default(),
+            streams: Streams::new(STREAM_BYTES_MAX),
             sending: HashMap::new(),
             operations: FuturesUnordered::new(),
             under_way: HashMap::new(),
@@ -180,7 +190,11 @@ impl Host {
         self.world = None;
         self.requests.clear();
         self.current = 0;
+        self.tape = Tape::Off;
         self.bodies.clear();
+        if self.streams.count() > 0 {
+            self.streams = Streams::new(STREAM_BYTES_MAX);
+        }
         self.sending.clear();
         if !self.operations.is_empty() {
             self.operations = FuturesUnordered::new();
@@ -276,9 +290,14 @@ impl Exception {
 impl Request {
     /// The program failed this request: its log says where, its caller only that. With
     /// `pass_through` the caller gets a static asset, where there is one.
-    pub(crate) fn fail(&mut self, world: &World, exception: Exception, pass_through: bool) {
+    pub(crate) fn fail(
+        &mut self,
+        world: &World,
+        code: ErrorCode,
+        exception: Exception,
+        pass_through: bool,
+    ) {
         let title = exception.title();
-        let code = ErrorCode::UncaughtException;
         self.meter.fail(code);
         let (log, stacks, function) =
             (self.log.clone(), world.stacks.clone(), world.function.clone());
@@ -310,9 +329,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>
     linker.func_wrap("squall", "call", import_call)?;
     linker.func_wrap("squall", "take", import_take)?;
     linker.func_wrap("squall", "start", import_start)?;
-    linker.func_wrap("squall", "cancel", |mut caller: Caller<'_, Host>, operation: u32| {
-        caller.data_mut().cancel(operation);
-    })?;
+    linker.func_wrap("squall", "cancel", import_cancel)?;
     Ok(linker)
 }
 
@@ -344,15 +361,27 @@ fn import_call(
     let arguments = message(memory, at, length)?;
     let mut reply = std::mem::take(&mut host.reply);
     reply.clear();
-    let refused = match operations::perform(host, operation, arguments, &mut reply) {
-        Ok(()) => false,
-        Err(Denied::Refused(refusal)) => {
-            reply.clear();
-            refusal.write(&mut reply);
-            true
-        }
-        Err(Denied::Broken(error)) => return Err(broken(operation, error)),
-    };
+    let refused =
+        if let Some((refused, recorded)) = host.tape.reply_to_call(operation, arguments)? {
+            reply.extend_from_slice(recorded);
+            refused
+        } else {
+            match operations::perform(host, operation, arguments, &mut reply) {
+                Ok(()) => false,
+                Err(Denied::Refused(refusal)) => {
+                    reply.clear();
+                    refusal.write(&mut reply);
+                    true
+                }
+                Err(Denied::Broken(error)) => return Err(broken(operation, error)),
+            }
+        };
+    host.tape.record(|| Entry::Call {
+        op: operation,
+        arguments: arguments.to_vec(),
+        refused,
+        reply: reply.clone(),
+    });
     let length = i32::try_from(reply.len())
         .map_err(|_| wasmtime::Error::msg("a reply larger than a memory"))?;
     if reply.len() <= capacity as usize {
@@ -378,7 +407,25 @@ fn import_start(
 ) -> wasmtime::Result<u32> {
     let (memory, host) = inside(&mut caller)?;
     let arguments = message(memory, at, length)?;
-    host.start(operation, arguments).map_err(|error| broken(operation, error))
+    if let Some(number) = host.tape.number_of_start(operation, arguments)? {
+        return Ok(number);
+    }
+    let number = host.start(operation, arguments).map_err(|error| broken(operation, error))?;
+    host.tape.record(|| Entry::Start {
+        op: operation,
+        arguments: arguments.to_vec(),
+        operation: number,
+    });
+    Ok(number)
+}
+
+fn import_cancel(mut caller: Caller<'_, Host>, operation: u32) -> wasmtime::Result<()> {
+    let host = caller.data_mut();
+    if !host.tape.expects_cancel(operation)? {
+        host.cancel(operation);
+        host.tape.record(|| Entry::Cancel { operation });
+    }
+    Ok(())
 }
 
 fn write(memory: &mut [u8], at: u32, bytes: &[u8]) -> wasmtime::Result<()> {

@@ -7,12 +7,16 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use futures_util::future::Aborted;
 use squall_js::Writer;
+use squall_js::recording::Entry;
 use wasmtime::{Global, InstancePre, Store, TypedFunc, Val};
 
-use super::host::{Exception, Host, World};
+use super::compute::Computed;
+use super::fetch::Fetched;
+use super::host::{Exception, Host, Refusal, World};
 use super::image::{BaseImage, Places, Snapshot};
 use super::memory::Memory;
 use super::operations::{Completion, Outcome};
+use super::tape::Tape;
 use crate::call::CpuWatch;
 use crate::failure::CpuTimeUp;
 use crate::host::MemoryLimiter;
@@ -179,6 +183,12 @@ impl Instance {
         self.store.data_mut().begin_turn(request);
         self.message.clear();
         write(&mut Writer { out: &mut self.message });
+        let message = &self.message;
+        self.store.data_mut().tape.record(|| Entry::Event { request, message: message.clone() });
+        self.deliver_event().await
+    }
+
+    async fn deliver_event(&mut self) -> Result<(), Failure> {
         let length = self.put_message().await?;
         let result = self.event.call_async(&mut self.store, length).await?;
         self.outcome(result)
@@ -231,11 +241,45 @@ impl Instance {
         host.completed(operation);
         host.begin_turn(request);
         self.message.clear();
-        let failed = write_outcome(host, outcome, &mut self.message);
+        let refused = write_outcome(host, outcome, &mut self.message);
+        let message = &self.message;
+        host.tape.record(|| Entry::Completion {
+            request,
+            operation,
+            refused,
+            message: message.clone(),
+        });
+        self.deliver_completion(operation, refused).await
+    }
+
+    async fn deliver_completion(&mut self, operation: u32, refused: bool) -> Result<(), Failure> {
         let length = self.put_message().await?;
-        let arguments = (operation, u32::from(failed), length);
+        let arguments = (operation, u32::from(refused), length);
         let result = self.complete.call_async(&mut self.store, arguments).await?;
         self.outcome(result)
+    }
+
+    /// Runs what was recorded of an instance once more: the world is the recording, and
+    /// whatever the program does is compared with it. The instance must be as it was made.
+    pub(crate) async fn replay(&mut self, entries: Vec<Entry>) -> Result<(), Failure> {
+        self.store.data_mut().tape = Tape::Replaying { entries, at: 0 };
+        loop {
+            let next = self.store.data_mut().tape.next_of_the_host();
+            let next = next.map_err(|divergence| Failure::Trap(divergence.into()))?;
+            match next {
+                Some(Entry::Event { request, message }) => {
+                    self.store.data_mut().begin_turn(request);
+                    self.message = message;
+                    self.deliver_event().await?;
+                }
+                Some(Entry::Completion { request, operation, refused, message }) => {
+                    self.store.data_mut().begin_turn(request);
+                    self.message = message;
+                    self.deliver_completion(operation, refused).await?;
+                }
+                _ => return Ok(()),
+            }
+        }
     }
 
     /// Writes the message to where the engine reads it; returns its length.
@@ -290,37 +334,47 @@ fn grow(store: &mut Store<Host>, memory: wasmtime::Memory, bytes: usize) -> wasm
 
 /// Writes what a program learns of an operation; returns whether it is a refusal.
 fn write_outcome(host: &mut Host, outcome: Outcome, message: &mut Vec<u8>) -> bool {
-    match outcome {
-        Outcome::Value(Ok(value)) => {
+    let result = match outcome {
+        Outcome::Fetched(fetched) => {
+            write_fetched(host, *fetched, message);
+            return false;
+        }
+        Outcome::Value(result) | Outcome::Computed(Computed::Value(result), _) => result,
+        Outcome::Computed(Computed::Written(written), _) => {
+            host.streams.end_write(written).map_err(Refusal::from)
+        }
+    };
+    match result {
+        Ok(value) => {
             value.encode(message);
             false
         }
-        Outcome::Value(Err(refusal)) => {
+        Err(refusal) => {
             refusal.write(message);
             true
         }
-        Outcome::Fetched(fetched) => {
-            let (head, body) = fetched.response.into_parts();
-            let mut writer = Writer { out: message };
-            writer.array(6);
-            writer.int(head.status.as_u16().into());
-            match head.extensions.get::<hyper::ext::ReasonPhrase>() {
-                Some(reason) => writer.latin1(reason.as_bytes()),
-                None => writer.str(head.status.canonical_reason().unwrap_or_default()),
-            }
-            writer.array(head.headers.len() * 2);
-            for (name, value) in &head.headers {
-                writer.str(name.as_str());
-                writer.latin1(value.as_bytes());
-            }
-            if http_body::Body::is_end_stream(&body) {
-                writer.null();
-            } else {
-                writer.int(host.bodies.insert(host.current, body) as i32);
-            }
-            writer.str(&fetched.url);
-            writer.bool(fetched.redirected);
-            false
-        }
     }
+}
+
+fn write_fetched(host: &mut Host, fetched: Fetched, message: &mut Vec<u8>) {
+    let (head, body) = fetched.response.into_parts();
+    let mut writer = Writer { out: message };
+    writer.array(6);
+    writer.int(head.status.as_u16().into());
+    match head.extensions.get::<hyper::ext::ReasonPhrase>() {
+        Some(reason) => writer.latin1(reason.as_bytes()),
+        None => writer.str(head.status.canonical_reason().unwrap_or_default()),
+    }
+    writer.array(head.headers.len() * 2);
+    for (name, value) in &head.headers {
+        writer.str(name.as_str());
+        writer.latin1(value.as_bytes());
+    }
+    if http_body::Body::is_end_stream(&body) {
+        writer.null();
+    } else {
+        writer.int(host.bodies.insert(host.current, body) as i32);
+    }
+    writer.str(&fetched.url);
+    writer.bool(fetched.redirected);
 }

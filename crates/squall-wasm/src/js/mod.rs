@@ -18,6 +18,7 @@ mod operations;
 mod per_request;
 mod respond;
 mod shared;
+mod tape;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,6 +33,7 @@ pub(crate) use function::{JsFunction, Surroundings};
 pub use host::Stacks;
 pub(crate) use per_request::serve as serve_per_request;
 pub(crate) use shared::serve as serve_shared;
+pub use tape::{Divergence, RecordingSink};
 
 use crate::clock::EpochClock;
 use host::{Host, World};
@@ -231,3 +233,6 @@ impl JsEngine {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 use squall_js::{Value, Writer, op};
 use squall_types::log::Level;
 
-use super::compute;
+use super::compute::{self, Computed};
 use super::fetch;
 use super::host::{Denied, Host, Refusal, reader};
 use super::respond;
@@ -15,6 +15,8 @@ pub(crate) enum Outcome {
     Value(Result<Value, Refusal>),
     /// The head of a response; its body gets a handle.
     Fetched(Box<fetch::Fetched>),
+    /// Of another thread, with the CPU time that it took there.
+    Computed(Computed, u64),
 }
 
 pub(crate) struct Completion {
@@ -22,6 +24,16 @@ pub(crate) struct Completion {
     /// The request that started it.
     pub(crate) request: u32,
     pub(crate) outcome: Outcome,
+}
+
+impl Completion {
+    /// CPU time that other threads spent on it. Its meter has it already.
+    pub(crate) fn cpu_ns_elsewhere(&self) -> u64 {
+        match &self.outcome {
+            Outcome::Computed(_, cpu_ns) => *cpu_ns,
+            Outcome::Value(_) | Outcome::Fetched(_) => 0,
+        }
+    }
 }
 
 pub(crate) type OperationFuture = BoxFuture<'static, Outcome>;

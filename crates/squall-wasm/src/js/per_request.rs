@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::function::{Arrival, JsFunction};
 use super::instance::{Failure, Instance};
+use super::tape::Tape;
 use crate::call::{CpuWatch, Guest, respond};
 
 /// The only request of its instance.
@@ -29,9 +30,13 @@ pub(crate) async fn serve(
             let world = function.world(&environment);
             let mut instance = function.js.take(&function.snapshot, world).await?;
             instance.arm(&watch, function.function.limits.cpu_time_ms);
+            if function.recordings.is_some() {
+                instance.store.data_mut().tape = Tape::Recording(Vec::new());
+            }
             let arrival = Arrival { request, trace, meter: meter.clone(), answer };
-            let result = run(&function, &mut instance, arrival, left).await;
+            let result = run(&function, &mut instance, &watch, arrival, left).await;
             meter.observe_memory_bytes(instance.memory_bytes());
+            function.keep_recording(&mut instance);
             let Err(failure) = result else {
                 function.js.give_back(instance);
                 return Ok(());
@@ -52,6 +57,7 @@ pub(crate) async fn serve(
 async fn run(
     function: &JsFunction,
     instance: &mut Instance,
+    watch: &CpuWatch,
     arrival: Arrival,
     mut client_left: oneshot::Receiver<()>,
 ) -> Result<(), Failure> {
@@ -71,7 +77,10 @@ async fn run(
             completion = instance.next() => completion,
         };
         match completion {
-            Some(completion) => instance.complete(completion).await?,
+            Some(completion) => {
+                watch.add(completion.cpu_ns_elsewhere());
+                instance.complete(completion).await?;
+            }
             None => return stuck(instance),
         }
     }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use squall_js::{Item, Reader};
-use squall_types::Body;
 use squall_types::log::Level;
+use squall_types::{Body, ErrorCode};
 
 use super::bodies::written_body;
 use super::host::{Denied, Exception, Host, Refusal};
@@ -117,8 +117,14 @@ pub(crate) fn fail(host: &mut Host, arguments: &mut Reader<'_>) -> Result<(), De
         stack: arguments.str()?.to_owned(),
     };
     let pass_through = arguments.bool()?;
+    // The engine turns memory that it did not get into an exception, which nobody caught.
+    let wanted_memory = host.limiter.refused && exception.title().ends_with("out of memory");
+    let code = match wanted_memory {
+        true => ErrorCode::MemoryExceeded,
+        false => ErrorCode::UncaughtException,
+    };
     if let (Some(request), Some(world)) = (host.requests.get_mut(&id), &host.world) {
-        request.fail(world, exception, pass_through);
+        request.fail(world, code, exception, pass_through);
     }
     Ok(())
 }
@@ -134,6 +140,7 @@ pub(crate) fn end(host: &mut Host, arguments: &mut Reader<'_>) -> Result<(), Den
 fn ended(host: &mut Host, id: u32, left: i32) {
     let Some(mut request) = host.requests.remove(&id) else { return };
     host.bodies.end_request(id);
+    host.streams.end_request(id);
     host.sending.retain(|_, (owner, _)| *owner != id);
     if request.is_scheduled
         && let Some(answer) = request.answer.take()

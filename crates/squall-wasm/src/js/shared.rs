@@ -281,6 +281,9 @@ impl Life<'_> {
                 },
                 Some(completion) = instance.next() => {
                     let request = completion.request;
+                    if let Some(guest) = self.guests.get_mut(&request) {
+                        guest.cpu_ns += completion.cpu_ns_elsewhere();
+                    }
                     self.begin(request);
                     let result = instance.complete(completion).await;
                     self.end(instance, request, result).await?;
