@@ -34,7 +34,7 @@ const INSTALLED: &[&str] = &[
 ];
 
 /// Where to look for sources.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Scope {
     /// Folders with everything below them.
     trees: BTreeSet<PathBuf>,
@@ -105,8 +105,24 @@ impl Sources {
         &self.root
     }
 
+    /// Looks elsewhere from now on. What comes into sight by that, or goes out of it, has
+    /// not changed.
     pub(super) fn look_at(&mut self, scope: Scope) {
+        if self.scope == scope {
+            return;
+        }
+        let seen = std::mem::take(&mut self.now);
         self.scope = scope;
+        self.scan();
+        if self.taken.is_empty() {
+            return;
+        }
+        self.taken.retain(|path, _| self.now.contains_key(path) || !path.exists());
+        for (path, print) in &self.now {
+            if !seen.contains_key(path) {
+                self.taken.insert(path.clone(), print.hash);
+            }
+        }
     }
 
     /// A path that is made by a build.
@@ -298,6 +314,52 @@ mod tests {
         std::fs::remove_file(folder.path().join("squall.toml")).unwrap();
         sources.scan();
         assert_eq!(names(&sources), ["squall.toml", "src/lib.rs", "src/new.rs"]);
+    }
+
+    #[test]
+    fn what_comes_into_sight_has_not_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, content: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        };
+        let text = "name = \"x\"\n[functions.api]\nsource = \"src/index.ts\"\nroutes = [\"/*\"]\n";
+        write("squall.toml", text);
+        write("src/index.ts", "1");
+        write("docs/a.md", "1");
+        write("node_modules/m/index.js", "1");
+        let mut sources = Sources::new(folder.path().to_owned(), folder.path().join("state"));
+        let root = sources.root().to_owned();
+        let manifest = Manifest::parse(text).unwrap();
+        let inputs = [root.join("src/index.ts"), root.join("node_modules/m/index.js")];
+        let narrow = || Scope::of(&manifest, &root).with_files(&inputs);
+        sources.look_at(Scope::of(&manifest, &root));
+        sources.scan();
+        assert_eq!(names(&sources), ["squall.toml", "src/index.ts"]);
+        sources.take();
+
+        sources.look_at(narrow());
+        assert!(names(&sources).is_empty());
+        write("docs/a.md", "2");
+        write("node_modules/m/index.js", "2");
+        sources.scan();
+        assert_eq!(names(&sources), ["node_modules/m/index.js"]);
+        sources.take();
+
+        // A bundle failed: what it lacks may come to be anywhere.
+        sources.look_at(Scope::whole(&root));
+        assert!(names(&sources).is_empty());
+        write("docs/b.ts", "1");
+        sources.scan();
+        assert_eq!(names(&sources), ["docs/b.ts"]);
+        // A change is not lost when the view becomes narrow again.
+        write("src/index.ts", "2");
+        sources.look_at(narrow());
+        assert_eq!(names(&sources), ["src/index.ts"]);
+        std::fs::remove_file(root.join("src/index.ts")).unwrap();
+        sources.look_at(Scope::of(&manifest, &root));
+        assert_eq!(names(&sources), ["src/index.ts"]);
     }
 
     #[tokio::test]
