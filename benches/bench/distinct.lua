@@ -1,11 +1,12 @@
--- Calls one of the apps d0 to d<n - 1> at random for every request.
+-- Calls one of the apps PREFIX0 to PREFIX<n - 1> at random for every request.
+-- Arguments: the prefix and n.
 local requests = {}
 
 function init(arguments)
   math.randomseed(os.time())
-  local count = tonumber(arguments[1])
+  local count = tonumber(arguments[2])
   for n = 0, count - 1 do
-    wrk.headers["Host"] = "d" .. n .. ".localhost"
+    wrk.headers["Host"] = arguments[1] .. n .. ".localhost"
     requests[n] = wrk.format("GET", "/")
   end
   requests.count = count

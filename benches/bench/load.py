@@ -1,24 +1,90 @@
 """Load generators: the same wrk line for everyone, h2load for HTTP/2, one whose clock does
 not wait for the server, and a plain client where single requests are timed."""
 
+import concurrent.futures
+import http.client
 import json
 import math
 import os
 import pathlib
+import random
 import re
 import socket
 import statistics
 import subprocess
 import tempfile
 import time
+import typing
+import urllib.parse
+
+from .servers import Tree
 
 SECONDS = int(os.environ.get("SQUALL_BENCH_SECONDS", "5"))
 ROUNDS = int(os.environ.get("SQUALL_BENCH_ROUNDS", "3"))
 CONNECTIONS = 32
+QUICK = False
+SCRIPTS = pathlib.Path(__file__).parent
 
 
 class Failed(Exception):
     pass
+
+
+def be_quick():
+    """From now on everything is short and small: it shows that it works, and measures nothing."""
+    global SECONDS, ROUNDS, QUICK
+    SECONDS, ROUNDS, QUICK = 1, 1, True
+
+
+def size(full):
+    """How many to make where a measurement makes `full`."""
+    return max(10, full // 50) if QUICK else full
+
+
+class Target(typing.NamedTuple):
+    """A server's processes, and what is asked of it: GET, or POST of the JSON in a file. A
+    script of wrk may ask something else instead."""
+
+    tree: Tree
+    url: str
+    host: str = "localhost"
+    body: pathlib.Path | None = None
+    script: str | None = None
+    arguments: tuple[str, ...] = ()
+
+    def ask(self):
+        """One request: status, content type and body of its answer."""
+        address = urllib.parse.urlsplit(self.url)
+        connection = http.client.HTTPConnection(address.hostname, address.port, timeout=30)
+        headers = {"host": self.host}
+        body = None
+        if self.body:
+            body, headers["content-type"] = self.body.read_bytes(), "application/json"
+        connection.request("POST" if body else "GET", address.path or "/", body, headers)
+        response = connection.getresponse()
+        answer = response.status, response.headers["content-type"], response.read()
+        connection.close()
+        return answer
+
+    def drive(self, seconds=None):
+        """Requests per second and requests in all."""
+        script, arguments = self.script, self.arguments
+        if self.body:
+            script, arguments = "post.lua", [str(self.body)]
+        rate, count, _ = wrk(self.url, self.host, script and SCRIPTS / script, seconds,
+                             arguments=arguments)
+        return rate, count
+
+    def peak_mib(self):
+        """The most memory that was resident in the server's processes under load."""
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            load = pool.submit(self.drive, 2 * SECONDS)
+            peak = 0
+            while not load.done():
+                peak = max(peak, self.tree.rss_mib())
+                time.sleep(0.1)
+            load.result()
+        return peak
 
 
 def wrk(url, host=None, script=None, seconds=None, connections=CONNECTIONS, arguments=()):
@@ -33,6 +99,8 @@ def wrk(url, host=None, script=None, seconds=None, connections=CONNECTIONS, argu
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
     if done.returncode != 0 or not rate:
         raise Failed(f"wrk {url}: {text}{done.stderr}")
+    if bad := re.search(r"Socket errors: .*", text):
+        raise Failed(f"{url} ({host}): {bad.group(0)}")
     if bad := re.search(r"Non-2xx or 3xx responses: (\d+)", text):
         raise Failed(f"{url} ({host}): {bad.group(1)} answers were errors")
     count = int(re.search(r"(\d+) requests in", text).group(1))
@@ -49,6 +117,28 @@ def rates(contestants):
         for name, run in contestants.items():
             measured[name].append(run(SECONDS))
     return {name: statistics.median(all_rates) for name, all_rates in measured.items()}
+
+
+class Figures(typing.NamedTuple):
+    per_s: float
+    cpu_us: float
+
+
+def measured(targets):
+    """Of each name's target: median rate, and median CPU time of its processes by request."""
+    cpu_us = {name: [] for name in targets}
+
+    def contestant(name, target):
+        def run(seconds):
+            before = target.tree.cpu_seconds()
+            rate, count = target.drive(seconds)
+            cpu_us[name].append((target.tree.cpu_seconds() - before) / count * 1e6)
+            return rate
+        return run
+
+    medians = rates({name: contestant(name, target) for name, target in targets.items()})
+    # The first run of each was there to warm it up.
+    return {name: Figures(medians[name], statistics.median(cpu_us[name][1:])) for name in targets}
 
 
 def percentile(values, share):
@@ -74,8 +164,10 @@ class OpenLoop:
     """Requests of a given rate at random moments; latencies in milliseconds by their share,
     counted from the moment that a request was due."""
 
-    def __init__(self, binary, url, host, rate, seconds=None, connections=CONNECTIONS):
+    def __init__(self, binary, url, host, rate, seconds=None, connections=CONNECTIONS, body=None):
         line = [binary, url, f"{rate:.3f}", seconds or SECONDS, connections, host]
+        if body:
+            line.append(body)
         self.process = subprocess.Popen([str(part) for part in line], stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True)
 
@@ -112,6 +204,19 @@ class Client:
 
     def close(self):
         self.socket.close()
+
+
+def first_requests_ms(port, hosts, warm_host, warm_path="/"):
+    """How long the first request to each took, in random order. The client and its connection
+    are warm; the functions are not."""
+    client = Client(port)
+    for _ in range(50):
+        client.get_ms(warm_host, warm_path)
+    order = list(hosts)
+    random.shuffle(order)
+    times = [client.get_ms(host) for host in order]
+    client.close()
+    return times
 
 
 def complete(answer):

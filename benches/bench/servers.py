@@ -1,4 +1,4 @@
-"""Squall and its peers as processes of their own, each in a folder that goes with it."""
+"""Squall as a process of its own, in a folder that goes with it, and what /proc tells of any."""
 
 import http.client
 import json
@@ -14,7 +14,6 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CACHE = pathlib.Path(os.environ.get("SQUALL_CACHE", pathlib.Path.home() / ".cache/squall"))
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-WASMTIME_VERSION = "48.0.8"
 PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -70,17 +69,43 @@ class Process:
         return len(pathlib.Path(f"/proc/{self.pid}/maps").read_text().splitlines())
 
 
+class Tree:
+    """A process and its descendants, those that live at the moment."""
+
+    def __init__(self, pid):
+        self.pid = pid
+
+    def processes(self):
+        pids = [self.pid]
+        # The list grows while it is walked, generation after generation.
+        for pid in pids:
+            for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+                pids += map(int, task.read_text().split())
+        return [Process(pid) for pid in pids]
+
+    def cpu_seconds(self):
+        return sum(process.cpu_seconds() for process in self.processes())
+
+    def rss_mib(self):
+        """What they share, such as the text of one program, counts for each of them."""
+        return sum(process.rss_mib() for process in self.processes())
+
+
+def build(release=False):
+    """Builds Squall and the load generator beside it; returns Squall's path."""
+    profile = ["--release"] if release else []
+    subprocess.run(
+        ["cargo", "build", "--quiet", *profile, "--workspace", "--bin", "squall", "--bin",
+         "open-loop"],
+        cwd=ROOT,
+        check=True,
+    )
+    return TARGET / ("release" if release else "debug") / "squall"
+
+
 class Squall:
-    def __init__(self, release=False, server_toml=""):
-        self.release = release
-        profile = ["--release"] if release else []
-        subprocess.run(
-            ["cargo", "build", "--quiet", *profile, "--workspace", "--bin", "squall", "--bin",
-             "open-loop"],
-            cwd=ROOT,
-            check=True,
-        )
-        self.binary = TARGET / ("release" if release else "debug") / "squall"
+    def __init__(self, binary, server_toml=""):
+        self.binary = pathlib.Path(binary)
         self.open_loop = self.binary.with_name("open-loop")
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="squall-bench-"))
         (self.folder / "server.toml").write_text(server_toml)
@@ -129,6 +154,18 @@ class Squall:
     def server(self):
         return Process(self.facts()["pid"])
 
+    @property
+    def tree(self):
+        return Tree(self.supervisor.pid)
+
+    def command(self, *arguments):
+        """What a command prints that speaks to this node."""
+        line = [self.binary, "--data-dir", self.data, *arguments]
+        done = subprocess.run([str(part) for part in line], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise SystemExit(f"squall {' '.join(map(str, arguments))}:\n{done.stderr}")
+        return done.stdout
+
     def admin(self, method, path, body=None, content_type="application/json", raw=False):
         address = self.facts()["admin_url"].removeprefix("http://").rstrip("/")
         connection = http.client.HTTPConnection(address, timeout=120)
@@ -175,86 +212,3 @@ def gone(pid):
         return ") Z " in pathlib.Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return True
-
-
-def wasmtime_binary():
-    """From $WASMTIME, the PATH or the cache, in that order; built into the cache when it
-    is nowhere."""
-    found = os.environ.get("WASMTIME") or shutil.which("wasmtime")
-    cached = CACHE / "peers/bin/wasmtime"
-    if not found and not cached.exists():
-        print(f"installing wasmtime {WASMTIME_VERSION} into the cache; this takes some minutes")
-        done = subprocess.run(
-            ["cargo", "install", "wasmtime-cli", "--version", WASMTIME_VERSION, "--locked",
-             "--quiet", "--root", CACHE / "peers"],
-            env={**os.environ, "CARGO_TARGET_DIR": str(CACHE / "peers-target")},
-        )
-        if done.returncode != 0:
-            return None
-    return found or cached
-
-
-class Wasmtime:
-    """`wasmtime serve` with its defaults but for the reuse of instances."""
-
-    def __init__(self, component, reuse):
-        self.port = free_port()
-        self.process = subprocess.Popen(
-            [wasmtime_binary(), "serve", "-Scli", "--addr", f"127.0.0.1:{self.port}",
-             "--max-instance-reuse-count", str(reuse), component],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )
-        wait_for("wasmtime to serve", lambda: answers(self.port))
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port}"
-
-    def close(self):
-        self.process.kill()
-        self.process.wait()
-
-
-NGINX = """
-worker_processes auto;
-daemon off;
-pid {folder}/pid;
-error_log {folder}/error.log;
-events {{ worker_connections 4096; }}
-http {{
-  access_log off;
-  keepalive_requests 1000000000;
-  client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
-  uwsgi_temp_path {folder}; scgi_temp_path {folder};
-  server {{
-    listen 127.0.0.1:{port} reuseport;
-    location / {{ default_type text/plain; return 200 "ok\\n"; }}
-  }}
-}}
-"""
-
-
-class Nginx:
-    def __init__(self):
-        self.port = free_port()
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="squall-bench-nginx-"))
-        config = self.folder / "nginx.conf"
-        config.write_text(NGINX.format(folder=self.folder, port=self.port))
-        self.process = subprocess.Popen(
-            [nginx_binary(), "-c", config, "-p", self.folder],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )
-        wait_for("nginx to serve", lambda: answers(self.port))
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port}"
-
-    def close(self):
-        self.process.terminate()
-        self.process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def nginx_binary():
-    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")

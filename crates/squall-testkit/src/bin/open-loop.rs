@@ -3,8 +3,8 @@
 //! from the moment that the request was due. A server that stalls can not slow down the
 //! clock that it is measured with.
 //!
-//! `open-loop URL RATE_PER_S SECONDS CONNECTIONS [HOST]` prints one line of JSON; times
-//! are microseconds. wrk waits for an answer before it asks again, and h2load wakes
+//! `open-loop URL RATE_PER_S SECONDS CONNECTIONS [HOST [FILE]]` prints one line of JSON; times
+//! are microseconds. With a file it posts the JSON in it. wrk waits for an answer before it asks again, and h2load wakes
 //! every 10 ms and sends what became due in one burst: both measure something else.
 
 use std::collections::VecDeque;
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[String]) -> Result<String, String> {
     let [url, rate, seconds, connections, rest @ ..] = arguments else {
-        return Err("open-loop URL RATE_PER_S SECONDS CONNECTIONS [HOST]".to_owned());
+        return Err("open-loop URL RATE_PER_S SECONDS CONNECTIONS [HOST [FILE]]".to_owned());
     };
     let number = |text: &String| text.parse::<f64>().map_err(|_| format!("{text} is no number"));
     let (rate, seconds, connections) = (number(rate)?, number(seconds)?, number(connections)?);
@@ -42,7 +42,16 @@ fn run(arguments: &[String]) -> Result<String, String> {
         .map(|rest| rest.split_once('/').unwrap_or((rest, "")))
         .ok_or_else(|| format!("{url} does not begin with http://"))?;
     let host = rest.first().map_or(address, String::as_str);
-    let request = format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let request = match rest.get(1) {
+        None => format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+        Some(file) => {
+            let body = std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
+            let length = body.len();
+            format!(
+                "POST /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+            )
+        }
+    };
     let schedule = schedule(rate, seconds);
     let mut latencies = drive(address, request.as_bytes(), &schedule, connections as usize)?;
     latencies.sort_unstable();

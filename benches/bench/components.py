@@ -1,31 +1,29 @@
-"""What is measured. Each scenario returns rows for the report; none asserts a time."""
+"""Components, and what all functions share. Each scenario returns rows for the report; none
+asserts a time."""
 
 import concurrent.futures
 import os
-import random
 import statistics
 import tempfile
 import time
 
 from . import apps, load
-from .servers import ROOT, Nginx, Squall, Wasmtime, nginx_binary
+from .peers import Nginx, Wasmtime, nginx_binary
+from .report import Row, at_least
+from .servers import Squall
 
 MANY = 500
 RESTING = 2_000
 # What docs/guides/limits.md says.
 TICK_MS = 1
+NEED_WASMTIME = {"hello-per-request", "hello-shared", "sort-per-request"}
+NEED_NGINX = {"fixed-response"}
 
 
-class Row:
-    def __init__(self, what, squall, peer="", ratio=None, bar="", met=None):
-        self.what, self.squall, self.peer = what, squall, peer
-        self.ratio, self.bar, self.met = ratio, bar, met
-
-
-def at_least(what, ours, theirs, bar, squall_name, peer_name):
-    ratio = ours / theirs
-    return Row(what, f"{ours:,.0f}/s {squall_name}".strip(), f"{theirs:,.0f}/s {peer_name}".strip(),
-               f"{ratio:.2f}", f"at least {bar:g}" if bar else "", ratio >= bar if bar else None)
+def prepare(squall):
+    apps.deploy(squall, "fresh", apps.HELLO)
+    apps.deploy(squall, "shared", apps.HELLO, 'instances = "shared"')
+    apps.deploy(squall, "probe", apps.PROBE)
 
 
 def beside_wasmtime(squall, what, app, path, component, reuse, bar):
@@ -41,7 +39,7 @@ def beside_wasmtime(squall, what, app, path, component, reuse, bar):
         finally:
             peer.close()
     name = "wasmtime serve, " + ("new instance" if reuse == 1 else f"reuse {reuse}")
-    return at_least(what, medians["squall"], medians["peer"], bar, "", name)
+    return at_least(what, medians["squall"], medians["peer"], bar, name)
 
 
 def hello_per_request(squall):
@@ -67,7 +65,7 @@ def fixed_response(squall):
     finally:
         peer.close()
     return [at_least("fixed response in process", medians["squall"], medians["peer"], 0.75,
-                     "", "nginx return 200, no access log")]
+                     "nginx return 200, no access log")]
 
 
 def latency_at_half_load(squall):
@@ -94,14 +92,15 @@ def latency_at_half_load(squall):
 
 
 def many_components(squall):
-    apps.deploy_distinct(squall, 0, MANY)
-    script = ROOT / "benches/bench/distinct.lua"
+    many = load.size(MANY)
+    apps.deploy_distinct(squall, many)
     medians = load.rates({
-        "many": lambda s: load.wrk(squall.url, script=script, arguments=[str(MANY)], seconds=s)[0],
+        "many": lambda s: load.wrk(squall.url, script=load.SCRIPTS / "distinct.lua",
+                                   arguments=["d", str(many)], seconds=s)[0],
         "one": lambda s: load.wrk(squall.url, "fresh.localhost", seconds=s)[0],
     })
-    return [at_least(f"{MANY} distinct components at random", medians["many"], medians["one"], 0.4,
-                     "", "one component")]
+    return [at_least(f"{many} distinct components at random", medians["many"], medians["one"], 0.4,
+                     "one component")]
 
 
 def one_connection_on_all_cores(squall):
@@ -225,33 +224,29 @@ def usage_is_exact(squall):
 
 def first_requests(squall):
     """The first request ever to each component after a start."""
-    apps.deploy_distinct(squall, 0, MANY)
+    many = load.size(MANY)
+    apps.deploy_distinct(squall, many)
     squall.stop()
     squall.start()
-    client = load.Client(squall.port)
-    # The client and its connection are warm; the functions are not.
-    for _ in range(50):
-        client.get_ms("fresh.localhost")
-    order = list(range(MANY))
-    random.shuffle(order)
-    times = [client.get_ms(f"d{n}.localhost") for n in order]
-    client.close()
+    hosts = [f"d{n}.localhost" for n in range(many)]
+    times = load.first_requests_ms(squall.port, hosts, "fresh.localhost")
     p50, p99 = load.percentile(times, 0.5), load.percentile(times, 0.99)
-    return [Row(f"first request to each of {MANY} components, p99", f"{p99:.2f} ms (p50 {p50:.2f} ms)",
+    return [Row(f"first request to each of {many} components, p99", f"{p99:.2f} ms (p50 {p50:.2f} ms)",
                 bar="at most 3 ms", met=p99 <= 3)]
 
 
 def resting(other):
     """A node of its own with many apps: its start, and what it holds when all are idle."""
-    squall = Squall(release=other.release)
+    many = load.size(RESTING)
+    squall = Squall(other.binary)
     try:
-        apps.deploy_distinct(squall, 0, RESTING)
+        apps.deploy_distinct(squall, many)
         squall.stop()
         seconds = squall.start()
         server = squall.server
         start = (server.rss_mib(), server.descriptors(), server.mappings())
         client = load.Client(squall.port)
-        for n in range(RESTING):
+        for n in range(many):
             client.get_ms(f"d{n}.localhost")
         client.close()
         peak = (server.rss_mib(), server.descriptors(), server.mappings())
@@ -266,9 +261,9 @@ def resting(other):
         squall.close()
     show = lambda figures: "{:.0f} MiB, {} descriptors, {} mappings".format(*figures)
     return [
-        Row(f"start with {RESTING:,} components", f"{seconds:.2f} s", bar="under 2 s",
+        Row(f"start with {many:,} components", f"{seconds:.2f} s", bar="under 2 s",
             met=seconds < 2),
-        Row(f"at rest after each of {RESTING:,} was called", show(rest),
+        Row(f"at rest after each of {many:,} was called", show(rest),
             f"{show(start)} after the start; {show(peak)} after the calls",
             bar="under 150 MiB, near the start", met=rest[0] < 150),
     ]
