@@ -4,7 +4,7 @@
 
 import { bytesOfBlob, isBlob, makeBlob, viewBytes, type Blob } from "../blob.js";
 import { formEntriesOf, isFormData, makeFormData, type FormData } from "../form-data.js";
-import { host, startWithCallbacks } from "../host.js";
+import { cancel, host, startWithCallbacks } from "../host.js";
 import { BODY_CANCEL, BODY_READ_ALL } from "../ops.js";
 import { parseForm } from "../url/form-encoding.js";
 import { isSearchParams } from "../url/search-params.js";
@@ -12,6 +12,7 @@ import { usvString } from "../webidl.js";
 import { extractMimeType, serializeMimeType } from "./mime-type.js";
 import { makeBoundary, parseMultipart, writeMultipart } from "./multipart.js";
 import {
+  cancelStream,
   createHostStream,
   failStream,
   isDisturbed,
@@ -103,6 +104,13 @@ export class Body {
     if (typeof unread === "number") this.handle = unread;
     else this.whole = unread;
     return unread !== null;
+  }
+
+  /** Nobody will send it. */
+  cancel(reason: unknown): void {
+    this.used = true;
+    if (this.stream !== null) cancelStream(this.stream, reason);
+    else if (this.handle >= 0) host.call(BODY_CANCEL, this.handle);
   }
 
   /** Ends it before its time. */
@@ -203,6 +211,11 @@ function settled<T>(whole: string | Uint8Array, convert: (whole: never) => T): P
   }
 }
 
+/** The whole of a body, which is used afterwards. */
+export function readBytes(body: Body): Promise<Uint8Array> {
+  return consume(body, false, (bytes: Uint8Array) => bytes);
+}
+
 function consume<T>(body: Body, asText: boolean, convert: (whole: never) => T): Promise<T> {
   if (body.failure !== null) {
     body.used = true;
@@ -230,7 +243,11 @@ function consume<T>(body: Body, asText: boolean, convert: (whole: never) => T): 
     };
     if (body.handle >= 0) {
       body.used = true;
-      startWithCallbacks(finish, reject, BODY_READ_ALL, body.handle, asText);
+      const operation = startWithCallbacks(finish, reject, BODY_READ_ALL, body.handle, asText);
+      body.onFailure = (reason) => {
+        cancel(operation);
+        reject(reason);
+      };
     } else {
       readAllBytes(body.stream!, asText ? (bytes) => finish(decode(bytes)) : finish, reject);
     }

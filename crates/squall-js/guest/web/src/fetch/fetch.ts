@@ -6,14 +6,15 @@ import type { AbortSignal } from "../abort.js";
 import { bytesOfBlob } from "../blob.js";
 import { cancel, type HostValue, host, startWithNumber } from "../host.js";
 import { refuseAtLoad } from "../load.js";
-import { FETCH, FETCH_END, FETCH_WRITE } from "../ops.js";
+import { BODY_CANCEL, FETCH, FETCH_END, FETCH_WRITE } from "../ops.js";
 import { HostWriter } from "../streams/host-writer.js";
 import { heldBlob } from "./blob-url.js";
 import { Body, type OutgoingBody } from "./body.js";
 import { readDataUrl } from "./data-url.js";
 import { findHeader } from "./headers.js";
+import { matchesIntegrity } from "./integrity.js";
 import { Request, requestParts, type RequestParts } from "./request.js";
-import { makeFetchedResponse, type Response } from "./response.js";
+import { isNullBodyStatus, makeFetchedResponse, readChecked, type Response } from "./response.js";
 import { isReadableStream, type ReadableStream } from "./stream-access.js";
 
 export function fetch(input: unknown, init: unknown = undefined): Promise<Response> {
@@ -28,13 +29,12 @@ export function fetchThrough(binding: string | null, input: unknown, init: unkno
     const request = new Request(input, init);
     const parts = requestParts(request);
     if (parts.signal?.aborted === true) {
-      parts.body?.fail(parts.signal.reason);
+      parts.body?.cancel(parts.signal.reason);
       return Promise.reject(parts.signal.reason);
     }
-    if (parts.integrity !== "") {
-      throw new TypeError("fetch does not offer integrity: check the body with crypto.subtle.digest instead");
-    }
-    return binding === null && !parts.url.startsWith("http") ? fetchLocally(request, parts) : fetchFromHost(parts, binding);
+    const local = binding === null && !parts.url.startsWith("http");
+    const response = local ? fetchLocally(request, parts) : fetchFromHost(parts, binding);
+    return parts.integrity === "" ? response : checked(response, parts.integrity);
   } catch (error) {
     return Promise.reject(error);
   }
@@ -46,9 +46,9 @@ function fetchFromHost(parts: RequestParts, binding: string | null): Promise<Res
   const sent: HostValue = streamed ? true : (body as Exclude<OutgoingBody, ReadableStream>);
   const { method, url, headers, redirect } = parts;
   const { operation, promise } = startWithNumber(FETCH, method, url, headers, sent, redirect, binding);
-  if (streamed) writeBody(operation, body);
+  const stopSending = streamed ? writeBody(operation, body) : null;
   if (parts.signal === null) return promise.then((value) => readHead(value).response);
-  return abortable(parts.signal, operation, promise, streamed ? body : null);
+  return abortable(parts.signal, operation, promise, stopSending);
 }
 
 /** The signal ends the request before the head of the response comes, and the body after. */
@@ -56,15 +56,16 @@ function abortable(
   signal: AbortSignal,
   operation: number,
   head: Promise<HostValue>,
-  sending: ReadableStream | null,
+  stopSending: ((reason: unknown) => void) | null,
 ): Promise<Response> {
   return new Promise((resolve, reject) => {
     let received: Body | null = null;
     const abort = (): void => {
+      const { reason } = signal;
       cancel(operation);
-      if (sending !== null) host.call(FETCH_END, operation, "aborted");
-      received?.fail(signal.reason);
-      reject(signal.reason);
+      stopSending?.(reason);
+      received?.fail(reason);
+      reject(reason);
     };
     signal.addEventListener("abort", abort, { once: true });
     head.then((value) => {
@@ -75,24 +76,47 @@ function abortable(
   });
 }
 
+/** Reads the body whole, and gives it on when it is the one that is expected. */
+async function checked(response: Promise<Response>, integrity: string): Promise<Response> {
+  return readChecked(await response, async (bytes) => {
+    if (await matchesIntegrity(bytes, integrity)) return;
+    throw new TypeError(`The body does not match its integrity ${JSON.stringify(integrity)}`);
+  });
+}
+
 /** status, statusText, headers, handle, url, redirected */
 type Head = [number, string, string[], number | null, string, boolean];
 
 function readHead(value: HostValue): { response: Response; body: Body | null } {
   const [status, statusText, headers, handle, url, redirected] = value as Head;
-  const body = handle === null ? null : new Body(null);
-  if (body !== null) body.handle = handle!;
+  let body: Body | null = null;
+  if (handle !== null) {
+    if (isNullBodyStatus(status)) host.call(BODY_CANCEL, handle);
+    else {
+      body = new Body(null);
+      body.handle = handle;
+    }
+  }
   return { response: makeFetchedResponse({ status, statusText, headers }, body, url, redirected), body };
 }
 
-function writeBody(operation: number, stream: ReadableStream): void {
+/** Returns what stops it before its end. */
+function writeBody(operation: number, stream: ReadableStream): (reason: unknown) => void {
   let ended = false;
-  const writer = new HostWriter(stream, FETCH_WRITE, operation, (failure) => {
-    // The request fails with it on the host's side; a server that answered early is no failure.
-    if (!ended) host.call(FETCH_END, operation, failure === null ? null : String(failure.reason));
+  // The request fails with a failure on the host's side; a server that answered early is none.
+  const end = (failure: string | null): void => {
+    if (!ended) host.call(FETCH_END, operation, failure);
     ended = true;
+  };
+  const writer = new HostWriter(stream, FETCH_WRITE, operation, (failure) => {
+    end(failure === null ? null : String(failure.reason));
   });
   writer.begin();
+  return (reason) => {
+    if (ended) return;
+    end("aborted");
+    writer.stop(reason);
+  };
 }
 
 async function fetchLocally(request: Request, parts: RequestParts): Promise<Response> {

@@ -5,7 +5,7 @@
 import { finishInterface } from "../interface.js";
 import { parseUrlHere } from "../url/url.js";
 import { usvString } from "../webidl.js";
-import { Body, defineBodyMixin, extractBody, type OutgoingBody } from "./body.js";
+import { Body, defineBodyMixin, extractBody, type OutgoingBody, readBytes } from "./body.js";
 import { findHeader, headerListFrom, headerOf, type Headers, wrapHeaders } from "./headers.js";
 
 // Lists that many responses share; copied before a Headers object may change them.
@@ -35,6 +35,8 @@ export interface ResponseHead {
 export let isResponse: (value: unknown) => value is Response;
 /** A response that fetch received. */
 export let makeFetchedResponse: (head: ResponseHead, body: Body | null, url: string, redirected: boolean) => Response;
+/** The same head, and the body read, which `check` may refuse. */
+export let readChecked: (response: Response, check: (bytes: Uint8Array) => Promise<void>) => Promise<Response>;
 /** Takes the body out for sending; throws when it was used. */
 export let takeResponseBody: (response: Response) => OutgoingBody;
 /** The list behind the headers, not a copy. */
@@ -59,6 +61,13 @@ export class Response {
       response.#list = head.headers;
       response.#body = body;
       response.#origin = { type: "basic", url, redirected, immutable: true };
+      return response;
+    };
+    readChecked = async (response, check) => {
+      const body = bodyOf(response);
+      const bytes = body === null ? new Uint8Array(0) : await readBytes(body);
+      await check(bytes);
+      if (body !== null) response.#body = new Body(bytes);
       return response;
     };
     takeResponseBody = (response) => {
@@ -208,7 +217,7 @@ defineBodyMixin(Response.prototype, {
 });
 finishInterface(Response);
 
-function isNullBodyStatus(status: number): boolean {
+export function isNullBodyStatus(status: number): boolean {
   return status === 101 || status === 103 || status === 204 || status === 205 || status === 304;
 }
 

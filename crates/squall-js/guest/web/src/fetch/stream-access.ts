@@ -3,6 +3,7 @@
 import { concatenate } from "../blob.js";
 import { structuredClone } from "../structured-clone.js";
 import { createHostStream, failStream, takeUnread } from "../streams/host-stream.js";
+import { markHandled } from "../streams/promises.js";
 import type { Readable, ReadRequest } from "../streams/readable.js";
 import { isDisturbed, ReadableStream, readableOf, teeReadable } from "../streams/readable-stream.js";
 import { DefaultReader } from "../streams/readers.js";
@@ -12,6 +13,11 @@ export { createHostStream, failStream, isDisturbed, ReadableStream, streamOfWhol
 
 export function isReadableStream(value: unknown): value is ReadableStream {
   return value instanceof ReadableStream;
+}
+
+/** Whoever has its reader hears of the end. */
+export function cancelStream(stream: ReadableStream, reason: unknown): void {
+  markHandled(readableOf(stream).cancel(reason));
 }
 
 /** Reads a stream to its end. Chunks that are no bytes fail, as in a body. */

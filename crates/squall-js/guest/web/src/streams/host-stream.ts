@@ -1,7 +1,7 @@
 // A body that the host has, as a byte stream. Nothing is asked of the host until somebody reads,
 // and until then the body can be handed on by its handle.
 
-import { host, type HostValue, startWithCallbacks } from "../host.js";
+import { cancel, host, type HostValue, startWithCallbacks } from "../host.js";
 import { BODY_CANCEL, BODY_READ } from "../ops.js";
 import { type ByteController, makeByteStream } from "./byte-controller.js";
 import { promiseOf } from "./promises.js";
@@ -11,27 +11,35 @@ import { type ReadableStream, readableOf, wrapReadable } from "./readable-stream
 import { WholeSource } from "./whole-stream.js";
 
 const LARGEST_CHUNK = 65_536;
+/** No operation. */
+const NOTHING = 0;
 
 class HostSource implements Source {
   readonly pulls = true;
   readonly alone = true;
   readonly handle: number;
   controller!: ByteController;
+  /** The operation that brings the next chunk; it holds on to the body. */
+  #reading = NOTHING;
   readonly #onChunk = (bytes: HostValue): void => this.#take(bytes as Uint8Array<ArrayBuffer> | null);
-  readonly #onFailure = (reason: unknown): void => this.controller.fail(reason);
+  readonly #onFailure = (reason: unknown): void => {
+    this.#reading = NOTHING;
+    this.controller.fail(reason);
+  };
 
   constructor(handle: number) {
     this.handle = handle;
   }
 
   pull(): null {
-    startWithCallbacks(this.#onChunk, this.#onFailure, BODY_READ, this.handle, LARGEST_CHUNK);
+    this.#reading = startWithCallbacks(this.#onChunk, this.#onFailure, BODY_READ, this.handle, LARGEST_CHUNK);
     return null;
   }
 
   #take(bytes: Uint8Array<ArrayBuffer> | null): void {
     const { controller } = this;
-    // It was cancelled meanwhile.
+    this.#reading = NOTHING;
+    // It ended meanwhile.
     if (controller.stream.state !== READABLE) return;
     if (bytes !== null) {
       if (bytes.length > 0) controller.enqueueOwned(bytes);
@@ -45,6 +53,7 @@ class HostSource implements Source {
   }
 
   cancel(): Promise<unknown> {
+    if (this.#reading !== NOTHING) cancel(this.#reading);
     host.call(BODY_CANCEL, this.handle);
     return promiseOf(undefined);
   }
