@@ -37,9 +37,12 @@ pub(crate) fn build(
         bindings: bindings.clone().into_iter().collect(),
         secret_names: job.secrets.clone(),
     };
-    let map_stack = |stack: &str| match &map {
-        Some(map) => squall_bundle::map_stack(stack, MODULE_NAME, map),
-        None => stack.to_owned(),
+    let map_stack = |stack: &str| {
+        let own = without_the_web_layer(stack);
+        match &map {
+            Some(map) => squall_bundle::map_stack(&own, MODULE_NAME, map),
+            None => own,
+        }
     };
     let mut built = make_snapshot(&snapshot, files, output).map_err(|error| match error {
         LoadError::Exception { title, stack } => {
@@ -64,13 +67,37 @@ pub(crate) struct StoredMaps {
 
 impl Stacks for StoredMaps {
     fn map(&self, function: &FunctionSpec, stack: &str) -> String {
+        let stack = without_the_web_layer(stack);
         if !stack.contains(MODULE_NAME) {
-            return stack.to_owned();
+            return stack;
         }
         let text = std::fs::read_to_string((self.blob_path)(&function.code));
         match text.as_deref().map(split_map) {
-            Ok((_, Some(map))) => squall_bundle::map_stack(stack, MODULE_NAME, &map),
-            _ => stack.to_owned(),
+            Ok((_, Some(map))) => squall_bundle::map_stack(&stack, MODULE_NAME, &map),
+            _ => stack,
         }
+    }
+}
+
+/// The frames of a stack trace that are the program's own. What the web layer does inside, and how
+/// it calls handlers, tells the program's author nothing.
+fn without_the_web_layer(stack: &str) -> String {
+    let is_ours = |line: &str| line.contains("(squall:web:") || line.ends_with("at call (native)");
+    let own = stack.lines().filter(|line| !is_ours(line));
+    own.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stack_trace_shows_the_program_alone() {
+        let stack = "    at hello (bundle.js:23:3)\n    at map (native)\n    at fetch (bundle.js:11:63)\n    at call (native)\n    at invokeHandler (squall:web:20:37782)\n";
+        assert_eq!(
+            without_the_web_layer(stack),
+            "    at hello (bundle.js:23:3)\n    at map (native)\n    at fetch (bundle.js:11:63)"
+        );
+        assert_eq!(without_the_web_layer(""), "");
     }
 }
