@@ -1,18 +1,20 @@
 # `make up` needs Rust, a C compiler and make. Everything else here says what it needs.
 
-.PHONY: up down test lint bench soak demo-leak dist guests engine-less help
+.PHONY: up down test lint bench soak demo-leak wpt engine dist guests engine-less help
 
 help:
 	@echo "make up            build Squall, run a node, deploy examples/hello"
 	@echo "make down          stop that node"
 	@echo "make test          every test; those that lack npm or Python are named"
 	@echo "make lint          format, clippy, licences and advisories"
-	@echo "make bench         measure beside wasmtime serve and nginx, write docs/benchmarks.md"
+	@echo "make bench         measure beside wasmtime serve, workerd and nginx, write docs/benchmarks.md"
+	@echo "make wpt           the Web Platform Tests, from a copy of them; writes docs/conformance.md"
 	@echo "make soak          50 rounds of kill -9"
 	@echo "make demo-leak     a million requests search for each other's secrets"
 	@echo "make dist          release archives in target/dist"
 	@echo "make engine-less   check the crates that need no WebAssembly engine, quickly"
 	@echo "make guests        rebuild the components that the tests use"
+	@echo "make engine        rebuild the JavaScript engine and its web layer, which are committed"
 
 up:
 	@scripts/up
@@ -35,6 +37,12 @@ soak:
 
 demo-leak:
 	@benches/demo-leak
+
+wpt:
+	@scripts/wpt --update
+
+engine:
+	@scripts/engine
 
 dist:
 	@scripts/dist
