@@ -163,7 +163,7 @@ pub(crate) struct UpOptions {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct FolderOptions {
-    /// Folder with squall.toml, or with the wrangler.toml or wrangler.jsonc of a project
+    /// Folder with squall.toml, or with the Wrangler configuration of a Workers project
     #[arg(default_value = ".", value_name = "DIR")]
     pub(crate) dir: PathBuf,
     /// Section [env.NAME] of a Wrangler configuration

@@ -43,9 +43,9 @@ pub(super) async fn run(global: &Global, options: &TypesOptions) -> Result<(), F
     secrets.extend(project.dev_vars()?.into_iter().flat_map(|vars| vars.values.into_keys()));
     match secrets_of_node(global, app).await {
         Some(names) => secrets.extend(names),
-        None => output::note(&format!(
-            "No node answers, so secrets that are set on one are unknown; name them with --secret NAME, or run squall types again beside the node of {app}"
-        )),
+        None => output::note(
+            "No node answers, so secrets that are set on one are left out; name them with --secret NAME",
+        ),
     }
     let members = members(&project.manifest, &secrets);
     let text = render(&members);

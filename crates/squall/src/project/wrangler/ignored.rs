@@ -45,7 +45,7 @@ const INSTEAD: [(&str, &str); 34] = [
     ("build", "there is no main that it would build; run the command yourself"),
     ("cloudchamber", "containers are not available yet"),
     ("compatibility_date", "there is one behaviour, that of the standards"),
-    ("compatibility_flags", "there is one behaviour, that of the standards"),
+    ("compatibility_flags", "there is one behaviour; modules of node: need no flag"),
     ("containers", "not available yet"),
     ("define", "nothing is replaced; use vars"),
     ("dev", "squall dev serves on the address of its node"),
