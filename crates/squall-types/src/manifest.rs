@@ -58,7 +58,7 @@ pub struct Function {
     #[serde(default)]
     pub limits: Limits,
     /// Hosts that outbound requests may reach: `api.example.com`, `*.example.com`,
-    /// with an optional `:port`. None by default.
+    /// with an optional `:port`, or `*` for every public one. None by default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_hosts: Vec<String>,
     /// Allows outbound requests to private and loopback addresses. For development.
@@ -399,6 +399,9 @@ fn check_host_pattern(
     pattern: &str,
     wildcard_and_port: bool,
 ) -> Result<(), ManifestError> {
+    if wildcard_and_port && pattern == "*" {
+        return Ok(());
+    }
     let mut host = pattern;
     if wildcard_and_port && !pattern.contains('/') {
         if let Some((name, port)) = host.rsplit_once(':')

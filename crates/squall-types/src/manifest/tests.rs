@@ -52,7 +52,9 @@ fn contradictions_are_refused() {
 
 #[test]
 fn allowed_hosts_take_names_wildcards_ports_and_addresses() {
-    for good in ["api.example.com", "*.example.com", "localhost:3000", "127.0.0.1:9", "[::1]:9"] {
+    for good in
+        ["*", "api.example.com", "*.example.com", "localhost:3000", "127.0.0.1:9", "[::1]:9"]
+    {
         let text = format!("{SMALLEST}allowed_hosts = [{good:?}]");
         Manifest::parse(&text).unwrap_or_else(|error| panic!("{good}: {error}"));
     }

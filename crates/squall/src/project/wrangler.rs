@@ -258,7 +258,7 @@ fn function(
     ignored.say(
         main.at,
         "outbound requests".to_owned(),
-        "fetch reaches no host until a squall.toml lists it in allowed_hosts",
+        "fetch reaches every public host, as there; a squall.toml narrows that with allowed_hosts",
     );
     Ok(Function {
         component: None,
@@ -268,7 +268,7 @@ fn function(
         instances: squall_types::manifest::InstanceMode::default(),
         shared: squall_types::manifest::SharedInstances::default(),
         limits,
-        allowed_hosts: Vec::new(),
+        allowed_hosts: vec!["*".to_owned()],
         allow_private: false,
         env: BTreeMap::new(),
         fall_through: false,

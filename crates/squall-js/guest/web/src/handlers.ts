@@ -62,6 +62,7 @@ export function adoptExports(exports: Record<string, unknown>): void {
   if ((typeof exported === "object" && exported !== null) || typeof exported === "function") {
     if (KINDS.some((kind) => typeof (exported as HandlerObject)[kind] === "function")) {
       handlerObject = exported as HandlerObject;
+      buildRouter(exported);
       return;
     }
   }
@@ -70,6 +71,21 @@ export function adoptExports(exports: Record<string, unknown>): void {
     "This function has no handler: export default { fetch(request, env, ctx) { ... } }, or a class with " +
       'such a method, or call addEventListener("fetch", ...) at top level',
   );
+}
+
+/**
+ * Routers such as hono's build their matcher when the first request comes, which for an instance
+ * of its own is every request. Asking them for a route that does not matter has it in the
+ * snapshot. They take no routes after that, which they would not after a first request either.
+ */
+function buildRouter(exported: object): void {
+  const { router } = exported as { router?: { match?: unknown; add?: unknown } | null };
+  if (typeof router?.match !== "function" || typeof router.add !== "function") return;
+  try {
+    router.match("GET", "/");
+  } catch {
+    // It is another kind of router, or one that will say at the request what is wrong with it.
+  }
 }
 
 /** The result of the handler for this kind of event. */

@@ -79,7 +79,7 @@ fn a_project_becomes_a_manifest() {
 fn everything_without_a_meaning_is_named_in_the_order_of_the_file() {
     let ignored = translated(SHOP, None).ignored;
     let expected = [
-        "outbound requests: fetch reaches no host",
+        "outbound requests: fetch reaches every public host",
         "compatibility_date: there is one behaviour",
         "routes \"example.com/api/*\": the app answers",
         "vars.RETRIES: env.RETRIES is the text",
