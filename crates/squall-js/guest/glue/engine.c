@@ -197,21 +197,60 @@ EXPORT("squall_interrupt_flag") uint8_t *squall_interrupt_flag(void) {
     return &engine.interrupt;
 }
 
-EXPORT("squall_boot") int squall_boot(size_t length) {
+/* A runtime that knows the language and nothing else. */
+static JSContext *start(void) {
     JSRuntime *runtime = engine.runtime = JS_NewRuntime2(&memory_functions, NULL);
-    if (!runtime) return RESULT_OUT_OF_MEMORY;
+    if (!runtime) return NULL;
     JS_SetMaxStackSize(runtime, STACK_FOR_PROGRAMS);
     JS_SetGCThreshold(runtime, SIZE_MAX);
     JS_SetInterruptHandler(runtime, interrupted, NULL);
     JS_SetHostPromiseRejectionTracker(runtime, on_rejection, NULL);
     modules_install(runtime);
     JSContext *ctx = new_context(runtime);
-    if (!ctx) return RESULT_OUT_OF_MEMORY;
+    if (!ctx) return NULL;
     memory_refill_reserve();
     engine.modules = JS_NewObjectProto(ctx, JS_NULL);
     engine.transfer = array_buffer_transfer(ctx);
-    engine.context = ctx;
+    return engine.context = ctx;
+}
 
+/* [name, source, isModule] in the input becomes bytecode, whose place and length the host then reads
+   as it reads a failure. A parser leaves much garbage behind, so what is compiled here is run in
+   another instance, whose memory becomes the snapshot. */
+EXPORT("squall_compile") int squall_compile(size_t length) {
+    JSContext *ctx = engine.context ? begin_turn() : start();
+    if (!ctx) return RESULT_OUT_OF_MEMORY;
+    const uint8_t *at = engine.input.data, *end = at + length;
+    const char *name, *source;
+    size_t name_length, source_length;
+    uint32_t count;
+    if (!decode_array_header(&at, end, &count) || count != 3 ||
+        !decode_raw_string(&at, end, &name, &name_length) ||
+        !decode_raw_string(&at, end, &source, &source_length) || at == end)
+        return report_text(ctx, RESULT_EXCEPTION, "TypeError", "[name, source, isModule] expected");
+    JSValue is_module = decode_next(ctx, &at, end);
+    bool module = JS_ToBool(ctx, is_module);
+    char *name_text = js_strndup(ctx, name, name_length);
+    char *source_text = js_strndup(ctx, source, source_length);
+    if (!name_text || !source_text) return fail(ctx);
+    JSValue compiled = JS_Eval(ctx, source_text, source_length, name_text,
+                               (module ? JS_EVAL_TYPE_MODULE : JS_EVAL_TYPE_GLOBAL) |
+                                   JS_EVAL_FLAG_COMPILE_ONLY);
+    if (JS_IsException(compiled)) return end_turn(ctx, fail(ctx));
+    /* Programs may look at their functions' text; what is under them are native functions. */
+    int flags = JS_WRITE_OBJ_BYTECODE | (module ? 0 : JS_WRITE_OBJ_STRIP_SOURCE);
+    size_t size;
+    uint8_t *bytecode = JS_WriteObject(ctx, &size, compiled, flags);
+    if (!bytecode) return end_turn(ctx, fail(ctx));
+    engine.failure.data = (uint32_t)(uintptr_t)bytecode;
+    engine.failure.length = size;
+    return end_turn(ctx, RESULT_DONE);
+}
+
+/* Runs the web layer, whose bytecode is in the input. */
+EXPORT("squall_boot") int squall_boot(size_t length) {
+    JSContext *ctx = start();
+    if (!ctx) return RESULT_OUT_OF_MEMORY;
     JSValue global = JS_GetGlobalObject(ctx), host = host_object(ctx);
     int result = RESULT_DONE;
     if (!chance_install(ctx) ||
@@ -219,9 +258,8 @@ EXPORT("squall_boot") int squall_boot(size_t length) {
         result = fail(ctx);
     JS_FreeValue(ctx, global);
     if (result == RESULT_DONE) {
-        engine.input.data[length] = 0;
-        JSValue value = JS_Eval(ctx, (char *)engine.input.data, length, "squall:web",
-                                JS_EVAL_TYPE_GLOBAL);
+        JSValue layer = JS_ReadObject(ctx, engine.input.data, length, JS_READ_OBJ_BYTECODE);
+        JSValue value = JS_IsException(layer) ? layer : JS_EvalFunction(ctx, layer);
         result = drain(ctx, JS_IsException(value) ? fail(ctx) : RESULT_DONE);
         JS_FreeValue(ctx, value);
     }
@@ -231,23 +269,14 @@ EXPORT("squall_boot") int squall_boot(size_t length) {
     return end_turn(ctx, result);
 }
 
-/* Compiles the module and begins its evaluation. */
+/* Begins the evaluation of the module whose bytecode is in the input. */
 static int evaluate(JSContext *ctx, size_t length) {
-    const uint8_t *at = engine.input.data, *end = at + length;
-    const char *name, *source;
-    size_t name_length, source_length;
-    uint32_t count;
-    if (!decode_array_header(&at, end, &count) || count != 2 ||
-        !decode_raw_string(&at, end, &name, &name_length) ||
-        !decode_raw_string(&at, end, &source, &source_length))
-        return report_text(ctx, RESULT_EXCEPTION, "TypeError", "[name, source] expected");
-    engine.input.data[length] = 0;
-    char *name_text = js_strndup(ctx, name, name_length);
-    if (!name_text) return fail(ctx);
-    JSValue module = JS_Eval(ctx, source, source_length, name_text,
-                             JS_EVAL_TYPE_MODULE | JS_EVAL_FLAG_COMPILE_ONLY);
-    js_free(ctx, name_text);
+    JSValue module = JS_ReadObject(ctx, engine.input.data, length, JS_READ_OBJ_BYTECODE);
     if (JS_IsException(module)) return fail(ctx);
+    if (JS_ResolveModule(ctx, module) < 0) {
+        JS_FreeValue(ctx, module);
+        return fail(ctx);
+    }
     engine.module = JS_VALUE_GET_PTR(module);
     engine.evaluation = JS_EvalFunction(ctx, module);
     if (JS_IsException(engine.evaluation)) {

@@ -13,12 +13,12 @@ use squall_types::ErrorCode;
 use squall_types::build::{BuildError, BuildOutput};
 use squall_types::log::Level;
 use squall_types::state::HandlerWorld;
-use wasmtime::{Engine, ExternType, Module, Mutability, Store};
+use wasmtime::{Engine, ExternType, InstancePre, Module, Mutability, Store};
 
 use super::JsEngine;
 use super::host::{Exception, Host, Load};
 use super::image::{Places, Snapshot, encode_base};
-use super::instance::{Failure, Instance};
+use super::instance::{Failure, Instance, encode_source, said_by};
 use crate::build::write;
 use crate::call::CpuWatch;
 
@@ -31,6 +31,8 @@ const LOAD_MEMORY_BYTES: u64 = 128 << 20;
 /// Bytes that the engine's input buffer has at first.
 const INPUT_CAPACITY: u32 = 2048;
 
+/// What the web layer is called in stack traces.
+const WEB_LAYER_NAME: &str = "squall:web";
 /// What the name of a function's module is in stack traces.
 pub const MODULE_NAME: &str = "bundle.js";
 
@@ -120,60 +122,86 @@ fn check_exports(module: &Module) -> Result<(), BuildError> {
     Ok(())
 }
 
+/// The web layer is compiled in one instance and runs in another, so that the memory that
+/// every function is based on holds nothing of the compilation.
 async fn boot(engine: &Engine, module: &Module) -> Result<(Places, Vec<u8>), BuildError> {
     let linker = super::host::linker(engine).map_err(broken)?;
     let pre = linker.instantiate_pre(module).map_err(broken)?;
-    let mut host = Host::new();
-    host.load = Some(Load::default());
-    let mut store = Store::new(engine, host);
-    store.set_epoch_deadline(u64::MAX / 2);
-    let instance = pre.instantiate_async(&mut store).await.map_err(broken)?;
-    let memory = instance.get_memory(&mut store, "memory").ok_or_else(|| broken("no memory"))?;
-    store.data_mut().memory = Some(memory);
-    let pointer = instance
-        .get_global(&mut store, "__stack_pointer")
-        .ok_or_else(|| broken("no stack pointer"))?;
-    let stack_pointer = pointer.get(&mut store).unwrap_i32() as u32;
-    let buffer =
-        instance.get_typed_func::<u32, u32>(&mut store, "squall_buffer").map_err(broken)?;
-    let start = instance.get_typed_func::<(), ()>(&mut store, "_initialize").map_err(broken)?;
-    let boot = instance.get_typed_func::<u32, i32>(&mut store, "squall_boot").map_err(broken)?;
-    let prepare =
-        instance.get_typed_func::<(), i32>(&mut store, "squall_prepare").map_err(broken)?;
-    let mut place = |name| instance.get_typed_func::<(), u32>(&mut store, name).map_err(broken);
-    let (failure, interrupt) = (place("squall_out")?, place("squall_interrupt_flag")?);
+    let mut compiling = Raw::new(&pre).await.map_err(broken)?;
+    let source = encode_source(WEB_LAYER_NAME, squall_js::WEB_LAYER, false);
+    let bytecode = compiling.run("squall_compile", &source).await?.to_vec();
+    drop(compiling);
 
-    start.call_async(&mut store, ()).await.map_err(broken)?;
-    let failure = failure.call_async(&mut store, ()).await.map_err(broken)?;
-    let interrupt = interrupt.call_async(&mut store, ()).await.map_err(broken)?;
-    let web = squall_js::WEB_LAYER.as_bytes();
-    let at = buffer.call_async(&mut store, web.len() as u32).await.map_err(broken)?;
-    memory.write(&mut store, at as usize, web).map_err(broken)?;
-    let booted = boot.call_async(&mut store, web.len() as u32).await.map_err(broken)?;
-    if booted != 0 {
-        let said = read_failure(memory.data(&store), failure);
-        return Err(broken(format!("the web layer: {} {}", said.title(), said.stack)));
-    }
-    prepare.call_async(&mut store, ()).await.map_err(broken)?;
-    let input = buffer.call_async(&mut store, 1).await.map_err(broken)?;
-    let large = buffer.call_async(&mut store, INPUT_CAPACITY - 1).await.map_err(broken)?;
-    let input_capacity = if input == large { INPUT_CAPACITY } else { 2 };
-    if pointer.get(&mut store).unwrap_i32() as u32 != stack_pointer {
-        return Err(broken("its stack pointer did not come back"));
-    }
-    let memory = memory.data(&store).to_vec();
-    let memory_bytes = u32::try_from(memory.len()).map_err(broken)?;
-    let places = Places { input, input_capacity, interrupt, failure, stack_pointer, memory_bytes };
+    let mut booting = Raw::new(&pre).await.map_err(broken)?;
+    booting.run("squall_boot", &bytecode).await?;
+    booting.call::<(), i32>("squall_prepare", ()).await?;
+    let input = booting.call::<u32, u32>("squall_buffer", 1).await?;
+    let large = booting.call::<u32, u32>("squall_buffer", INPUT_CAPACITY - 1).await?;
+    let memory = booting.memory.data(&booting.store).to_vec();
+    let places = Places {
+        input,
+        input_capacity: if input == large { INPUT_CAPACITY } else { 2 },
+        interrupt: booting.call("squall_interrupt_flag", ()).await?,
+        failure: booting.failure,
+        stack_pointer: booting.stack_pointer,
+        memory_bytes: u32::try_from(memory.len()).map_err(broken)?,
+    };
     Ok((places, memory))
 }
 
-fn read_failure(memory: &[u8], at: u32) -> Exception {
-    let word = |at: usize| {
-        let bytes = memory.get(at..)?.first_chunk::<4>()?;
-        Some(u32::from_le_bytes(*bytes) as usize)
-    };
-    let said = || memory.get(word(at as usize)?..)?.get(..word(at as usize + 4)?);
-    Exception::decode(said().unwrap_or_default())
+/// An instance of the engine before there is a base image.
+struct Raw {
+    store: Store<Host>,
+    exports: wasmtime::Instance,
+    memory: wasmtime::Memory,
+    failure: u32,
+    stack_pointer: u32,
+}
+
+impl Raw {
+    async fn new(pre: &InstancePre<Host>) -> wasmtime::Result<Self> {
+        let missing = |what: &str| wasmtime::Error::msg(format!("it exports no {what}"));
+        let mut host = Host::new();
+        host.load = Some(Load::default());
+        let mut store = Store::new(pre.module().engine(), host);
+        store.set_epoch_deadline(u64::MAX / 2);
+        let exports = pre.instantiate_async(&mut store).await?;
+        let memory = exports.get_memory(&mut store, "memory").ok_or_else(|| missing("memory"))?;
+        store.data_mut().memory = Some(memory);
+        let pointer = exports.get_global(&mut store, "__stack_pointer");
+        let pointer = pointer.ok_or_else(|| missing("stack pointer"))?;
+        let stack_pointer = pointer.get(&mut store).unwrap_i32() as u32;
+        let mut raw = Self { store, exports, memory, failure: 0, stack_pointer };
+        let start = raw.exports.get_typed_func::<(), ()>(&mut raw.store, "_initialize")?;
+        start.call_async(&mut raw.store, ()).await?;
+        let place = raw.exports.get_typed_func::<(), u32>(&mut raw.store, "squall_out")?;
+        raw.failure = place.call_async(&mut raw.store, ()).await?;
+        Ok(raw)
+    }
+
+    async fn call<P, R>(&mut self, name: &str, parameters: P) -> Result<R, BuildError>
+    where
+        P: wasmtime::WasmParams + Sync,
+        R: wasmtime::WasmResults + Sync,
+    {
+        let function = self.exports.get_typed_func::<P, R>(&mut self.store, name);
+        let called = function.map_err(broken)?.call_async(&mut self.store, parameters).await;
+        called.map_err(broken)
+    }
+
+    /// Hands `message` to an export; returns what the engine has for the host after that.
+    async fn run(&mut self, name: &str, message: &[u8]) -> Result<&[u8], BuildError> {
+        let length = u32::try_from(message.len()).map_err(broken)?;
+        let at = self.call::<u32, u32>("squall_buffer", length).await?;
+        self.memory.write(&mut self.store, at as usize, message).map_err(broken)?;
+        let result = self.call::<u32, i32>(name, length).await?;
+        let said = said_by(self.memory.data(&self.store), self.failure).unwrap_or_default();
+        if result != 0 {
+            let exception = Exception::decode(said);
+            return Err(broken(format!("{name}: {} {}", exception.title(), exception.stack)));
+        }
+        Ok(said)
+    }
 }
 
 /// Runs the top-level code of a module and writes what it changed. # Errors
@@ -215,7 +243,8 @@ async fn load(js: &JsEngine, job: &SnapshotJob<'_>) -> Result<Loaded, LoadError>
     host.limiter.limit_bytes = LOAD_MEMORY_BYTES;
     let watch = Arc::new(CpuWatch::default());
     instance.arm(&watch, LOAD_CPU_MS);
-    let mut running = Box::pin(instance.load(MODULE_NAME, job.source));
+    let bytecode = compile(&js, job.source).await?;
+    let mut running = Box::pin(instance.load(&bytecode));
     let watched = poll_fn(|cx| watch.poll(|| running.as_mut().poll(cx)).0);
     let result = tokio::time::timeout(LOAD_WALL, watched).await;
     drop(running);
@@ -228,6 +257,18 @@ async fn load(js: &JsEngine, job: &SnapshotJob<'_>) -> Result<Loaded, LoadError>
     let snapshot = Snapshot::difference(&ready.base, memory);
     let log = instance.store.data_mut().load.take().unwrap_or_default().log;
     Ok((snapshot, log))
+}
+
+/// In an instance of its own, so that the snapshot holds nothing of the compilation.
+async fn compile(js: &JsEngine, source: &str) -> Result<Vec<u8>, LoadError> {
+    let ready = js.ready().map_err(|error| broken(error.message))?;
+    let made = Instance::new(&ready.pre, &ready.base, ready.places).await;
+    let mut instance = made.map_err(broken)?;
+    instance.store.data_mut().limiter.limit_bytes = LOAD_MEMORY_BYTES;
+    let source = encode_source(MODULE_NAME, source, true);
+    let mut compiling = Box::pin(instance.compile(&source));
+    let compiled = tokio::time::timeout(LOAD_WALL, &mut compiling).await;
+    compiled.unwrap_or(Err(Failure::Interrupted)).map_err(explain)
 }
 
 fn explain(failure: Failure) -> LoadError {

@@ -194,14 +194,25 @@ impl Instance {
         self.outcome(result)
     }
 
-    /// Runs the top-level code of a module. The instance must be as it was made.
-    pub(crate) async fn load(&mut self, name: &str, source: &str) -> Result<(), Failure> {
+    /// The bytecode of a module, from `encode_source`. The instance must be as it was made, and
+    /// is good for nothing else afterwards.
+    pub(crate) async fn compile(&mut self, source: &[u8]) -> Result<Vec<u8>, Failure> {
+        let compile = self.exports.get_typed_func::<u32, i32>(&mut self.store, "squall_compile")?;
+        self.message.clear();
+        self.message.extend_from_slice(source);
+        let length = self.put_message().await?;
+        let result = compile.call_async(&mut self.store, length).await?;
+        self.outcome(result)?;
+        let said = said_by(self.memory.data(&self.store), self.places.failure);
+        Ok(said.unwrap_or_default().to_vec())
+    }
+
+    /// Runs the top-level code of a module that was compiled. The instance must be as it was
+    /// made.
+    pub(crate) async fn load(&mut self, bytecode: &[u8]) -> Result<(), Failure> {
         let load = self.exports.get_typed_func::<u32, i32>(&mut self.store, "squall_load")?;
         self.message.clear();
-        let mut writer = Writer { out: &mut self.message };
-        writer.array(2);
-        writer.str(name);
-        writer.str(source);
+        self.message.extend_from_slice(bytecode);
         let length = self.put_message().await?;
         let mut result = load.call_async(&mut self.store, length).await?;
         while result == PENDING {
@@ -310,18 +321,30 @@ impl Instance {
 
     /// What the engine says about its last failure.
     fn exception(&self) -> Exception {
-        let memory = self.memory.data(&self.store);
-        let word = |at: u32| {
-            let bytes = memory.get(at as usize..)?.first_chunk::<4>()?;
-            Some(u32::from_le_bytes(*bytes) as usize)
-        };
-        let said = || {
-            let at = word(self.places.failure)?;
-            let length = word(self.places.failure + 4)?;
-            memory.get(at..)?.get(..length)
-        };
-        Exception::decode(said().unwrap_or_default())
+        let said = said_by(self.memory.data(&self.store), self.places.failure);
+        Exception::decode(said.unwrap_or_default())
     }
+}
+
+/// What the engine has for the host, whose place and length are at `at`.
+pub(crate) fn said_by(memory: &[u8], at: u32) -> Option<&[u8]> {
+    let word = |at: usize| {
+        let bytes = memory.get(at..)?.first_chunk::<4>()?;
+        Some(u32::from_le_bytes(*bytes) as usize)
+    };
+    let at = at as usize;
+    memory.get(word(at)?..)?.get(..word(at + 4)?)
+}
+
+/// The message that `squall_compile` takes.
+pub(crate) fn encode_source(name: &str, source: &str, is_module: bool) -> Vec<u8> {
+    let mut message = Vec::with_capacity(source.len() + name.len() + 32);
+    let mut writer = Writer { out: &mut message };
+    writer.array(3);
+    writer.str(name);
+    writer.str(source);
+    writer.bool(is_module);
+    message
 }
 
 fn grow(store: &mut Store<Host>, memory: wasmtime::Memory, bytes: usize) -> wasmtime::Result<()> {
