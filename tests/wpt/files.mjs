@@ -42,6 +42,13 @@ export function reasonToLeaveOut(file, variant = "") {
   return leftOut.find(({ pattern }) => pattern.test(file) || pattern.test(file + variant))?.reason ?? null;
 }
 
+const unsteady = selection.unsteady.map(({ files }) => new RegExp(`^(?:${files})$`));
+
+/** Whether a file's count is not the same every time; what is expected of it then only falls. */
+export function isUnsteady(file) {
+  return unsteady.some((pattern) => pattern.test(file));
+}
+
 const leftOutSubtests = selection.left_out_subtests.map(({ files, names }) => ({
   files: new RegExp(`^(?:${files})$`),
   names: new RegExp(names),
@@ -79,7 +86,7 @@ export function asFunction(scripts) {
   const namesOf = (pattern) => [
     ...new Set(scripts.flatMap((script) => [...script.matchAll(pattern)].map((match) => match[1]))),
   ];
-  const assigned = namesOf(/^\s*(?:for \()?([A-Za-z_$][\w$]*)\s*(?:=[^=>]|in )/gm);
+  const assigned = namesOf(/^\s*(?:for \()?([A-Za-z_$][\w$]*)\s*(?:=[^=>]|in |of )/gm);
   const functions = namesOf(/^(?:async )?function\*? *([A-Za-z_$][\w$]*)/gm);
   const body = [
     ...assigned.map((name) => `globalThis[${JSON.stringify(name)}] ??= undefined;`),

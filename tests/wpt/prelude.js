@@ -4,6 +4,16 @@ globalThis.GLOBAL = { isWindow: () => false, isWorker: () => true, isShadowRealm
 // Tests look for Node's internals when there is a process.
 delete globalThis.process;
 
+// common/sab.js gets at SharedArrayBuffer by way of WebAssembly, which is not offered.
+globalThis.WebAssembly = {
+  Memory: class {
+    constructor({ shared }) {
+      if (!shared) throw new Error("There is no WebAssembly");
+      this.buffer = new SharedArrayBuffer(0);
+    }
+  },
+};
+
 globalThis.__wptStart = (url) => {
   const { href, origin, protocol, host, hostname, port, pathname, search, hash } = new URL(url);
   globalThis.location = { href, origin, protocol, host, hostname, port, pathname, search, hash, toString: () => href };

@@ -50,7 +50,12 @@ export async function startProduct({ squall, python, root }) {
 
     const origin = `http://localhost:${ports[0]}`;
     const deploy = makeDeployer({ squall, data, folder, ports });
-    return { gateway, origin, deploy, stop };
+    /** What the node said when it has ended before its time; null while it runs. */
+    const lastWords = () =>
+      node.exitCode === null && node.signalCode === null
+        ? null
+        : `the node ended with ${node.exitCode ?? node.signalCode}:\n${readFileSync(path.join(folder, "node.log"), "utf8")}`;
+    return { gateway, origin, deploy, lastWords, stop };
   } catch (error) {
     await stop();
     throw error;
@@ -103,12 +108,12 @@ async function gatewayOf(data, node, log) {
   throw new Error(`the node did not start:\n${readFileSync(log, "utf8")}`);
 }
 
+/** The tests' server ends with its input, and takes its own children along; the node drains on a signal. */
 function end(child) {
-  if (child.exitCode !== null) return null;
+  if (child.exitCode !== null || child.signalCode !== null) return null;
   const ended = new Promise((resolve) => child.once("exit", resolve));
-  // The tests' server ends with its input; the node drains, but nobody waits for answers.
-  child.stdin?.end();
-  child.kill("SIGTERM");
+  if (child.stdin !== null) child.stdin.end();
+  else child.kill("SIGTERM");
   const limit = setTimeout(() => child.kill("SIGKILL"), 10_000);
   return ended.then(() => clearTimeout(limit));
 }

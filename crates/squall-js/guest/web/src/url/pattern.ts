@@ -9,10 +9,13 @@ import { parseConstructorString } from "./pattern-string.js";
 import { URL } from "./url.js";
 import { usvString } from "../webidl.js";
 
-/** The standard asks for `v`; where the engine lacks it, `u` differs only in rare set syntax. */
+/**
+ * The standard asks for `v`; where the engine lacks it, or does not take `-` and `::` outside of
+ * classes, `u` differs only in rare set syntax.
+ */
 const UNICODE_FLAG = ((): string => {
   try {
-    return new RegExp("[a--b]", "v").flags;
+    return new RegExp("[a--b]-::", "v").flags;
   } catch {
     return "u";
   }
