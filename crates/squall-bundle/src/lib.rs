@@ -23,6 +23,7 @@ mod emit;
 mod name;
 mod rewrite;
 
+mod built_in;
 mod define;
 mod diagnostic;
 mod hoist;
@@ -90,6 +91,7 @@ pub fn bundle(options: &Options) -> Result<Bundle, Vec<Diagnostic>> {
     let plan = order::plan(&graph)?;
     let links = link::link(&graph)?;
     let live = shake::shake(&graph, &links);
+    built_in::check(&graph, &live)?;
     let names = name::assign(&graph, &plan, &links, &live);
     let output = emit::emit(&allocator, &mut graph, &plan, &links, &live, &names);
 

@@ -8,11 +8,12 @@ use oxc_resolver::TsConfig;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::Options;
+use crate::built_in;
 use crate::define::define;
 use crate::diagnostic::Diagnostic;
 use crate::module::{Graph, Module, ModuleId, Request, RequestKind, Target};
 use crate::path::{extension, in_package, relative};
-use crate::resolve::{self, Found, Modules, Resolved};
+use crate::resolve::{Found, Modules, Resolved};
 use crate::scan::{Scan, scan};
 use crate::transform::{self, Script};
 
@@ -274,7 +275,7 @@ impl<'a> Loading<'a, '_> {
         let config = tsconfig.map(Arc::as_ref);
         request.target = match self.resolver.resolve(importer, config, specifier, kind) {
             Resolved::External(external) => {
-                if required && !resolve::is_provided(&external) {
+                if required && !built_in::is_provided(&external) {
                     Target::Missing
                 } else {
                     Target::External(external)
@@ -308,7 +309,7 @@ impl<'a> Loading<'a, '_> {
             Resolved::Failed(failure) => {
                 // Packages try what may not be there, and ask for modules of Node.js in functions
                 // that nobody calls.
-                let optional = request.guarded || (required && resolve::is_node_module(specifier));
+                let optional = request.guarded || (required && built_in::is_node_module(specifier));
                 if !optional {
                     let mut error = error(failure.message);
                     error.hint = failure.hint;

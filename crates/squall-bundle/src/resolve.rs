@@ -9,6 +9,7 @@ use oxc_resolver::{
     SideEffects, TsConfig, TsconfigDiscovery,
 };
 
+use crate::built_in;
 use crate::module::RequestKind;
 use crate::path::{extension, in_package, relative};
 use crate::runtime;
@@ -34,39 +35,6 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
 }
-
-/// The modules that the runtime has under a bare name, as Node.js does.
-const BARE_BUILT_INS: [&str; 6] = ["assert", "async_hooks", "buffer", "events", "path", "util"];
-
-/// What Node.js has besides: said in the hint when such a module cannot be found.
-const OTHER_NODE_MODULES: [&str; 26] = [
-    "child_process",
-    "cluster",
-    "crypto",
-    "dgram",
-    "dns",
-    "domain",
-    "fs",
-    "http",
-    "http2",
-    "https",
-    "inspector",
-    "module",
-    "net",
-    "os",
-    "perf_hooks",
-    "process",
-    "querystring",
-    "readline",
-    "stream",
-    "string_decoder",
-    "tls",
-    "tty",
-    "url",
-    "v8",
-    "vm",
-    "zlib",
-];
 
 const CONDITIONS_IMPORT: [&str; 4] = ["worker", "browser", "import", "default"];
 const CONDITIONS_REQUIRE: [&str; 4] = ["worker", "browser", "require", "default"];
@@ -142,7 +110,7 @@ impl Modules {
         specifier: &str,
         kind: RequestKind,
     ) -> Resolved {
-        if let Some(name) = built_in(specifier) {
+        if let Some(name) = built_in::full_name(specifier) {
             return Resolved::External(name);
         }
         if runtime::helper(specifier).is_some() {
@@ -235,11 +203,8 @@ impl Modules {
         if specifier.starts_with('.') || specifier.starts_with('/') {
             return self.missing_file_hint(specifier, importer);
         }
-        if OTHER_NODE_MODULES.contains(&first_part(specifier)) {
-            return format!(
-                "\"{specifier}\" is a module of Node.js that the runtime does not have; it has {}.",
-                BARE_BUILT_INS.map(|name| format!("node:{name}")).join(", ")
-            );
+        if let Some(hint) = built_in::missing_hint(specifier) {
+            return hint;
         }
         if specifier.starts_with('#') {
             return "Looked in the \"imports\" of the nearest package.json.".to_owned();
@@ -317,35 +282,6 @@ fn options(importer: Importer, kind: RequestKind) -> ResolveOptions {
 
 fn strings(names: &[&str]) -> Vec<String> {
     names.iter().map(|&name| name.to_owned()).collect()
-}
-
-/// The full name of a built-in module of the runtime.
-fn built_in(specifier: &str) -> Option<String> {
-    let by_scheme =
-        ["node:", "cloudflare:", "squall:"].iter().any(|scheme| specifier.starts_with(scheme));
-    if by_scheme {
-        return Some(specifier.to_owned());
-    }
-    BARE_BUILT_INS.contains(&first_part(specifier)).then(|| format!("node:{specifier}"))
-}
-
-/// Whether the runtime has this module: `require` of another one must fail when it is reached and
-/// not keep the whole bundle from linking.
-pub(crate) fn is_provided(external: &str) -> bool {
-    match external.strip_prefix("node:") {
-        Some(name) => BARE_BUILT_INS.contains(&first_part(name)),
-        None => true,
-    }
-}
-
-/// Whether Node.js has a module of this name.
-pub(crate) fn is_node_module(specifier: &str) -> bool {
-    let name = first_part(specifier);
-    OTHER_NODE_MODULES.contains(&name) || BARE_BUILT_INS.contains(&name)
-}
-
-fn first_part(specifier: &str) -> &str {
-    specifier.split('/').next().unwrap_or(specifier)
 }
 
 fn package_name(specifier: &str) -> String {

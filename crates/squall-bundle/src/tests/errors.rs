@@ -1,6 +1,6 @@
 //! What is said about sources that cannot be bundled.
 
-use super::{Project, errors_of};
+use super::{Project, code_of, errors_of};
 use crate::{Options, bundle};
 
 fn check(files: &[(&str, &str)], expected: &[&str]) {
@@ -99,8 +99,23 @@ fn modules_of_node_js_that_are_not_there_are_named() {
         &[("main.js", "import fs from 'fs';\nfs();")],
         &["main.js:1:16: Cannot find module \"fs\"
   import fs from 'fs';
-  \"fs\" is a module of Node.js that the runtime does not have; it has node:assert, node:async_hooks, node:buffer, node:events, node:path, node:util."],
+  \"fs\" is a module of Node.js that the runtime does not have; it has node:assert, node:assert/strict, node:async_hooks, node:buffer, node:events, node:path, node:path/posix, node:process, node:util, node:util/types."],
     );
+    for specifier in ["node:fs/promises", "cloudflare:sockets"] {
+        let errors = errors_of(&[("main.js", &format!("import '{specifier}';"))]);
+        assert_eq!(errors[0].message, format!("Cannot find module \"{specifier}\""));
+        assert_eq!((errors[0].line, errors[0].column), (1, 8));
+        assert_eq!(errors[0].hint.is_some(), specifier.starts_with("node:"));
+    }
+    // Nobody needs it: a package may have more than what is used of it.
+    let package = r#"{ "type": "module", "sideEffects": false }"#;
+    let code = code_of(&[
+        ("main.js", "import { a } from 'p';\nexport default a;"),
+        ("node_modules/p/package.json", package),
+        ("node_modules/p/index.js", "export const a = 1;\nexport { b } from './b.js';"),
+        ("node_modules/p/b.js", "import fs from 'node:fs';\nexport const b = fs;"),
+    ]);
+    assert!(!code.contains("node:fs"), "{code}");
 }
 
 #[test]

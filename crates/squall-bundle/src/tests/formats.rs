@@ -207,14 +207,14 @@ fn built_in_modules_stay_imports() {
         &[
             (
                 "main.js",
-                "import { Buffer } from 'buffer';\nimport events from 'node:events';\nimport * as workers from 'cloudflare:workers';\nimport { r } from './a.cjs';\nexport default [Buffer, events, workers, r];\nexport * from 'squall:kv';",
+                "import { Buffer } from 'buffer';\nimport events from 'node:events';\nimport * as workers from 'cloudflare:workers';\nimport { r } from './a.cjs';\nexport default [Buffer, events, workers, r];\nexport * from 'process';",
             ),
             ("a.cjs", "exports.r = require('events');"),
         ],
         "import * as workers$1 from \"cloudflare:workers\";
         import { Buffer } from \"node:buffer\";
         import { default as events$1 } from \"node:events\";
-        import \"squall:kv\";
+        import \"node:process\";
         function __squall_commonjs(body) {
             let module;
             return () => {
@@ -241,7 +241,7 @@ fn built_in_modules_stay_imports() {
             workers$1,
             a_exports.r
         ];
-        export * from \"squall:kv\";
+        export * from \"node:process\";
         export { main_default as default };",
     );
 }
