@@ -100,10 +100,11 @@ impl Shaker<'_, '_> {
             }
             for request in &module.requests {
                 match &request.target {
-                    Target::Module(target) if request.kind == RequestKind::Static => {
-                        if self.graph.modules[*target].side_effects {
-                            next.push(*target);
-                        }
+                    Target::Module(target)
+                        if request.kind == RequestKind::Static
+                            && self.graph.modules[*target].side_effects =>
+                    {
+                        next.push(*target);
                     }
                     Target::External(name) if request.kind == RequestKind::Static => {
                         self.live.externals.entry(name.clone()).or_default();
