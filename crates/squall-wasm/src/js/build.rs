@@ -243,7 +243,7 @@ async fn load(js: &JsEngine, job: &SnapshotJob<'_>) -> Result<Loaded, LoadError>
     host.limiter.limit_bytes = LOAD_MEMORY_BYTES;
     let watch = Arc::new(CpuWatch::default());
     instance.arm(&watch, LOAD_CPU_MS);
-    let bytecode = compile(&js, job.source).await?;
+    let bytecode = compile(js, job.source).await?;
     let mut running = Box::pin(instance.load(&bytecode));
     let watched = poll_fn(|cx| watch.poll(|| running.as_mut().poll(cx)).0);
     let result = tokio::time::timeout(LOAD_WALL, watched).await;

@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
-use futures_util::future::Aborted;
 use squall_js::Writer;
 use squall_js::recording::Entry;
 use wasmtime::{Global, InstancePre, Store, TypedFunc, Val};
@@ -239,9 +238,9 @@ impl Instance {
     /// Waits for something that is under way and delivers it. `None` when nothing is.
     pub(crate) async fn next(&mut self) -> Option<Completion> {
         loop {
-            match self.store.data_mut().operations.next().await? {
-                Ok(completion) => return Some(completion),
-                Err(Aborted) => {}
+            // What was cancelled is passed over.
+            if let Ok(completion) = self.store.data_mut().operations.next().await? {
+                return Some(completion);
             }
         }
     }

@@ -47,6 +47,9 @@ const IDLE: Duration = Duration::from_secs(10);
 /// Instances that wait on one shelf at most.
 const SHELF_MAX: usize = 256;
 
+/// Instances and since when each waits.
+type Shelf = Mutex<Vec<(Instance, Instant)>>;
+
 /// The engine of all JavaScript functions, and the instances that wait for requests.
 pub struct JsEngine {
     engine: Engine,
@@ -54,7 +57,7 @@ pub struct JsEngine {
     ready: OnceLock<Ready>,
     clock: OnceLock<Arc<EpochClock>>,
     /// By the core that used them last.
-    shelves: [Padded<Mutex<Vec<(Instance, Instant)>>>; SHARDS],
+    shelves: [Padded<Shelf>; SHARDS],
     made: AtomicU64,
     renewed: AtomicU64,
     pages: AtomicU64,
@@ -161,12 +164,12 @@ impl JsEngine {
         world: World,
     ) -> Result<Instance, InvokeError> {
         let ready = self.ready()?;
-        if let Some(mut instance) = self.find() {
-            if let Ok(pages) = instance.renew(&ready.base, snapshot, world.clone()) {
-                self.renewed.fetch_add(1, Ordering::Relaxed);
-                self.pages.fetch_add(pages as u64, Ordering::Relaxed);
-                return Ok(instance);
-            }
+        if let Some(mut instance) = self.find()
+            && let Ok(pages) = instance.renew(&ready.base, snapshot, world.clone())
+        {
+            self.renewed.fetch_add(1, Ordering::Relaxed);
+            self.pages.fetch_add(pages as u64, Ordering::Relaxed);
+            return Ok(instance);
         }
         let no_room = |error: String| {
             let message = format!("no instance for a JavaScript function: {error}");
