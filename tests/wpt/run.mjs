@@ -45,12 +45,13 @@ try {
   const expected = readExpected();
   const results = await runAll(jobs, expected);
   console.log(`\n${tableOf(results).join("\n")}`);
-  if (options.update) {
+  if (options.update && product.lastWords() === null) {
     const settled = settle(results, expected);
     writeExpected(settled);
     writeFileSync(new URL("../../docs/conformance.md", import.meta.url), conformancePage(settled));
   } else if (options.check) {
-    const complaints = judge(results, expected, whole);
+    // Nothing is to be learnt of files that a node did not live to see.
+    const complaints = product.lastWords() === null ? judge(results, expected, whole) : [];
     for (const complaint of complaints) console.log(`FAILED: ${complaint}`);
     failed = complaints.length > 0;
   }

@@ -32,6 +32,7 @@ export function fetchThrough(binding: string | null, input: unknown, init: unkno
       parts.body?.cancel(parts.signal.reason);
       return Promise.reject(parts.signal.reason);
     }
+    if (request.cache === "only-if-cached") throw new TypeError("There is no cache that could have the response");
     const local = binding === null && !parts.url.startsWith("http");
     const response = local ? fetchLocally(request, parts) : fetchFromHost(parts, binding);
     return parts.integrity === "" ? response : checked(response, parts.integrity);
