@@ -1,5 +1,6 @@
 //! What a guest writes to stdout and stderr becomes log lines of its function.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +19,9 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
 /// A longer line is cut into several.
 const LINE_MAX_BYTES: usize = 16 << 10;
 
+/// Puts a text's positions in compiled code at their places in the sources. May read from disk.
+pub(crate) type Mapping = Arc<dyn Fn(&str) -> String + Send + Sync>;
+
 /// The log of one instance. Where an instance serves requests in turn, `begin` says
 /// whose lines come next.
 pub(crate) struct GuestLog {
@@ -32,6 +36,9 @@ struct State {
     cut: bool,
     out: Vec<u8>,
     err: Vec<u8>,
+    /// Lines that are to be mapped, and those behind them.
+    waiting: VecDeque<(LogLine, Option<Mapping>)>,
+    is_mapping: bool,
 }
 
 impl GuestLog {
@@ -41,7 +48,15 @@ impl GuestLog {
         sink: Arc<dyn LogSink>,
     ) -> Arc<Self> {
         let left_bytes = function.limits.log_bytes;
-        let state = State { trace, left_bytes, cut: false, out: Vec::new(), err: Vec::new() };
+        let state = State {
+            trace,
+            left_bytes,
+            cut: false,
+            out: Vec::new(),
+            err: Vec::new(),
+            waiting: VecDeque::new(),
+            is_mapping: false,
+        };
         Arc::new(Self { function, sink, state: Mutex::new(state) })
     }
 
@@ -60,15 +75,25 @@ impl GuestLog {
     }
 
     /// What a program wrote to its console, in one piece.
-    pub(crate) fn console(&self, level: Level, text: &str) {
+    pub(crate) fn console(self: &Arc<Self>, level: Level, text: &str, mapping: Option<Mapping>) {
         let source = if level >= Level::Warn { Source::Stderr } else { Source::Stdout };
-        self.entry(&mut self.lock(), source, level, text.as_bytes());
+        let mut state = self.lock();
+        self.entry(&mut state, source, level, text.as_bytes(), mapping.as_ref());
+        self.map_elsewhere(state);
     }
 
     /// A line of Squall's about the function.
     pub(crate) fn platform(&self, level: Level, code: Option<ErrorCode>, message: String) {
-        let trace = self.lock().trace;
-        self.send(Source::Platform, level, code, message, trace);
+        let mut state = self.lock();
+        self.send(&mut state, Source::Platform, level, code, message, None);
+    }
+
+    /// As `platform`, with what a program threw in it.
+    pub(crate) fn exception(self: &Arc<Self>, code: ErrorCode, message: String, mapping: &Mapping) {
+        let mut state = self.lock();
+        let mapping = Some(mapping);
+        self.send(&mut state, Source::Platform, Level::Error, Some(code), message, mapping);
+        self.map_elsewhere(state);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -120,10 +145,17 @@ impl GuestLog {
     fn line(&self, state: &mut State, source: Source, line: &[u8]) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let level = if source == Source::Stderr { Level::Error } else { Level::Info };
-        self.entry(state, source, level, line);
+        self.entry(state, source, level, line, None);
     }
 
-    fn entry(&self, state: &mut State, source: Source, level: Level, line: &[u8]) {
+    fn entry(
+        &self,
+        state: &mut State,
+        source: Source,
+        level: Level,
+        line: &[u8],
+        mapping: Option<&Mapping>,
+    ) {
         for piece in line.chunks(LINE_MAX_BYTES).chain(line.is_empty().then_some(&[][..])) {
             // An empty line counts as one byte: it is an entry like any other.
             let cost = piece.len().max(1) as u64;
@@ -132,40 +164,70 @@ impl GuestLog {
                 if !std::mem::replace(&mut state.cut, true) {
                     let limit = self.function.limits.log_bytes;
                     self.send(
+                        state,
                         Source::Platform,
                         Level::Warn,
                         Some(ErrorCode::LogLimitReached),
                         format!(
                             "this request wrote more than {limit} bytes of log (limits.log_bytes); the rest is dropped"
                         ),
-                        state.trace,
+                        None,
                     );
                 }
                 return;
             }
             state.left_bytes -= cost;
             let text = String::from_utf8_lossy(piece).into_owned();
-            self.send(source, level, None, text, state.trace);
+            self.send(state, source, level, None, text, mapping);
         }
     }
 
     fn send(
         &self,
+        state: &mut State,
         source: Source,
         level: Level,
         code: Option<ErrorCode>,
         message: String,
-        trace: TraceContext,
+        mapping: Option<&Mapping>,
     ) {
-        self.sink.line(LogLine {
+        let line = LogLine {
             at: SystemTime::now(),
             function: self.function.clone(),
             source,
             level,
             message,
             code,
-            trace,
-        });
+            trace: state.trace,
+        };
+        if mapping.is_none() && !state.is_mapping {
+            return self.sink.line(line);
+        }
+        state.waiting.push_back((line, mapping.cloned()));
+    }
+
+    /// Reading a source map takes longer than a request should wait for its core.
+    fn map_elsewhere(self: &Arc<Self>, mut state: std::sync::MutexGuard<'_, State>) {
+        if !state.waiting.is_empty() && !std::mem::replace(&mut state.is_mapping, true) {
+            let log = self.clone();
+            tokio::task::spawn_blocking(move || log.map_waiting());
+        }
+    }
+
+    fn map_waiting(&self) {
+        loop {
+            let next = {
+                let mut state = self.lock();
+                let next = state.waiting.pop_front();
+                state.is_mapping = next.is_some();
+                next
+            };
+            let Some((mut line, mapping)) = next else { return };
+            if let Some(mapping) = mapping {
+                line.message = mapping(&line.message);
+            }
+            self.sink.line(line);
+        }
     }
 }
 

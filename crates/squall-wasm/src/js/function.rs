@@ -145,6 +145,11 @@ impl JsFunction {
     pub(crate) fn log(&self, trace: TraceContext) -> Arc<GuestLog> {
         GuestLog::new(self.function.clone(), trace, self.world.logs.clone())
     }
+
+    /// Tells the owner why a request failed.
+    pub(crate) fn log_failure(&self, log: &Arc<GuestLog>, failure: &InvokeError) {
+        log.exception(failure.code, failure.message.clone(), &self.world.mapping());
+    }
 }
 
 /// The answer to `op::ENV`. Secrets go over variables of the same name.
@@ -253,12 +258,7 @@ impl Failure {
     pub(crate) fn explain(self, function: &FunctionSpec, host: &Host) -> InvokeError {
         match self {
             Failure::Exception(exception) => {
-                let mut message = exception.title();
-                if !exception.stack.trim().is_empty() {
-                    message.push('\n');
-                    message.push_str(exception.stack.trim_end());
-                }
-                InvokeError::new(ErrorCode::UncaughtException, message)
+                InvokeError::new(ErrorCode::UncaughtException, exception.full())
             }
             Failure::Interrupted => {
                 let limit_ms = function.limits.cpu_time_ms;

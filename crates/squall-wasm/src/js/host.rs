@@ -25,7 +25,7 @@ use super::bodies::{Bodies, BodyWriter};
 use super::operations::{self, Completion};
 use super::tape::Tape;
 use crate::host::MemoryLimiter;
-use crate::output::GuestLog;
+use crate::output::{GuestLog, Mapping};
 
 /// What the host does not do, as the exception that the program sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +105,14 @@ pub(crate) struct World {
 
 /// Finds the places of a bundle in the sources that it was made of.
 pub trait Stacks: Send + Sync + 'static {
+impl World {
+    /// Puts positions of the bundle at their places in the sources.
+    pub(crate) fn mapping(&self) -> Mapping {
+        let (stacks, function) = (self.stacks.clone(), self.function.clone());
+        Arc::new(move |text| stacks.map(&function, text))
+    }
+}
+
     /// `stack` with its positions in the sources, as far as they are known. May read from
     /// disk.
     fn map(&self, function: &FunctionSpec, stack: &str) -> String;
@@ -135,6 +143,8 @@ pub(crate) struct Host {
     pub(crate) current: u32,
     pub(crate) tape: Tape,
     pub(crate) bodies: Bodies,
+    /// The log of the request that ended in this turn: its program may not be done yet.
+    pub(crate) ended: Option<(u32, Arc<GuestLog>)>,
     pub(crate) streams: Streams,
     /// Bodies of fetches that the program writes, by the number of the operation; with the
     /// request that each belongs to.
@@ -161,6 +171,7 @@ impl Host {
             current: 0,
             tape: Tape::Off,
             bodies: Bodies::default(),
+            ended: None,
             streams: Streams::new(STREAM_BYTES_MAX),
             sending: HashMap::new(),
             operations: FuturesUnordered::new(),
@@ -192,6 +203,7 @@ impl Host {
         self.current = 0;
         self.tape = Tape::Off;
         self.bodies.clear();
+        self.ended = None;
         if self.streams.count() > 0 {
             self.streams = Streams::new(STREAM_BYTES_MAX);
         }
@@ -207,9 +219,17 @@ impl Host {
         self.current = request;
         self.wall_clock_ms = None;
     }
+        self.ended = None;
 
     /// Milliseconds since 1970.
     pub(crate) fn wall_clock_ms(&mut self) -> f64 {
+    /// The log that this turn writes to.
+    pub(crate) fn log(&self) -> Option<&Arc<GuestLog>> {
+        let ended = self.ended.as_ref().filter(|(request, _)| *request == self.current);
+        let current = self.requests.get(&self.current).map(|request| &request.log);
+        current.or(ended.map(|(_, log)| log))
+    }
+
         *self.wall_clock_ms.get_or_insert_with(|| {
             let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
             since.unwrap_or_default().as_secs_f64() * 1000.0
@@ -287,6 +307,14 @@ impl Exception {
     }
 }
 
+
+    /// The title and, below it, the stack.
+    pub(crate) fn full(&self) -> String {
+        match self.stack.trim_end() {
+            "" => self.title(),
+            stack => format!("{}\n{stack}", self.title()),
+        }
+    }
 impl Request {
     /// The program failed this request: its log says where, its caller only that. With
     /// `pass_through` the caller gets a static asset, where there is one.
@@ -299,19 +327,7 @@ impl Request {
     ) {
         let title = exception.title();
         self.meter.fail(code);
-        let (log, stacks, function) =
-            (self.log.clone(), world.stacks.clone(), world.function.clone());
-        // Reading a source map takes longer than a request should wait for its core.
-        let say = move || {
-            let stack = stacks.map(&function, &exception.stack);
-            let stack = stack.trim_end();
-            let said = match stack {
-                "" => exception.title(),
-                stack => format!("{}\n{stack}", exception.title()),
-            };
-            log.platform(Level::Error, Some(code), said);
-        };
-        tokio::task::spawn_blocking(say);
+        self.log.exception(code, exception.full(), &world.mapping());
         if let Some(answer) = self.answer.take() {
             let mut failure = InvokeError::new(code, title);
             failure.pass_through = pass_through;

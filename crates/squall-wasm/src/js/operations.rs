@@ -4,6 +4,7 @@ use futures_util::future::BoxFuture;
 use squall_js::{Value, Writer, op};
 use squall_types::log::Level;
 
+use super::build::MODULE_NAME;
 use super::compute::{self, Computed};
 use super::fetch;
 use super::host::{Denied, Host, Refusal, reader};
@@ -128,9 +129,11 @@ fn log(host: &mut Host, level: Level, text: &str) {
     let text = &text[..end];
     if let Some(load) = &mut host.load {
         load.log.push((level, text.to_owned()));
-    } else if let Some(request) = host.requests.get(&host.current) {
-        request.log.console(level, text);
+        return;
     }
+    let (Some(log), Some(world)) = (host.log(), &host.world) else { return };
+    let mapping = text.contains(MODULE_NAME).then(|| world.mapping());
+    log.console(level, text, mapping);
 }
 
 /// An operation that takes time. `number` is what the program knows it by.

@@ -43,8 +43,7 @@ pub(crate) async fn serve(
             };
             let failure = failure.explain(&function.function, instance.store.data());
             meter.fail(failure.code);
-            let log = function.log(trace);
-            log.platform(Level::Error, Some(failure.code), failure.message.clone());
+            function.log_failure(&function.log(trace), &failure);
             Err(failure)
         }
     };

@@ -160,4 +160,5 @@ fn ended(host: &mut Host, id: u32, left: i32) {
             ),
         );
     }
+    host.ended = Some((id, request.log));
 }

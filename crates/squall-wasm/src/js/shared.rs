@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use squall_runtime::executor::Call;
-use squall_types::log::Level;
 use squall_types::manifest::SharedInstances as Settings;
 use squall_types::shard::{Padded, SHARDS, own_shard};
 use squall_types::state::Environment;
@@ -231,8 +230,7 @@ async fn live(
         Err(failure) => failure,
     };
     let Some(trace) = guests.values().next().map(|guest| guest.trace) else { return };
-    let log = function.log(trace);
-    log.platform(Level::Error, Some(failure.code), failure.message.clone());
+    function.log_failure(&function.log(trace), &failure);
     // Which of several requests it was is told by its own log; the others learn that they
     // were not at fault.
     let told = if guests.len() == 1 {
@@ -391,7 +389,7 @@ impl Life<'_> {
         let failure = failure.explain(&self.function.function, instance.store.data());
         if let Some(mut request) = instance.store.data_mut().requests.remove(&id) {
             request.meter.fail(failure.code);
-            request.log.platform(Level::Error, Some(failure.code), failure.message.clone());
+            self.function.log_failure(&request.log, &failure);
             if let Some(body) = request.body.take() {
                 body.fail(&failure.message);
             }
