@@ -83,6 +83,11 @@ impl ChildBuilder {
         self.artifacts.join(key).join(target.artifact_name(code))
     }
 
+    /// Whether the JavaScript engine only has to be mapped.
+    pub(crate) fn js_is_compiled(&self) -> bool {
+        EngineFiles::in_folder(&self.artifacts.join(self.engines.js.key())).exist()
+    }
+
     /// Has the JavaScript engine compiled and mapped, which takes seconds the first time
     /// that this version runs on this CPU.
     pub(crate) async fn prepare_js(&self) -> Result<(), BuildError> {

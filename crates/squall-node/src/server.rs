@@ -306,7 +306,8 @@ impl Server {
         if self.job.handover {
             // The old server answers until everything is compiled for this one.
             self.control_work(Control::load).await?;
-            self.build_missing(true).await;
+            prepare_js(&self.control, &self.builder).await;
+            build_missing(self.control.clone(), self.builder.clone(), true).await;
         }
         channel.send(&Event::Prepared).await.map_err(gone)?;
         match channel.receive::<Command>().await.map_err(gone)? {
@@ -325,6 +326,10 @@ impl Server {
             }
         }
         self.control_work(Control::reload).await?;
+        if self.builder.js_is_compiled() {
+            // To map it takes milliseconds: no request shall find it missing.
+            prepare_js(&self.control, &self.builder).await;
+        }
         let first_token = self.ensure_token().await?;
         for sockets in &self.gateway_sockets {
             for (core, socket) in sockets.iter().enumerate() {
@@ -378,11 +383,6 @@ impl Server {
         made.await.map_err(|error| UpError::other(error.to_string()))?
     }
 
-    /// Compiles what is missing, live revisions or all, one after the other.
-    async fn build_missing(&self, live_only: bool) {
-        build_missing(self.control.clone(), self.builder.clone(), live_only).await;
-    }
-
     /// Ready when everything live is compiled, which it is except after an upgrade that
     /// was not handed over, or on another CPU.
     fn become_ready(&self) {
@@ -390,11 +390,7 @@ impl Server {
         let facts = self.facts.clone();
         tokio::spawn(async move {
             facts.wait_for(Some("compiling live revisions for this version and CPU"));
-            if control.has_javascript()
-                && let Err(error) = builder.prepare_js().await
-            {
-                tracing::error!("JavaScript functions can not be called: {error}");
-            }
+            prepare_js(&control, &builder).await;
             build_missing(control.clone(), builder.clone(), true).await;
             facts.wait_for(None);
             build_missing(control, builder.clone(), false).await;
@@ -528,6 +524,16 @@ impl AdminServer {
     }
 }
 
+/// Has the engine of JavaScript functions compiled and mapped, where there are any.
+async fn prepare_js(control: &Control, builder: &ChildBuilder) {
+    if control.has_javascript()
+        && let Err(error) = builder.prepare_js().await
+    {
+        tracing::error!("JavaScript functions can not be called: {error}");
+    }
+}
+
+/// Compiles what is missing, live revisions or all, one after the other.
 async fn build_missing(control: Control, builder: Arc<ChildBuilder>, live_only: bool) {
     let missing = tokio::task::spawn_blocking(move || control.missing_artifacts()).await;
     let missing = missing.unwrap_or_default();
