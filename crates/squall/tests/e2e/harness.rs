@@ -63,6 +63,18 @@ impl TestNode {
         self.facts().unwrap()["pid"].as_u64().unwrap() as u32
     }
 
+    /// Memory that the server process holds.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.server_pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+    }
+
+    pub(crate) fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.server_pid())).unwrap().count()
+    }
+
     pub(crate) fn supervisor_pid(&self) -> u32 {
         self.supervisor.id()
     }
@@ -105,6 +117,11 @@ impl TestNode {
 
     /// SIGTERM, and the exit code.
     pub(crate) fn terminate(mut self) -> Option<i32> {
+        self.stop()
+    }
+
+    /// As `terminate`; what the node left in its folder can be looked at.
+    pub(crate) fn stop(&mut self) -> Option<i32> {
         self.signal(self.supervisor.id(), libc::SIGTERM);
         self.supervisor.wait().unwrap().code()
     }
@@ -147,7 +164,9 @@ impl TestNode {
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("squall.toml"), app.manifest()).unwrap();
-        std::fs::write(folder.join("api.wasm"), &app.component).unwrap();
+        if app.entry.is_none() {
+            std::fs::write(folder.join("api.wasm"), &app.component).unwrap();
+        }
         for (path, content) in &app.files {
             let file = folder.join(path);
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -186,10 +205,26 @@ impl TestNode {
 
     /// Waits until the log of `app` holds an entry with this code.
     #[track_caller]
-    pub(crate) fn expect_log_code(&self, app: &str, code: &str) {
-        wait_for(&format!("a log line with {code}"), || {
-            self.logs(app).iter().any(|entry| entry["code"] == code)
+    pub(crate) fn expect_log_code(&self, app: &str, code: &str) -> Value {
+        self.expect_log(app, &format!("a log line with {code}"), |entry| entry["code"] == code)
+    }
+
+    /// Waits until the log of `app` holds an entry whose message has this text.
+    #[track_caller]
+    pub(crate) fn expect_log_text(&self, app: &str, text: &str) -> Value {
+        self.expect_log(app, &format!("a log line with {text:?}"), |entry| {
+            entry["message"].as_str().unwrap().contains(text)
+        })
+    }
+
+    #[track_caller]
+    fn expect_log(&self, app: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut found = None;
+        wait_for(what, || {
+            found = self.logs(app).into_iter().find(|entry| wanted(entry));
+            found.is_some()
         });
+        found.unwrap()
     }
 
     /// Sums of `squall usage` over everything of an app.
@@ -245,6 +280,8 @@ pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
 pub(crate) struct App {
     pub(crate) name: String,
     pub(crate) component: Vec<u8>,
+    /// The entry file among `files`, in place of a component.
+    entry: Option<&'static str>,
     /// Appended to the function's table.
     pub(crate) settings: String,
     /// Appended at the end of the manifest.
@@ -261,10 +298,20 @@ impl App {
         Self {
             name: name.to_owned(),
             component: component.to_vec(),
+            entry: None,
             settings: String::new(),
             more: String::new(),
             files: Vec::new(),
         }
+    }
+
+    /// An app whose function is made of TypeScript.
+    pub(crate) fn typescript(name: &str, source: &str) -> Self {
+        Self::source(name, "src/index.ts", source)
+    }
+
+    pub(crate) fn source(name: &str, entry: &'static str, source: &str) -> Self {
+        Self { entry: Some(entry), ..Self::new(name, &[]) }.file(entry, source)
     }
 
     pub(crate) fn with(mut self, settings: &str) -> Self {
@@ -273,9 +320,22 @@ impl App {
         self
     }
 
+    /// Appends to the end of the manifest.
+    pub(crate) fn and(mut self, more: &str) -> Self {
+        self.more.push_str(more);
+        self.more.push('\n');
+        self
+    }
+
+    pub(crate) fn file(mut self, path: &str, content: &str) -> Self {
+        self.files.push((path.to_owned(), content.to_owned()));
+        self
+    }
+
     fn manifest(&self) -> String {
+        let (key, path) = self.entry.map_or(("component", "api.wasm"), |entry| ("source", entry));
         format!(
-            "name = {:?}\n[functions.api]\ncomponent = \"api.wasm\"\nroutes = [\"/*\"]\n{}\n{}\n",
+            "name = {:?}\n[functions.api]\n{key} = {path:?}\nroutes = [\"/*\"]\n{}\n{}\n",
             self.name, self.settings, self.more
         )
     }

@@ -7,6 +7,7 @@ mod crash;
 mod deploy;
 mod errors;
 mod isolation;
+mod javascript;
 mod limits;
 mod outbound;
 mod templates;
