@@ -172,7 +172,7 @@ impl Sender {
                 None => stream.take().unwrap_or_default(),
             };
             let response = self.send(&outgoing, body).await?;
-            let Some(target) = location(&outgoing.url, &response) else {
+            let Some(target) = location(&response) else {
                 return Ok(Fetched { response, url: outgoing.url, redirected: redirects > 0 });
             };
             match on_redirect {
@@ -185,7 +185,10 @@ impl Sender {
                         outgoing.url
                     )));
                 }
-                OnRedirect::Follow => outgoing.redirect(response.status(), &target)?,
+                OnRedirect::Follow => {
+                    let target = resolve(&outgoing.url, &target)?;
+                    outgoing.redirect(response.status(), &target)?;
+                }
             }
         }
         Err(Refusal::type_error(format!("more than {REDIRECTS_MAX} redirects")))
@@ -214,6 +217,12 @@ impl Sender {
         *request.headers_mut() = outgoing.headers.clone();
         if let Some((binding, name)) = &self.binding {
             return self.send_to_binding(binding.clone(), name, request).await;
+        }
+        // https://fetch.spec.whatwg.org/#http-network-or-cache-fetch
+        let defaults = [(header::ACCEPT, "*/*"), (header::USER_AGENT, "Squall")];
+        for (name, value) in defaults {
+            let value = http::HeaderValue::from_static(value);
+            request.headers_mut().entry(name).or_insert(value);
         }
         if !request.headers().contains_key("traceparent") {
             let child = self.trace.child(squall_types::trace::random());
@@ -258,18 +267,28 @@ impl Sender {
     }
 }
 
-/// Where a response redirects to, if it does.
-fn location(base: &str, response: &http::Response<Body>) -> Option<String> {
+/// Where a response redirects to, if it does, as it says itself.
+fn location(response: &http::Response<Body>) -> Option<String> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;
     }
-    let target = response.headers().get(header::LOCATION)?.to_str().ok()?;
-    let base = url::Url::parse(base).ok()?;
-    let mut target = base.join(target).ok()?;
+    let target = response.headers().get(header::LOCATION)?;
+    Some(String::from_utf8_lossy(target.as_bytes()).into_owned())
+}
+
+/// The URL that a redirect leads to. # Errors
+/// Refuses what is no URL of HTTP.
+fn resolve(base: &str, location: &str) -> Result<String, Refusal> {
+    let refuse = || {
+        Refusal::type_error(format!("{base} redirects to {location:?}, which can not be fetched"))
+    };
+    let base_url = url::Url::parse(base).map_err(|_| refuse())?;
+    let mut target = base_url.join(location).map_err(|_| refuse())?;
     if target.fragment().is_none() {
-        target.set_fragment(base.fragment());
+        target.set_fragment(base_url.fragment());
     }
-    matches!(target.scheme(), "http" | "https").then(|| target.into())
+    let is_http = matches!(target.scheme(), "http" | "https");
+    if is_http { Ok(target.into()) } else { Err(refuse()) }
 }
 
 impl Outgoing {
@@ -350,13 +369,17 @@ mod tests {
     fn a_location_is_relative_to_where_it_came_from() {
         let to = |target: &str, status: u16| {
             let response = http::Response::builder().status(status);
-            let response = response.header("location", target).body(Body::empty()).unwrap();
-            location("https://a.example/x/y#part", &response)
+            let response = response.header("location", target.as_bytes()).body(Body::empty());
+            let target = location(&response.unwrap())?;
+            Some(resolve("https://a.example/x/y#part", &target).map_err(|error| error.name))
         };
-        assert_eq!(to("../z", 302).as_deref(), Some("https://a.example/z#part"));
-        assert_eq!(to("//b.example", 308).as_deref(), Some("https://b.example/#part"));
-        assert_eq!(to("/z#other", 301).as_deref(), Some("https://a.example/z#other"));
+        let leads = |url: &str| Some(Ok(url.to_owned()));
+        assert_eq!(to("../z", 302), leads("https://a.example/z#part"));
+        assert_eq!(to("//b.example", 308), leads("https://b.example/#part"));
+        assert_eq!(to("/z#other", 301), leads("https://a.example/z#other"));
+        assert_eq!(to("/\u{e9}", 301), leads("https://a.example/%C3%A9#part"));
         assert_eq!(to("/z", 304), None);
-        assert_eq!(to("file:///etc/passwd", 302), None);
+        assert_eq!(to("file:///etc/passwd", 302), Some(Err("TypeError")));
+        assert_eq!(to("http://[", 302), Some(Err("TypeError")));
     }
 }
