@@ -210,6 +210,7 @@ impl Arrival {
                 outbound_left: Arc::new(AtomicU32::new(function.function.limits.outbound_requests)),
                 depth,
                 is_scheduled: scheduled.is_some(),
+                client_left: false,
             },
         );
         move |writer| {

@@ -88,6 +88,8 @@ pub(crate) struct Request {
     pub(crate) depth: CallDepth,
     /// It is no HTTP request: what it is answered with is that it has ended.
     pub(crate) is_scheduled: bool,
+    /// Whoever asked is gone: what is left undone surprises nobody.
+    pub(crate) client_left: bool,
 }
 
 /// What an instance knows of the function that it belongs to for now.
@@ -103,8 +105,6 @@ pub(crate) struct World {
     pub(crate) bindings: Arc<dyn Bindings>,
 }
 
-/// Finds the places of a bundle in the sources that it was made of.
-pub trait Stacks: Send + Sync + 'static {
 impl World {
     /// Puts positions of the bundle at their places in the sources.
     pub(crate) fn mapping(&self) -> Mapping {
@@ -113,6 +113,8 @@ impl World {
     }
 }
 
+/// Finds the places of a bundle in the sources that it was made of.
+pub trait Stacks: Send + Sync + 'static {
     /// `stack` with its positions in the sources, as far as they are known. May read from
     /// disk.
     fn map(&self, function: &FunctionSpec, stack: &str) -> String;
@@ -141,10 +143,10 @@ pub(crate) struct Host {
     pub(crate) requests: HashMap<u32, Request>,
     /// The request that this turn belongs to; 0 is none.
     pub(crate) current: u32,
-    pub(crate) tape: Tape,
-    pub(crate) bodies: Bodies,
     /// The log of the request that ended in this turn: its program may not be done yet.
     pub(crate) ended: Option<(u32, Arc<GuestLog>)>,
+    pub(crate) tape: Tape,
+    pub(crate) bodies: Bodies,
     pub(crate) streams: Streams,
     /// Bodies of fetches that the program writes, by the number of the operation; with the
     /// request that each belongs to.
@@ -169,9 +171,9 @@ impl Host {
             load: None,
             requests: HashMap::new(),
             current: 0,
+            ended: None,
             tape: Tape::Off,
             bodies: Bodies::default(),
-            ended: None,
             streams: Streams::new(STREAM_BYTES_MAX),
             sending: HashMap::new(),
             operations: FuturesUnordered::new(),
@@ -201,9 +203,9 @@ impl Host {
         self.world = None;
         self.requests.clear();
         self.current = 0;
+        self.ended = None;
         self.tape = Tape::Off;
         self.bodies.clear();
-        self.ended = None;
         if self.streams.count() > 0 {
             self.streams = Streams::new(STREAM_BYTES_MAX);
         }
@@ -217,12 +219,10 @@ impl Host {
 
     pub(crate) fn begin_turn(&mut self, request: u32) {
         self.current = request;
+        self.ended = None;
         self.wall_clock_ms = None;
     }
-        self.ended = None;
 
-    /// Milliseconds since 1970.
-    pub(crate) fn wall_clock_ms(&mut self) -> f64 {
     /// The log that this turn writes to.
     pub(crate) fn log(&self) -> Option<&Arc<GuestLog>> {
         let ended = self.ended.as_ref().filter(|(request, _)| *request == self.current);
@@ -230,6 +230,8 @@ impl Host {
         current.or(ended.map(|(_, log)| log))
     }
 
+    /// Milliseconds since 1970.
+    pub(crate) fn wall_clock_ms(&mut self) -> f64 {
         *self.wall_clock_ms.get_or_insert_with(|| {
             let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
             since.unwrap_or_default().as_secs_f64() * 1000.0
@@ -305,8 +307,6 @@ impl Exception {
             (name, message) => format!("{name}: {message}"),
         }
     }
-}
-
 
     /// The title and, below it, the stack.
     pub(crate) fn full(&self) -> String {
@@ -315,6 +315,8 @@ impl Exception {
             stack => format!("{}\n{stack}", self.title()),
         }
     }
+}
+
 impl Request {
     /// The program failed this request: its log says where, its caller only that. With
     /// `pass_through` the caller gets a static asset, where there is one.

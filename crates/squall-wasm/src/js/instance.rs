@@ -153,6 +153,14 @@ impl Instance {
         self.memory.data_mut(&mut self.store)[interrupt] = 0;
     }
 
+    /// Tells a request that its client has left.
+    pub(crate) async fn abort(&mut self, request: u32) -> Result<(), Failure> {
+        if let Some(known) = self.store.data_mut().requests.get_mut(&request) {
+            known.client_left = true;
+        }
+        self.tell(request, "abort").await
+    }
+
     /// Delivers an event that says nothing but whom it is for.
     pub(crate) async fn tell(&mut self, request: u32, what: &str) -> Result<(), Failure> {
         self.event(request, |writer| {

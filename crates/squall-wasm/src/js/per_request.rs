@@ -69,7 +69,7 @@ async fn run(
             left = &mut client_left, if listening => {
                 listening = false;
                 if left.is_ok() {
-                    instance.tell(REQUEST, "abort").await?;
+                    instance.abort(REQUEST).await?;
                 }
                 continue;
             }

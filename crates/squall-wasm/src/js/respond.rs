@@ -150,7 +150,7 @@ fn ended(host: &mut Host, id: u32, left: i32) {
         // Nobody listens any more when whoever invoked it has left.
         let _ = answer.send(Ok(done));
     }
-    if left > 0 {
+    if left > 0 && !request.client_left {
         let what = if left == 1 { "operation was" } else { "operations were" };
         request.log.platform(
             Level::Warn,

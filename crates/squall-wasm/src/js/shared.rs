@@ -322,7 +322,7 @@ impl Life<'_> {
                     return Ok(());
                 }
                 self.begin(id);
-                let result = instance.tell(id, "abort").await;
+                let result = instance.abort(id).await;
                 self.end(instance, id, result).await
             }
             Job::EndOverdue => {
