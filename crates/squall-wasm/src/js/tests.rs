@@ -13,6 +13,7 @@ use squall_types::bindings::{Bindings, BoundRequest};
 use squall_types::invoke::InvokeFuture;
 use squall_types::limits::Limits;
 use squall_types::log::{AccessRecord, LogLine, LogSink};
+use squall_types::manifest::InstanceMode;
 use squall_types::outbound::{Outbound, OutboundFuture, OutboundPolicy, OutboundTimeouts};
 use squall_types::state::{BlobId, FunctionKey, FunctionSpec, HandlerWorld};
 use squall_types::trace::{TraceContext, random};
@@ -93,6 +94,10 @@ struct Bench {
 }
 
 fn bench(source: &str, limits: Limits) -> Bench {
+    bench_with(source, limits, InstanceMode::PerRequest)
+}
+
+fn bench_with(source: &str, limits: Limits, mode: InstanceMode) -> Bench {
     let snapshots = tempfile::tempdir().unwrap();
     let path = snapshots.path().join("function.snapshot");
     let job = SnapshotJob { source, variables: vec![], bindings: vec![], secret_names: vec![] };
@@ -119,7 +124,7 @@ fn bench(source: &str, limits: Limits) -> Bench {
         },
         code: BlobId([0; 32]),
         world: HandlerWorld::JavaScript,
-        mode: Default::default(),
+        mode,
         shared: Default::default(),
         limits,
         allowed_hosts: Vec::new(),
@@ -388,4 +393,27 @@ fn what_is_wrong_at_top_level_is_said_at_deploy() {
     for part in ["The time", "A random number", "bundle.js:1:"] {
         assert!(warned.contains(part), "{warned}");
     }
+}
+
+#[test]
+fn nothing_starts_for_a_request_that_has_ended() {
+    let source = r#"
+let ticked = 0;
+export default {
+  async fetch(request) {
+    if (new URL(request.url).pathname === "/leave") {
+      queueMicrotask(() => setInterval(() => ticked++, 1));
+      queueMicrotask(async () => { for (;;) { await fetch("https://example.com/"); ticked++; } });
+      return new Response("gone");
+    }
+    await new Promise((done) => setTimeout(done, 50));
+    return new Response(`${ticked}`);
+  },
+};"#;
+    let bench = bench_with(source, Limits::default(), InstanceMode::Shared);
+    on_a_core(async {
+        assert_eq!(bench.call("/leave", "").await.unwrap(), "gone");
+        assert_eq!(bench.call("/rest", "").await.unwrap(), "0");
+        assert_eq!(bench.world.asked.load(Ordering::Relaxed), 0);
+    });
 }

@@ -21,6 +21,8 @@ export interface Timer {
 /** What the host boundary must know of a request: which operations end with it. */
 export interface RequestOwner {
   readonly id: number;
+  /** Nothing more happens for it. */
+  readonly ended: boolean;
   /** Operations under way, by number. */
   readonly operations: Set<number>;
   /** Timers that have not been cleared, by the number that the program knows. */
@@ -103,13 +105,15 @@ export function startWithNumber(
   op: number,
   ...values: HostValue[]
 ): { operation: number; promise: Promise<HostValue> } {
-  const operation = engine.start(op, ...values);
+  let operation = 0;
   const promise = new Promise<HostValue>((resolve, reject) => {
-    pending.set(operation, { context: engine.getContext(), resolve, reject });
+    operation = startWithCallbacks(resolve, reject, op, ...values);
   });
-  engine.getContext().request?.operations.add(operation);
   return { operation, promise };
 }
+
+/** The number of no operation. */
+const NEVER_STARTED = 0;
 
 /** As `start`, with callbacks in place of a promise: for what happens for every chunk. */
 export function startWithCallbacks(
@@ -118,8 +122,11 @@ export function startWithCallbacks(
   op: number,
   ...values: HostValue[]
 ): number {
-  const operation = engine.start(op, ...values);
   const context = engine.getContext();
+  // Nothing starts for a request that has ended: nobody would cancel it. As with what was cancelled
+  // when the request ended, nothing more is heard of it.
+  if (context.request?.ended === true) return NEVER_STARTED;
+  const operation = engine.start(op, ...values);
   pending.set(operation, { context, resolve, reject });
   context.request?.operations.add(operation);
   return operation;
