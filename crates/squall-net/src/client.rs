@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::header::{HOST, HeaderValue};
 use http::{Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
+use hyper::ext::ReasonPhrase;
 use rustls::pki_types::CertificateDer;
 use squall_types::metrics::write_metric;
 use squall_types::outbound::{
@@ -359,7 +360,12 @@ fn finish(
         return Err(error(OutboundErrorKind::HttpProtocol, message));
     }
     headers::strip_hop_by_hop(&mut head.headers);
+    // Of what the connection knows, only the words beside the status are the response's.
+    let reason = head.extensions.remove::<ReasonPhrase>();
     head.extensions.clear();
+    if let Some(reason) = reason {
+        head.extensions.insert(reason);
+    }
     let body = if incoming.is_end_stream() {
         if let Some(returning) = returning {
             returning.finish();
