@@ -5,6 +5,7 @@ mod handlers;
 mod endurance;
 mod environment;
 mod failures;
+mod fetch;
 mod instances;
 mod lifetimes;
 mod services;

@@ -155,6 +155,38 @@ async fn leftovers_of_a_request_end_with_it_and_others_go_on() {
     node.expect_log_text("timers", "1 operation was under way");
 }
 
+/// What a program goes on with after its response was sent is as little.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_starts_for_a_request_that_has_ended() {
+    let source = "
+        let ticks = 0;
+        async function later() {
+          for (let turn = 0; turn < 5; turn++) await null;
+          console.log('goes on');
+          setInterval(() => ticks++, 1);
+        }
+        export default {
+          async fetch(request: Request) {
+            if (new URL(request.url).pathname === '/leave') {
+              later();
+              return new Response('left');
+            }
+            const before = ticks;
+            await new Promise((done) => setTimeout(done, 150));
+            return Response.json({ ticked: ticks - before });
+          },
+        };";
+    let node = TestNode::start();
+    node.deploy(&App::typescript("later", source).with("instances = \"shared\""));
+    for _ in 0..4 {
+        assert_eq!(node.get("later", "/leave").await.text(), "left");
+    }
+    node.expect_log_text("later", "goes on");
+    for _ in 0..4 {
+        assert_eq!(node.get("later", "/rest").await.json()["ticked"], 0);
+    }
+}
+
 const GREEDY: &str = "
     const kept: unknown[] = [];
     const sleep = (ms: number) => new Promise<void>((done) => setTimeout(done, ms));
@@ -225,6 +257,32 @@ async fn memory_that_runs_out_takes_the_instance_and_the_others_are_told() {
     assert_eq!(lost + well, 6, "{others:?}");
     node.expect_log_code("large", "SQ0203");
     assert_eq!(node.get("large", "/").await.text(), "well");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_does_not_fit_into_memory_is_an_exception() {
+    let source = "
+        export default {
+          async fetch(request: Request) {
+            try {
+              return new Response(`${(await request.arrayBuffer()).byteLength}`);
+            } catch (error) {
+              return new Response(`${error}`, { status: 413 });
+            }
+          },
+        };";
+    let node = TestNode::start();
+    for mode in ["per-request", "shared"] {
+        let limits = "limits = { memory_bytes = 33554432 }";
+        let settings = format!("instances = {mode:?}\n{limits}");
+        node.deploy(&App::typescript(mode, source).with(&settings));
+        let large = vec![b'x'; 48 << 20];
+        let answer = node.request("POST", mode, "/", &[], large).await;
+        assert_eq!(answer.status, 413, "{mode}: {}", answer.text());
+        assert!(answer.text().contains("limits.memory_bytes"), "{}", answer.text());
+        let small = node.request("POST", mode, "/", &[], vec![b'x'; 4 << 20]).await;
+        assert_eq!((small.status, small.text()), (200, "4194304"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -141,3 +141,31 @@ async fn the_signal_of_a_request_tells_that_its_client_has_gone() {
         wait_for("the records", || node.usage(mode)["total"]["aborted"] == 2);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_that_was_promised_goes_on_without_the_client() {
+    let source = "
+        const sleep = (ms: number) => new Promise((done) => setTimeout(done, ms));
+        export default {
+          async fetch(request: Request, env: unknown, ctx: any) {
+            ctx.waitUntil(sleep(600).then(() => console.log('kept the promise')));
+            request.signal.addEventListener('abort', () => {
+              ctx.waitUntil(sleep(100).then(() => console.log('cleaned up')));
+            });
+            await sleep(20_000);
+            return new Response('too late');
+          },
+        };";
+    let node = TestNode::start();
+    for mode in MODES {
+        let limits = "limits = { wall_time_ms = 2000 }";
+        let settings = format!("instances = {mode:?}\n{limits}");
+        node.deploy(&App::typescript(mode, source).with(&settings));
+        let request = node.get(mode, "/");
+        assert!(tokio::time::timeout(Duration::from_millis(200), request).await.is_err());
+        node.expect_log_text(mode, "kept the promise");
+        node.expect_log_text(mode, "cleaned up");
+        // The handler itself is ended by its wall time.
+        wait_for("the record", || node.usage(mode)["total"]["aborted"] == 1);
+    }
+}

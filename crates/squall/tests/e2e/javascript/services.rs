@@ -1,5 +1,7 @@
 //! Functions that call each other in process.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -179,4 +181,30 @@ async fn functions_that_call_each_other_in_a_circle_are_stopped() {
             .sum::<u64>()
     };
     wait_for("a record for each", || ran() == 17);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_goes_is_noticed_through_all_services() {
+    let callee = "
+        export default {
+          async fetch(request: Request) {
+            request.signal.addEventListener('abort', () => console.log('told that nobody waits'));
+            await new Promise((done) => setTimeout(done, 20_000));
+            return new Response('too late');
+          },
+        };";
+    let limits = "limits = { wall_time_ms = 3000 }";
+    let node = TestNode::start();
+    node.deploy(&App::typescript("last", callee).with(limits));
+    let next = |app: &str| format!("services = {{ NEXT = \"{app}/api\" }}\n{limits}");
+    let source =
+        "export default { fetch: (request: Request, env: any) => env.NEXT.fetch(request) };";
+    node.deploy(&App::typescript("middle", source).with(&next("last")));
+    node.deploy(&App::typescript("first", source).with(&next("middle")));
+    let request = node.get("first", "/");
+    assert!(tokio::time::timeout(Duration::from_millis(300), request).await.is_err());
+    node.expect_log_text("last", "told that nobody waits");
+    for app in ["first", "middle", "last"] {
+        wait_for("the record", || node.usage(app)["total"]["invocations"] == 1);
+    }
 }
