@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
+use super::exchange::Exchange;
 use super::set_secret;
 use crate::harness::{App, Load, TestNode, wait_for};
 
@@ -94,6 +95,42 @@ async fn upgrades_under_load_fail_no_request() {
     }
     node.deploy(&answering("after", "per-request"));
     check_answer(&node, "after").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_that_streams_during_an_upgrade_comes_to_its_end() {
+    let source = "
+        export default {
+          fetch: (request: Request, env: unknown, ctx: any) => {
+            const { readable, writable } = new TransformStream<string, string>();
+            ctx.waitUntil((async () => {
+              const writer = writable.getWriter();
+              for (let line = 0; line < 30; line++) {
+                await writer.write(`line ${line}\n`);
+                await new Promise((done) => setTimeout(done, 100));
+              }
+              await writer.close();
+              console.log('wrote it all');
+            })());
+            return new Response(readable.pipeThrough(new TextEncoderStream()));
+          },
+        };";
+    let node = TestNode::start();
+    for mode in ["per-request", "shared"] {
+        node.deploy(&App::typescript(mode, source).with(&format!("instances = {mode:?}")));
+        let mut exchange = Exchange::get(&node, mode, "/").await;
+        exchange.expect("line 0\n").await;
+        let upgraded = node.cli(&["upgrade"]);
+        assert!(upgraded.status.success(), "{}", String::from_utf8_lossy(&upgraded.stderr));
+        let rest: String = (1..30).map(|line| format!("line {line}\n")).collect();
+        exchange.expect(&rest).await;
+        assert_eq!(exchange.next().await, None);
+        // What the old process still writes is in the file; the new one does not know of it.
+        let log = node.data_dir().join("logs/functions.log");
+        let wrote = || std::fs::read_to_string(&log).unwrap().matches("wrote it all").count();
+        let expected = if mode == "shared" { 2 } else { 1 };
+        wait_for("the last line of the old process", || wrote() == expected);
+    }
 }
 
 /// Everything that a function may do with a secret short of sending it somewhere.
