@@ -57,15 +57,15 @@ def js_resting(other):
         apps.deploy_js_hellos(squall, many)
         squall.stop()
         seconds = squall.start()
-        start = squall.tree.rss_mib()
+        start = squall.tree.resident_mib()
         client = load.Client(squall.port)
         for n in range(called):
             client.get_ms(f"j{n}.localhost")
         client.close()
-        peak = squall.tree.rss_mib()
+        peak = squall.tree.resident_mib()
         # What is not called for 60 s is unloaded within another 15 s.
         time.sleep(2 if load.QUICK else 80)
-        rest = squall.tree.rss_mib()
+        rest = squall.tree.resident_mib()
     finally:
         squall.close()
     return [

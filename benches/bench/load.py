@@ -81,7 +81,7 @@ class Target(typing.NamedTuple):
             load = pool.submit(self.drive, 2 * SECONDS)
             peak = 0
             while not load.done():
-                peak = max(peak, self.tree.rss_mib())
+                peak = max(peak, self.tree.resident_mib())
                 time.sleep(0.1)
             load.result()
         return peak

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -62,6 +63,10 @@ class Process:
         pages = int(pathlib.Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * PAGE_KIB / 1024
 
+    def pss_mib(self):
+        rollup = pathlib.Path(f"/proc/{self.pid}/smaps_rollup").read_text()
+        return int(re.search(r"^Pss:\s+(\d+)", rollup, re.M).group(1)) / 1024
+
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
@@ -86,9 +91,9 @@ class Tree:
     def cpu_seconds(self):
         return sum(process.cpu_seconds() for process in self.processes())
 
-    def rss_mib(self):
-        """What they share, such as the text of one program, counts for each of them."""
-        return sum(process.rss_mib() for process in self.processes())
+    def resident_mib(self):
+        """Proportional: a page that several mappings or processes share counts once in all."""
+        return sum(process.pss_mib() for process in self.processes())
 
 
 def build(release=False):
