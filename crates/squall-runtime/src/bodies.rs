@@ -11,7 +11,7 @@ use squall_types::usage::Meter;
 use squall_types::{Body, BodyError, ErrorCode};
 use tokio::time::Sleep;
 
-use crate::admission::Permit;
+use crate::executor::Admitted;
 
 /// A request body that counts and ends with an error beyond its limit.
 pub(crate) struct RequestBody {
@@ -59,7 +59,7 @@ impl HttpBody for RequestBody {
     }
 }
 
-/// A response body that holds the invocation's permits until its end, and breaks off
+/// A response body that holds the invocation's place until its end, and breaks off
 /// at the size limit and at the deadline.
 pub(crate) struct ResponseBody {
     pub(crate) inner: Body,
@@ -70,7 +70,7 @@ pub(crate) struct ResponseBody {
     pub(crate) timer: Option<Pin<Box<Sleep>>>,
     /// Tells the owner why the body broke off.
     pub(crate) broke_off: Box<dyn Fn(ErrorCode) + Send>,
-    pub(crate) permits: Option<(Permit, Permit)>,
+    pub(crate) admitted: Option<Admitted>,
 }
 
 impl ResponseBody {
@@ -78,7 +78,7 @@ impl ResponseBody {
         self.meter.fail(code);
         // Dropping the source cancels the guest.
         self.inner = Body::empty();
-        self.permits = None;
+        self.admitted = None;
         (self.broke_off)(code);
         Poll::Ready(Some(Err(BodyError::new(code, "the response was broken off"))))
     }
@@ -122,9 +122,9 @@ impl HttpBody for ResponseBody {
             }
             Some(Err(error)) => {
                 this.meter.fail(error.code);
-                this.permits = None;
+                this.admitted = None;
             }
-            None => this.permits = None,
+            None => this.admitted = None,
         }
         Poll::Ready(frame)
     }

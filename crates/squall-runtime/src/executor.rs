@@ -9,6 +9,7 @@ use squall_types::trace::TraceContext;
 use squall_types::usage::Meter;
 use squall_types::{Body, InvokeError};
 
+use crate::admission::Permit;
 use crate::cores::Ticket;
 
 /// One admitted invocation.
@@ -24,6 +25,28 @@ pub struct Call {
     pub deadline: Instant,
     /// Tells the runtime whether this invocation wants its core or waits.
     pub ticket: Ticket,
+    /// To be kept until the function has done everything for this invocation, what it does
+    /// after its response included.
+    pub admitted: Admitted,
+}
+
+/// What an invocation takes of the concurrency of its function and of the node. Free when the
+/// last clone is gone.
+#[derive(Clone)]
+pub struct Admitted(
+    #[expect(dead_code, reason = "dropping it is all there is to do with it")]
+    Option<Arc<(Permit, Permit)>>,
+);
+
+impl Admitted {
+    pub(crate) fn new(of_function: Permit, of_node: Permit) -> Self {
+        Self(Some(Arc::new((of_function, of_node))))
+    }
+
+    /// Of no function, for tests and for calls from outside of the runtime.
+    pub fn detached() -> Self {
+        Self(None)
+    }
 }
 
 /// A kind of sandbox.

@@ -13,10 +13,10 @@ use squall_types::state::{ApplySnapshot, FunctionSpec, Snapshot};
 use squall_types::trace::TraceContext;
 use squall_types::{Body, ErrorCode};
 
-use crate::admission::{Admission, Permit, Refusal};
+use crate::admission::{Admission, Refusal};
 use crate::bodies::{RequestBody, ResponseBody};
 use crate::cores::{self, Cores};
-use crate::executor::{Call, Executor, LoadedFunction};
+use crate::executor::{Admitted, Call, Executor, LoadedFunction};
 use crate::registry::{Registry, Slot};
 
 /// Settings of the runtime.
@@ -208,7 +208,7 @@ impl Inner {
         let slot = self.registry.slot(&invocation.function);
         let accepted = invocation.meter.accepted();
         let deadline = accepted + Duration::from_millis(invocation.function.limits.wall_time_ms);
-        let permits = self.admit(&slot, &invocation.trace, deadline).await?;
+        let admitted = self.admit(&slot, &invocation.trace, deadline).await?;
         slot.touch(self.ms_since_start(accepted));
         let loaded = match slot.loaded() {
             Some(loaded) => loaded,
@@ -234,8 +234,16 @@ impl Inner {
         let here = cores::current();
         let (core, ticket) = self.cores.place(here);
         let owner = function.clone();
-        let call =
-            Call { function, environment, request, trace, meter: meter.clone(), deadline, ticket };
+        let call = Call {
+            function,
+            environment,
+            request,
+            trace,
+            meter: meter.clone(),
+            deadline,
+            ticket,
+            admitted: admitted.clone(),
+        };
         let running = loaded.call(call);
         let outcome = if here == Some(core) {
             tokio::time::timeout_at(deadline.into(), running).await
@@ -259,7 +267,8 @@ impl Inner {
             return Err(InvokeError::new(ErrorCode::WallTimeExceeded, message));
         };
         let response = outcome?;
-        // A body that is here whole means that the guest is done: no permit to hold.
+        // With a body that is here whole there is nothing to wait for here. What the function
+        // may still do keeps its place by itself.
         if let Some(bytes) = response.body().as_full() {
             if bytes.len() as u64 <= response_body_bytes {
                 return Ok(response);
@@ -278,7 +287,7 @@ impl Inner {
                 broke_off: Box::new(move |code| {
                     inner.say_broken_off(&owner, &trace, code);
                 }),
-                permits: Some(permits),
+                admitted: Some(admitted),
             })
         }))
     }
@@ -288,14 +297,14 @@ impl Inner {
         slot: &Slot,
         trace: &TraceContext,
         deadline: Instant,
-    ) -> Result<(Permit, Permit), InvokeError> {
+    ) -> Result<Admitted, InvokeError> {
         let limits = &slot.function.limits;
         let longest = Duration::from_millis(limits.queue_time_ms);
         let left = deadline.saturating_duration_since(Instant::now());
         let patience = longest.min(left);
         let refused = match slot.admission.acquire(patience).await {
             Ok(of_function) => match self.node.acquire(patience).await {
-                Ok(of_node) => return Ok((of_function, of_node)),
+                Ok(of_node) => return Ok(Admitted::new(of_function, of_node)),
                 Err(refusal) => (refusal, "the node", self.options.max_invocations),
             },
             Err(refusal) => (refusal, "the function", limits.concurrency),

@@ -84,6 +84,14 @@ impl LoadedFunction for FakeFunction {
                     }
                     Ok(http::Response::new(format!("{:?}", cores::current()).into()))
                 }
+                "/later" => {
+                    let admitted = call.admitted;
+                    tokio::spawn(async move {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        drop(admitted);
+                    });
+                    Ok(http::Response::new("now".into()))
+                }
                 "/read" => match call.request.into_body().collect().await {
                     Ok(body) => Ok(http::Response::new(Body::full(body.to_bytes()))),
                     Err(error) => Err(InvokeError::new(error.code, error.message)),
@@ -294,6 +302,16 @@ async fn dropping_the_response_cancels_and_frees_the_permits() {
     assert_eq!(bench.runtime.running(), 0);
     assert_eq!(bench.seen.cancelled.load(SeqCst), 1);
     assert!(bench.seen.records.lock().unwrap()[0].aborted);
+}
+
+#[tokio::test]
+async fn what_goes_on_after_the_response_keeps_its_place() {
+    let bench = bench(Limits::default(), 1);
+    assert_eq!(bench.text("/later").await, "now");
+    assert_eq!(bench.runtime.running(), 1);
+    while bench.runtime.running() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use squall_runtime::cores::Ticket;
+use squall_runtime::executor::Admitted;
 use squall_types::usage::Meter;
 use squall_types::{Body, BodyError, ErrorCode, InvokeError};
 use tokio::sync::oneshot;
@@ -114,6 +115,7 @@ struct RunningGuest {
     watch: Arc<CpuWatch>,
     meter: Arc<Meter>,
     ticket: Ticket,
+    _admitted: Admitted,
     _clock: Running,
 }
 
@@ -123,9 +125,11 @@ impl Guest {
         watch: Arc<CpuWatch>,
         meter: Arc<Meter>,
         ticket: Ticket,
+        admitted: Admitted,
         clock: Running,
     ) -> Self {
-        let running = RunningGuest { future, watch, meter, ticket, _clock: clock };
+        let running =
+            RunningGuest { future, watch, meter, ticket, _admitted: admitted, _clock: clock };
         Self { running: Some(running), ended: None, on_client_left: None }
     }
 

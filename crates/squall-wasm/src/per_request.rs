@@ -23,7 +23,7 @@ pub(crate) async fn serve(
     loaded: Arc<Loaded>,
     call: Call,
 ) -> Result<http::Response<Body>, InvokeError> {
-    let Call { environment, request, trace, meter, deadline, ticket, .. } = call;
+    let Call { environment, request, trace, meter, deadline, ticket, admitted, .. } = call;
     let (answer, answered) = oneshot::channel();
     let watch = Arc::new(CpuWatch::default());
     let clock = loaded.engines.clock.run();
@@ -36,7 +36,8 @@ pub(crate) async fn serve(
             finish(&mut store, &meter, result)
         }
     };
-    respond(Guest::new(Box::pin(guest), watch, meter, ticket, clock), answered, deadline).await
+    respond(Guest::new(Box::pin(guest), watch, meter, ticket, admitted, clock), answered, deadline)
+        .await
 }
 
 async fn run(

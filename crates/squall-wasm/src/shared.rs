@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use squall_runtime::executor::Call;
+use squall_runtime::executor::{Admitted, Call};
 use squall_types::log::Level;
 use squall_types::manifest::SharedInstances as Settings;
 use squall_types::shard::{Padded, SHARDS, own_shard};
@@ -135,7 +135,7 @@ async fn serve_in_turn(
     loaded: Arc<Loaded>,
     call: Call,
 ) -> Result<http::Response<Body>, InvokeError> {
-    let Call { environment, request, trace, meter, deadline, ticket, .. } = call;
+    let Call { environment, request, trace, meter, deadline, ticket, admitted, .. } = call;
     let shared = loaded.shared.as_ref().expect("only called for shared functions");
     let generation = shared.generation.load(Ordering::SeqCst);
     let idle = shared.borrow();
@@ -173,7 +173,8 @@ async fn serve_in_turn(
             Ok(())
         }
     };
-    respond(Guest::new(Box::pin(guest), watch, meter, ticket, clock), answered, deadline).await
+    respond(Guest::new(Box::pin(guest), watch, meter, ticket, admitted, clock), answered, deadline)
+        .await
 }
 
 struct Counted<'a>(&'a AtomicUsize);
@@ -213,6 +214,7 @@ struct Job {
     meter: Arc<Meter>,
     answer: oneshot::Sender<Answer<WasiBody>>,
     _place: Place,
+    _admitted: Admitted,
     _clock: Running,
 }
 
@@ -235,14 +237,22 @@ async fn serve_together(
     call: Call,
 ) -> Result<http::Response<Body>, InvokeError> {
     // The ticket ends here: the instance's own task wants the core, not this one.
-    let Call { environment, request, trace, meter, .. } = call;
+    let Call { environment, request, trace, meter, admitted, .. } = call;
     let (answer, answered) = oneshot::channel();
     let clock = loaded.engines.clock.run();
     let instance = find_or_start(&loaded, &environment, trace);
     let life = instance.life.clone();
     lock(&life.meters).push(meter.clone());
     let place = Place { instance: instance.clone(), meter: meter.clone() };
-    let job = Job { request, trace, meter: meter.clone(), answer, _place: place, _clock: clock };
+    let job = Job {
+        request,
+        trace,
+        meter: meter.clone(),
+        answer,
+        _place: place,
+        _admitted: admitted,
+        _clock: clock,
+    };
     let sent = instance.jobs.send(job);
     drop(instance);
     let answer = match sent {
@@ -380,7 +390,7 @@ async fn serve_job(
     guest: &wasmtime_wasi_http::p3::bindings::Service,
     job: Job,
 ) -> wasmtime::Result<()> {
-    let Job { request, trace, meter, answer, _place, _clock } = job;
+    let Job { request, trace, meter, answer, _place, _admitted, _clock } = job;
     accessor.with(|mut store| store.get().begin(trace));
     let served = serve_concurrently(accessor, guest, request, answer).await;
     accessor.with(|mut store| {

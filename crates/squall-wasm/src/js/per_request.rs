@@ -19,7 +19,7 @@ pub(crate) async fn serve(
     function: Arc<JsFunction>,
     call: Call,
 ) -> Result<http::Response<Body>, InvokeError> {
-    let Call { environment, request, trace, meter, deadline, ticket, .. } = call;
+    let Call { environment, request, trace, meter, deadline, ticket, admitted, .. } = call;
     let (answer, answered) = oneshot::channel();
     let (client_left, left) = oneshot::channel();
     let watch = Arc::new(CpuWatch::default());
@@ -47,7 +47,7 @@ pub(crate) async fn serve(
             Err(failure)
         }
     };
-    let guest = Guest::new(Box::pin(guest), watch, meter, ticket, clock)
+    let guest = Guest::new(Box::pin(guest), watch, meter, ticket, admitted, clock)
         .that_outlives_its_client(client_left, deadline);
     respond(guest, answered, deadline).await
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use squall_runtime::executor::Call;
+use squall_runtime::executor::{Admitted, Call};
 use squall_types::manifest::SharedInstances as Settings;
 use squall_types::shard::{Padded, SHARDS, own_shard};
 use squall_types::state::Environment;
@@ -93,6 +93,7 @@ struct Visit {
     arrival: Arrival,
     deadline: Instant,
     place: Place,
+    admitted: Admitted,
     clock: Running,
 }
 
@@ -111,7 +112,7 @@ pub(crate) async fn serve(
     call: Call,
 ) -> Result<http::Response<Body>, InvokeError> {
     // The ticket ends here: the instance's own task wants the core, not this one.
-    let Call { environment, request, trace, meter, deadline, .. } = call;
+    let Call { environment, request, trace, meter, deadline, admitted, .. } = call;
     // Memory is the instance's, not the request's.
     meter.mark_estimated();
     let (answer, answered) = oneshot::channel();
@@ -119,7 +120,7 @@ pub(crate) async fn serve(
     let (alive, id) = find_or_start(&function, &environment);
     let place = Place(alive.clone());
     let arrival = Arrival { request, trace, meter, answer };
-    let visit = Box::new(Visit { id, arrival, deadline, place, clock });
+    let visit = Box::new(Visit { id, arrival, deadline, place, admitted, clock });
     if alive.jobs.send(Job::Serve(visit)).is_err() {
         return Err(lost(&alive));
     }
@@ -254,6 +255,7 @@ struct Guest {
     deadline: Instant,
     cpu_ns: u64,
     _place: Place,
+    _admitted: Admitted,
     _clock: Running,
 }
 
@@ -302,13 +304,14 @@ impl Life<'_> {
     async fn obey(&mut self, instance: &mut Instance, job: Job) -> Result<(), Failure> {
         match job {
             Job::Serve(visit) => {
-                let Visit { id, arrival, deadline, place, clock } = *visit;
+                let Visit { id, arrival, deadline, place, admitted, clock } = *visit;
                 let guest = Guest {
                     meter: arrival.meter.clone(),
                     trace: arrival.trace,
                     deadline,
                     cpu_ns: 0,
                     _place: place,
+                    _admitted: admitted,
                     _clock: clock,
                 };
                 self.guests.insert(id, guest);

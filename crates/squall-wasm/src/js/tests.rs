@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http_body_util::BodyExt as _;
 use squall_js::recording::{Entry, Recording};
 use squall_runtime::cores::Ticket;
-use squall_runtime::executor::{Call, Executor as _};
+use squall_runtime::executor::{Admitted, Call, Executor as _};
 use squall_types::bindings::{Bindings, BoundRequest};
 use squall_types::invoke::InvokeFuture;
 use squall_types::limits::Limits;
@@ -161,6 +161,7 @@ impl Bench {
             meter,
             deadline: Instant::now() + Duration::from_secs(60),
             ticket: Ticket::detached(),
+            admitted: Admitted::detached(),
         };
         let response = self.executor.load(&self.function)?.call(call).await?;
         let body = response.into_body().collect().await.unwrap().to_bytes();
