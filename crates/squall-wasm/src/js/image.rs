@@ -54,8 +54,10 @@ impl BaseImage {
         };
         file.set_len(length as u64)?;
         file.write_all(bytes)?;
-        // Nobody changes it any more, not even this process by mistake.
-        let seals = libc::F_SEAL_WRITE | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW;
+        // Nobody changes it any more, not even this process by mistake. There is no mapping that
+        // could write, so forbidding future ones is enough; F_SEAL_WRITE also waits for everybody
+        // who looks at the pages in this moment, and gives up with EBUSY.
+        let seals = libc::F_SEAL_FUTURE_WRITE | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW;
         // SAFETY: a command for a descriptor that is ours.
         if unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_ADD_SEALS, seals) } != 0 {
             return Err(io::Error::last_os_error());
