@@ -19,7 +19,7 @@ mod url;
 pub use place::{is_for_another_thread, may_be_called};
 pub use streams::{Streams, Write, Written, is_of_streams};
 
-use crate::{Value, op};
+use crate::{Value, Writer, op};
 
 /// Fills a buffer with random bytes. All randomness comes this way, so that it can be
 /// recorded.
@@ -36,6 +36,18 @@ pub struct Refusal {
 impl Refusal {
     pub fn new(name: &'static str, message: impl Into<String>) -> Self {
         Self { name, message: message.into() }
+    }
+
+    pub fn type_error(message: impl Into<String>) -> Self {
+        Self::new("TypeError", message)
+    }
+
+    /// As it crosses to the guest: `[name, message]`.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut writer = Writer { out };
+        writer.array(2);
+        writer.str(self.name);
+        writer.str(&self.message);
     }
 }
 

@@ -50,13 +50,13 @@ pub(crate) fn begin(
         let work = move || Computed::Value(alone(operation, arguments));
         return Ok(Box::pin(elsewhere(meter, work)));
     }
-    let write = host.streams.begin_write(operation, arguments).map_err(Refusal::from)?;
+    let write = host.streams.begin_write(operation, arguments)?;
     Ok(Box::pin(elsewhere(meter, move || Computed::Written(write.run()))))
 }
 
 fn at_once(host: &mut Host, operation: u32, arguments: Vec<Value>) -> Result<Value, Refusal> {
     if ops::is_of_streams(operation) {
-        return Ok(host.streams.perform(host.current, operation, arguments)?);
+        return host.streams.perform(host.current, operation, arguments);
     }
     alone(operation, arguments)
 }
@@ -71,7 +71,7 @@ fn alone(operation: u32, arguments: Vec<Value>) -> Result<Value, Refusal> {
     };
     let value = ops::perform(operation, arguments, &mut chance);
     failed?;
-    Ok(value?)
+    value
 }
 
 async fn elsewhere(
@@ -95,10 +95,4 @@ async fn elsewhere(
     };
     let joined = tokio::task::spawn_blocking(metered).await;
     joined.unwrap_or_else(|stopped| failed(format!("the computation stopped: {stopped}")))
-}
-
-impl From<ops::Refusal> for Refusal {
-    fn from(refusal: ops::Refusal) -> Self {
-        Self { name: refusal.name, message: refusal.message }
-    }
 }

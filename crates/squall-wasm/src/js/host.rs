@@ -8,9 +8,10 @@ use std::time::{Instant, SystemTime};
 
 use futures_util::future::{AbortHandle, Abortable, BoxFuture};
 use futures_util::stream::FuturesUnordered;
+pub(crate) use squall_js::ops::Refusal;
 use squall_js::ops::Streams;
 use squall_js::recording::Entry;
-use squall_js::{DecodeError, Reader, Value, Writer};
+use squall_js::{DecodeError, Reader, Value};
 use squall_types::bindings::{Bindings, CallDepth};
 use squall_types::log::{Level, LogSink};
 use squall_types::outbound::{Outbound, OutboundPolicy};
@@ -26,30 +27,6 @@ use super::operations::{self, Completion};
 use super::tape::Tape;
 use crate::host::MemoryLimiter;
 use crate::output::{GuestLog, Mapping};
-
-/// What the host does not do, as the exception that the program sees.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) name: &'static str,
-    pub(crate) message: String,
-}
-
-impl Refusal {
-    pub(crate) fn new(name: &'static str, message: impl Into<String>) -> Self {
-        Self { name, message: message.into() }
-    }
-
-    pub(crate) fn type_error(message: impl Into<String>) -> Self {
-        Self::new("TypeError", message)
-    }
-
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        let mut writer = Writer { out };
-        writer.array(2);
-        writer.str(self.name);
-        writer.str(&self.message);
-    }
-}
 
 /// Why an operation was not performed.
 #[derive(Debug)]

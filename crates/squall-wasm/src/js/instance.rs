@@ -11,7 +11,7 @@ use wasmtime::{Global, InstancePre, Store, TypedFunc, Val};
 
 use super::compute::Computed;
 use super::fetch::Fetched;
-use super::host::{Exception, Host, Refusal, World};
+use super::host::{Exception, Host, World};
 use super::image::{BaseImage, Places, Snapshot};
 use super::memory::Memory;
 use super::operations::{Completion, Outcome};
@@ -370,9 +370,7 @@ fn write_outcome(host: &mut Host, outcome: Outcome, message: &mut Vec<u8>) -> bo
             return false;
         }
         Outcome::Value(result) | Outcome::Computed(Computed::Value(result), _) => result,
-        Outcome::Computed(Computed::Written(written), _) => {
-            host.streams.end_write(written).map_err(Refusal::from)
-        }
+        Outcome::Computed(Computed::Written(written), _) => host.streams.end_write(written),
     };
     match result {
         Ok(value) => {
