@@ -94,6 +94,7 @@ fn app_state(row: AppRow, before: Option<&AppState>, vault: &Vault, caps: &Limit
         hosts,
         default: row.is_default.unwrap_or(manifest_default),
         environment: environment(&row, before, vault),
+        clients: Arc::default(),
         name: row.name,
         traffic,
         revisions,

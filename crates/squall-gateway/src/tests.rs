@@ -115,6 +115,7 @@ fn app(name: &str, extra: &str, blob: BlobId) -> Arc<AppState> {
         traffic: vec![Share { revision: revision.clone(), percent: 100 }],
         revisions: vec![revision],
         environment: Arc::default(),
+        clients: Arc::default(),
     })
 }
 

@@ -10,7 +10,9 @@ pub mod usage;
 
 pub mod body;
 pub mod build;
+pub mod clients;
 pub mod error;
+pub mod gateway;
 pub mod limits;
 pub mod log;
 pub mod manifest;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::bindings::Binding;
+use crate::gateway::{Gateway, IdentitySource, Plan, Policy, Route, Upstream};
 use crate::limits::Limits;
 use crate::{AppName, FunctionName};
 
@@ -18,7 +19,7 @@ pub struct Manifest {
     /// Answers on any Host. At most one app of a node may be the default.
     #[serde(default, skip_serializing_if = "is_false")]
     pub default: bool,
-    /// Own domains, such as `www.example.com`.
+    /// Own domains, such as `www.example.com`, or every name below one: `*.example.com`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
     /// Variables of every function of the app. Secrets do not belong here.
@@ -28,6 +29,21 @@ pub struct Manifest {
     pub functions: BTreeMap<FunctionName, Function>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assets: Option<Assets>,
+    /// Policies of the whole app.
+    #[serde(default, skip_serializing_if = "Gateway::is_default")]
+    pub gateway: Gateway,
+    /// Routes beside those of the functions. Among equally good matches the first wins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+    /// Services behind the gateway, by the name that routes know them by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// Ways to know a caller, by the name that policies know them by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub identity: BTreeMap<String, IdentitySource>,
+    /// What API clients may use, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub plans: BTreeMap<String, Plan>,
 }
 
 /// One function.
@@ -46,9 +62,10 @@ pub struct Function {
     /// developer's machine, in the manifest's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<String>,
-    /// Paths that this function answers: exact (`/api/me`) or a prefix (`/api/*`, `/*`).
-    /// A function with a `source` may have none, written as `[]`: other functions reach it
-    /// by service bindings.
+    /// Paths that this function answers: exact (`/api/me`), a prefix (`/api/*`, `/*`) or a
+    /// template (`/users/{id}`). May be empty where `[[routes]]` or service bindings lead to
+    /// the function.
+    #[serde(default)]
     pub routes: Vec<String>,
     #[serde(default)]
     pub instances: InstanceMode,
@@ -75,6 +92,9 @@ pub struct Function {
     /// another. For functions with a `source`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub services: BTreeMap<String, String>,
+    /// Policies of the function's `routes`, over those of the app.
+    #[serde(default, skip_serializing_if = "Policy::is_empty")]
+    pub policy: Policy,
 }
 
 /// The file that a function is made of.
@@ -182,6 +202,23 @@ pub struct ManifestError {
 }
 
 impl Manifest {
+    /// An app with nothing in it yet.
+    pub fn named(name: AppName) -> Self {
+        Self {
+            name,
+            default: false,
+            hosts: Vec::new(),
+            env: BTreeMap::new(),
+            functions: BTreeMap::new(),
+            assets: None,
+            gateway: Gateway::default(),
+            routes: Vec::new(),
+            upstreams: BTreeMap::new(),
+            identity: BTreeMap::new(),
+            plans: BTreeMap::new(),
+        }
+    }
+
     /// Reads and checks a manifest.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
         let manifest: Manifest =
@@ -220,9 +257,9 @@ impl Manifest {
 
     /// Rules beyond the shape of the document.
     pub fn check(&self) -> Result<(), ManifestError> {
-        if self.functions.is_empty() && self.assets.is_none() {
+        if self.functions.is_empty() && self.assets.is_none() && self.routes.is_empty() {
             return fail(format!(
-                "the app {} has neither functions nor assets; add a [functions.NAME] table or [assets]",
+                "the app {} has neither functions nor assets nor routes; add a [functions.NAME] table, [assets] or [[routes]]",
                 self.name
             ));
         }
@@ -243,7 +280,10 @@ impl Manifest {
             }
             let code = function.code();
             check_relative_path(&format!("functions.{name}.{}", code.key()), code.path())?;
-            if function.routes.is_empty() && matches!(code, Code::Component(_)) {
+            if function.routes.is_empty()
+                && matches!(code, Code::Component(_))
+                && !self.routes.iter().any(|route| route.leads_to(name))
+            {
                 return fail(format!(
                     "functions.{name} has no routes; add routes = [\"/*\"] to answer every path"
                 ));
@@ -281,8 +321,9 @@ impl Manifest {
         }
         check_variables("env", &self.env)?;
         for host in &self.hosts {
-            check_host_pattern("hosts", host, false)?;
+            check_host_pattern("hosts", host.strip_prefix("*.").unwrap_or(host), false)?;
         }
+        crate::gateway::check(self).map_err(|message| ManifestError { message, position: None })?;
         if let Some(assets) = &self.assets {
             check_relative_path("assets.dir", &assets.dir)?;
             for (pattern, value) in &assets.cache_control {
@@ -368,19 +409,10 @@ fn check_relative_path(key: &str, path: &str) -> Result<(), ManifestError> {
 }
 
 fn check_route(function: &FunctionName, route: &str) -> Result<(), ManifestError> {
-    let body = route.strip_suffix("/*").unwrap_or(route);
-    let dots = body.split('/').any(|part| part == "." || part == "..");
-    if !route.starts_with('/')
-        || body.contains('*')
-        || body.contains("//")
-        || dots
-        || !route.bytes().all(|byte| (0x21..0x7f).contains(&byte) && byte != b'?' && byte != b'#')
-    {
-        return fail(format!(
-            "functions.{function}: route {route:?} is not a path; write an exact path (\"/api/me\") or a prefix (\"/api/*\"), percent-encoded where needed"
-        ));
+    match crate::gateway::PathPattern::parse(route) {
+        Ok(_) => Ok(()),
+        Err(why) => fail(format!("functions.{function}: route {route:?} {why}")),
     }
-    Ok(())
 }
 
 fn check_variables(key: &str, variables: &BTreeMap<String, String>) -> Result<(), ManifestError> {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bindings::Binding;
 use crate::build::Target;
+use crate::clients::Clients;
 use crate::limits::Limits;
 use crate::manifest::{InstanceMode, Manifest, SharedInstances};
 use crate::{AppName, FunctionName, RevisionId};
@@ -164,6 +165,7 @@ pub struct AppState {
     /// Revisions that answer on their preview URL, live ones included.
     pub revisions: Vec<Arc<RevisionState>>,
     pub environment: Arc<Environment>,
+    pub clients: Arc<Clients>,
 }
 
 /// The desired state of a node. Unchanged apps and revisions keep their `Arc`s from one

@@ -59,7 +59,7 @@ pub(crate) fn translate(document: &Node, environment: Option<&str>) -> Result<Tr
         ignored.key(entry);
     }
 
-    let manifest = Manifest { name, default: false, hosts, env, functions, assets };
+    let manifest = Manifest { hosts, env, functions, assets, ..Manifest::named(name) };
     manifest
         .check()
         .map_err(|error| Wrong::new(places.find(&error.message, document.at), error.message))?;
@@ -273,6 +273,7 @@ fn function(
         env: BTreeMap::new(),
         fall_through: false,
         services,
+        policy: squall_types::gateway::Policy::default(),
     })
 }
 

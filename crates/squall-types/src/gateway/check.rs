@@ -1,0 +1,326 @@
+//! Rules beyond the shape of the document: names that must exist, patterns that must
+//! parse, targets of which a route has exactly one. Errors name the key and the fix.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{PathPattern, Policy, Route, Sticky, ValueMatch};
+use crate::manifest::Manifest;
+
+type Checked = Result<(), String>;
+
+/// Largest compiled size of one regular expression.
+const REGEX_MAX_BYTES: usize = 1 << 20;
+
+pub(super) fn header_name(at: &str, name: &str) -> Checked {
+    match http::HeaderName::try_from(name) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(format!("{at}: {name:?} can not be the name of a header")),
+    }
+}
+
+pub(super) fn header_value(at: &str, name: &str, value: &str) -> Checked {
+    match http::HeaderValue::from_str(value) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(format!("{at}.{name}: {value:?} can not be sent in a header")),
+    }
+}
+
+pub(super) fn method(at: &str, name: &str) -> Checked {
+    let known = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase());
+    if known && name != "CONNECT" {
+        return Ok(());
+    }
+    Err(format!("{at}: {name:?} is not a method that is served; write \"GET\""))
+}
+
+/// The expression as it is used: the whole value must match.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn compile_regex(pattern: &str) -> Result<regex::Regex, String> {
+    regex::RegexBuilder::new(&format!("^(?:{pattern})$"))
+        .size_limit(REGEX_MAX_BYTES)
+        .build()
+        .map_err(|error| error.to_string().lines().last().unwrap_or_default().trim().to_owned())
+}
+
+fn host(at: &str, pattern: &str) -> Checked {
+    let name = pattern.strip_prefix("*.").unwrap_or(pattern);
+    let good = !name.is_empty()
+        && name.len() <= 253
+        && name.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+        });
+    if good {
+        return Ok(());
+    }
+    Err(format!(
+        "{at}: {pattern:?} is not a host name in lower case, such as \"api.example.com\" or \"*.example.com\""
+    ))
+}
+
+pub(crate) fn gateway(manifest: &Manifest) -> Checked {
+    let known = &manifest.gateway;
+    policy("gateway.policy", &known.policy, manifest)?;
+    if let Some(name) = &known.revision_header {
+        header_name("gateway.revision_header", name)?;
+    }
+    if let Some(key) = &known.sticky {
+        sticky("gateway.sticky", key)?;
+    }
+    for (name, upstream) in &manifest.upstreams {
+        upstream.check(&format!("upstreams.{name}"))?;
+    }
+    for (name, source) in &manifest.identity {
+        source.check(&format!("identity.{name}"))?;
+    }
+    for (name, plan) in &manifest.plans {
+        for limit in &plan.rate_limits {
+            limit.check(&format!("plans.{name}.rate_limits"))?;
+        }
+    }
+    for (name, function) in &manifest.functions {
+        policy(&format!("functions.{name}.policy"), &function.policy, manifest)?;
+    }
+    let mut names = BTreeSet::new();
+    for (index, one) in manifest.routes.iter().enumerate() {
+        let at = match &one.name {
+            Some(name) => format!("routes.{name}"),
+            None => format!("routes[{}]", index + 1),
+        };
+        route(&at, one, manifest)?;
+        let name = one.name.clone().unwrap_or_else(|| format!("route-{}", index + 1));
+        if !names.insert(name.clone()) {
+            return Err(format!("two routes are named {name}; names are unique in an app"));
+        }
+    }
+    Ok(())
+}
+
+fn sticky(at: &str, key: &Sticky) -> Checked {
+    match key {
+        Sticky::Header(name) => header_name(at, name),
+        Sticky::Cookie(name) => {
+            let token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+            if !name.is_empty() && name.bytes().all(token) {
+                return Ok(());
+            }
+            Err(format!("{at}: {name:?} can not be the name of a cookie"))
+        }
+    }
+}
+
+fn policy(at: &str, policy: &Policy, manifest: &Manifest) -> Checked {
+    if let Some(rules) = &policy.addresses {
+        rules.check(&format!("{at}.addresses"))?;
+    }
+    for source in policy.auth.iter().flatten() {
+        if !manifest.identity.contains_key(source) {
+            return Err(format!(
+                "{at}.auth names {source:?}, but there is no [identity.{source}]; add [identity.{source}.jwt], .api_key or .basic"
+            ));
+        }
+    }
+    let mut names = BTreeSet::new();
+    for limit in policy.rate_limits.iter().flatten() {
+        limit.check(&format!("{at}.rate_limits"))?;
+        if !names.insert(&limit.name) {
+            return Err(format!(
+                "{at}.rate_limits: two are named {:?}; give each a name of its own",
+                limit.name
+            ));
+        }
+    }
+    if policy.concurrency.as_ref().is_some_and(|limit| limit.limit == 0) {
+        return Err(format!("{at}.concurrency.limit must be at least 1"));
+    }
+    if let Some(cors) = &policy.cors {
+        cors.check(&format!("{at}.cors"))?;
+    }
+    if policy.access_log.as_ref().is_some_and(|log| !(0.0..=1.0).contains(&log.sample)) {
+        return Err(format!("{at}.access_log.sample must be from 0 to 1"));
+    }
+    Ok(())
+}
+
+fn values(at: &str, matches: &BTreeMap<String, ValueMatch>) -> Checked {
+    for (name, value) in matches {
+        if let Some(pattern) = value.regex() {
+            compile_regex(pattern).map_err(|why| format!("{at}.{name}.regex: {why}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn route(at: &str, route: &Route, manifest: &Manifest) -> Checked {
+    for name in &route.hosts {
+        host(&format!("{at}.hosts"), name)?;
+    }
+    let mut patterns = Vec::new();
+    for path in &route.paths {
+        let parsed = PathPattern::parse(path);
+        patterns.push(parsed.map_err(|why| format!("{at}.paths: {path:?} {why}"))?);
+    }
+    let mut parameters: Option<BTreeSet<String>> = None;
+    for pattern in &patterns {
+        let own: BTreeSet<String> = pattern.parameters().map(str::to_owned).collect();
+        parameters = Some(match parameters {
+            None => own,
+            Some(common) => common.intersection(&own).cloned().collect(),
+        });
+    }
+    let mut parameters = parameters.unwrap_or_default();
+    if let Some(pattern) = &route.path_regex {
+        if !route.paths.is_empty() {
+            return Err(format!("{at} has paths and path_regex; use one of them"));
+        }
+        let regex = compile_regex(pattern).map_err(|why| format!("{at}.path_regex: {why}"))?;
+        parameters.extend(regex.capture_names().flatten().map(str::to_owned));
+    }
+    for name in &route.methods {
+        method(&format!("{at}.methods"), name)?;
+    }
+    for name in route.headers.keys() {
+        header_name(&format!("{at}.headers"), name)?;
+    }
+    values(&format!("{at}.headers"), &route.headers)?;
+    values(&format!("{at}.query"), &route.query)?;
+    targets(at, route, manifest)?;
+    if let Some(key) = &route.sticky {
+        sticky(&format!("{at}.sticky"), key)?;
+    }
+    let prefixed = !patterns.is_empty() && patterns.iter().all(|pattern| pattern.is_prefix);
+    let is_all = route.paths.is_empty() && route.path_regex.is_none();
+    let paths = |key: &str, path: Option<&String>, prefix: Option<&String>| -> Checked {
+        if path.is_some() && prefix.is_some() {
+            return Err(format!("{at}.{key} has path and prefix; use one of them"));
+        }
+        if let Some(path) = path {
+            placeholders(&format!("{at}.{key}.path"), path, &parameters)?;
+        }
+        if let Some(prefix) = prefix {
+            if !prefixed && !is_all {
+                return Err(format!(
+                    "{at}.{key}.prefix needs paths that end in /*, so that there is a prefix to replace"
+                ));
+            }
+            placeholders(&format!("{at}.{key}.prefix"), prefix, &BTreeSet::new())?;
+        }
+        Ok(())
+    };
+    if let Some(rewrite) = &route.rewrite {
+        paths("rewrite", rewrite.path.as_ref(), rewrite.prefix.as_ref())?;
+        if let Some(name) = &rewrite.host {
+            authority(&format!("{at}.rewrite.host"), name)?;
+        }
+    }
+    if let Some(redirect) = &route.redirect {
+        paths("redirect", redirect.path.as_ref(), redirect.prefix.as_ref())?;
+        if !matches!(redirect.status, 301 | 302 | 303 | 307 | 308) {
+            return Err(format!("{at}.redirect.status must be 301, 302, 303, 307 or 308"));
+        }
+        if !matches!(redirect.scheme.as_deref(), None | Some("http" | "https")) {
+            return Err(format!("{at}.redirect.scheme must be \"http\" or \"https\""));
+        }
+        if let Some(name) = &redirect.host {
+            authority(&format!("{at}.redirect.host"), name)?;
+        }
+    }
+    if let Some(response) = &route.response {
+        if !(200..=599).contains(&response.status) {
+            return Err(format!("{at}.response.status must be from 200 to 599"));
+        }
+        for (name, value) in &response.headers {
+            header_name(&format!("{at}.response.headers"), name)?;
+            header_value(&format!("{at}.response.headers"), name, value)?;
+        }
+    }
+    route.request_headers.check(&format!("{at}.request_headers"))?;
+    route.response_headers.check(&format!("{at}.response_headers"))?;
+    policy(&format!("{at}.policy"), &route.policy, manifest)
+}
+
+fn authority(at: &str, name: &str) -> Checked {
+    match name.parse::<http::uri::Authority>() {
+        Ok(parsed) if !parsed.as_str().contains('@') => Ok(()),
+        _ => Err(format!("{at} = {name:?} is not a host, such as \"internal.example\"")),
+    }
+}
+
+/// A path to be filled in: `{name}` must be a parameter that every path of the route has.
+fn placeholders(at: &str, path: &str, parameters: &BTreeSet<String>) -> Checked {
+    let written = path.bytes().all(|byte| (0x21..0x7f).contains(&byte));
+    if !path.starts_with('/') || !written || path.contains(['?', '#']) {
+        return Err(format!("{at} = {path:?} is not a path"));
+    }
+    let mut rest = path;
+    while let Some((_, after)) = rest.split_once('{') {
+        let Some((name, after)) = after.split_once('}') else {
+            return Err(format!("{at} = {path:?} has a brace that is not closed"));
+        };
+        if !parameters.contains(name) {
+            return Err(format!("{at}: {{{name}}} is no parameter of all paths of the route"));
+        }
+        rest = after;
+    }
+    Ok(())
+}
+
+fn targets(at: &str, route: &Route, manifest: &Manifest) -> Checked {
+    let given = [
+        ("function", route.function.is_some()),
+        ("upstream", route.upstream.is_some()),
+        ("assets", route.assets),
+        ("response", route.response.is_some()),
+        ("redirect", route.redirect.is_some()),
+        ("split", !route.split.is_empty()),
+    ];
+    let given: Vec<&str> = given.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
+    match given.as_slice() {
+        [_] => {}
+        [] => {
+            return Err(format!(
+                "{at} leads nowhere; add function, upstream, assets, response, redirect or split"
+            ));
+        }
+        [first, second, ..] => {
+            return Err(format!("{at} has {first} and {second}; a route leads to one of them"));
+        }
+    }
+    if route.assets && manifest.assets.is_none() {
+        return Err(format!("{at} leads to the assets, but there is no [assets] table"));
+    }
+    if route.sticky.is_some() && route.split.is_empty() {
+        return Err(format!("{at}.sticky needs a split"));
+    }
+    if !route.split.is_empty() && route.split.iter().all(|side| side.weight == 0) {
+        return Err(format!("{at}.split: all weights are 0"));
+    }
+    let sides = route.split.iter().map(|side| (side.function.as_ref(), side.upstream.as_ref()));
+    let whole = std::iter::once((route.function.as_ref(), route.upstream.as_ref()));
+    for side in &route.split {
+        if side.function.is_some() == side.upstream.is_some() {
+            return Err(format!("{at}.split: each side has a function or an upstream"));
+        }
+    }
+    for (function, upstream) in sides.chain(whole) {
+        if let Some(name) = function
+            && !manifest.functions.contains_key(name)
+        {
+            return Err(format!(
+                "{at} leads to the function {name}, but there is no such function"
+            ));
+        }
+        if let Some(name) = upstream
+            && !manifest.upstreams.contains_key(name)
+        {
+            return Err(format!(
+                "{at} leads to the upstream {name}, but there is no [upstreams.{name}]"
+            ));
+        }
+    }
+    Ok(())
+}

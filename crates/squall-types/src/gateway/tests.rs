@@ -1,0 +1,111 @@
+use crate::manifest::Manifest;
+
+const SHOP: &str = r#"
+name = "shop"
+hosts = ["shop.example.com", "*.shop.example.com"]
+
+[gateway]
+revision_header = "x-revision"
+sticky = { cookie = "side" }
+
+[gateway.policy]
+https = "redirect"
+hsts = { max_age_s = 31536000 }
+auth = ["partners", "main"]
+rate_limits = [{ limit = 100, per = "second" }]
+access_log = { sample = 0.1 }
+
+[identity.partners.api_key]
+
+[identity.main.jwt]
+issuer = "https://id.example.com"
+audience = ["shop"]
+
+[identity.staff.basic]
+users = { alice = "$argon2id$..." }
+
+[plans.gold]
+rate_limits = [{ limit = 10, per = "second", by = ["client"] }]
+requests_per_day = 100000
+
+[upstreams.users]
+targets = ["http://10.0.0.1:8080", { url = "http://10.0.0.2:8080", weight = 2 }]
+allow_private = true
+balance = "hash"
+hash_on = "header:x-tenant"
+health = { path = "/healthz" }
+
+[[routes]]
+name = "user"
+paths = ["/users/{id}"]
+methods = ["GET"]
+headers = { x-beta = "*", x-kind = { regex = "a|b" } }
+query = { v = "2" }
+upstream = "users"
+rewrite = { path = "/v2/users/{id}" }
+request_headers = { set = { x-from = "gateway" }, remove = ["cookie"] }
+policy = { scopes = ["users:read"], cors = { origins = ["https://app.example.com"] } }
+
+[[routes]]
+paths = ["/old/*"]
+redirect = { prefix = "/new", status = 308 }
+
+[[routes]]
+path_regex = "/img/(?P<name>[a-z]+)\\.png"
+response = { status = 410, body = "gone" }
+policy = { auth = [], compression = {} }
+
+[[routes]]
+split = [{ upstream = "users", weight = 9 }, { upstream = "users", weight = 1 }]
+sticky = { header = "x-user" }
+"#;
+
+#[test]
+fn a_gateway_without_functions_is_an_app() {
+    let manifest = Manifest::parse(SHOP).unwrap();
+    assert_eq!(manifest.routes.len(), 4);
+    let again: Manifest = toml::from_str(&toml::to_string(&manifest).unwrap()).unwrap();
+    assert_eq!(again, manifest);
+}
+
+#[test]
+fn a_route_s_policy_takes_the_place_of_the_app_s_one_by_one() {
+    let manifest = Manifest::parse(SHOP).unwrap();
+    let app = &manifest.gateway.policy;
+    let merged = manifest.routes[2].policy.over(app);
+    assert_eq!(merged.auth.as_deref(), Some(&[][..]));
+    assert_eq!(merged.rate_limits, app.rate_limits);
+    assert!(merged.compression.is_some());
+}
+
+#[track_caller]
+fn refused(change: (&str, &str), expected: &str) {
+    let (from, to) = change;
+    assert!(SHOP.contains(from), "{from}");
+    let error = Manifest::parse(&SHOP.replacen(from, to, 1)).unwrap_err();
+    assert!(error.message.contains(expected), "{}: {}", to, error.message);
+}
+
+#[test]
+fn what_can_not_work_is_refused_with_its_place_and_the_fix() {
+    refused(("upstream = \"users\"\nrewrite", "upstream = \"user\"\nrewrite"), "[upstreams.user]");
+    refused(("[\"partners\", \"main\"]", "[\"nobody\"]"), "[identity.nobody]");
+    refused(("\"/users/{id}\"]", "\"users\"]"), "is not a path");
+    refused(("/v2/users/{id}", "/v2/{name}"), "{name} is no parameter");
+    refused(("regex = \"a|b\"", "regex = \"a(\""), "routes.user.headers.x-kind.regex");
+    refused(("methods = [\"GET\"]", "methods = [\"get\"]"), "not a method");
+    refused(("hash_on = \"header:x-tenant\"", ""), "hash_on is missing");
+    refused(("status = 308", "status = 200"), "301, 302");
+    refused(("status = 410", "status = 101"), "200 to 599");
+    refused(("x-from = \"gateway\"", "host = \"a\""), "rewrite.host");
+    refused(("x-from = \"gateway\"", "x-squall-client = \"a\""), "set by the gateway");
+    refused(("audience = [\"shop\"]", "audience = []"), "audience is empty");
+    refused(("https://id.example.com", "http://id.example.com"), "https URL");
+    refused(("sample = 0.1", "sample = 2.0"), "from 0 to 1");
+    refused(("limit = 100", "limit = 0"), "at least 1");
+    refused(("prefix = \"/new\"", "prefix = \"/new\", path = \"/x\""), "path and prefix");
+    refused(("weight = 2", "weight = 0"), "from 1 to 1000");
+    refused(("methods = [\"GET\"]", "method = [\"GET\"]"), "did you mean `methods`");
+    refused(("redirect = {", "assets = true\nredirect = {"), "one of them");
+    refused(("issuer = ", "issuers = "), "unknown key `issuers`");
+}
