@@ -202,6 +202,7 @@ impl Bench {
                 traffic: vec![Share { revision: revision.clone(), percent: 100 }],
                 revisions: vec![revision],
                 environment,
+                clients: Arc::default(),
             })],
         })
     }
