@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 mod address;
 mod body;
 mod check;
+mod explain;
 mod identity;
 mod limits;
 mod matching;
@@ -20,6 +21,9 @@ mod upstream;
 
 pub use address::AddressRules;
 pub use body::{Compression, CompressionAlgorithm, Cors};
+pub use explain::{
+    Considered, Explain, ExplainQuery, ExplainedRejection, Explanation, PolicyOrigin, PolicyStep,
+};
 pub use identity::{ApiKeySource, Basic, IdentitySource, Jwt, JwtAlgorithm};
 pub use limits::{ConcurrencyLimit, LimitKey, Period, Plan, RateLimit, RequestLimits, Timeouts};
 pub use matching::ValueMatch;
