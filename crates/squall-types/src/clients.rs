@@ -17,7 +17,7 @@ pub struct ApiClient {
 }
 
 /// One key of a client. The key itself is shown once and then known by its hash.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey {
     pub client: Arc<ApiClient>,
     /// BLAKE3 of the whole key.
@@ -33,7 +33,7 @@ impl fmt::Debug for ApiKey {
 }
 
 /// All clients of an app, as the gateway looks them up. One `Arc` per state of them.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Clients {
     /// By the part of a key that is no secret.
     pub keys: HashMap<Box<str>, ApiKey>,

@@ -10,6 +10,8 @@ use crate::gateway::{Gateway, IdentitySource, Plan, Policy, Route, Upstream};
 use crate::limits::Limits;
 use crate::{AppName, FunctionName};
 
+mod place;
+
 /// The app manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -223,7 +225,10 @@ impl Manifest {
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
         let manifest: Manifest =
             toml::from_str(text).map_err(|error| explain_toml(text, &error))?;
-        manifest.check()?;
+        manifest.check().map_err(|error| ManifestError {
+            position: place::of_message(text, &error.message).map(|start| position(text, start)),
+            ..error
+        })?;
         Ok(manifest)
     }
 

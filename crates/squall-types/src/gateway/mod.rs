@@ -15,6 +15,7 @@ mod explain;
 mod identity;
 mod limits;
 mod matching;
+mod part;
 mod path;
 mod transform;
 mod upstream;
@@ -27,6 +28,7 @@ pub use explain::{
 pub use identity::{ApiKeySource, Basic, IdentitySource, Jwt, JwtAlgorithm};
 pub use limits::{ConcurrencyLimit, LimitKey, Period, Plan, RateLimit, RequestLimits, Timeouts};
 pub use matching::ValueMatch;
+pub use part::{FunctionPart, GatewayPart, PartError};
 pub use path::{PathPattern, PathSegment};
 pub use transform::{HeaderChanges, QueryChanges, Rewrite};
 pub use upstream::{

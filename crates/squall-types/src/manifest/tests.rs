@@ -74,3 +74,30 @@ fn the_schema_names_every_key() {
         assert!(schema.contains(key), "{key}");
     }
 }
+
+#[test]
+fn contradictions_have_a_place_where_a_key_is_to_blame() {
+    let text = r#"name = "shop"
+[upstreams.users]
+targets = ["http://10.0.0.1"]
+[[routes]]
+name = "user"
+paths = ["/users"]
+upstream = "users"
+[[routes]]
+response = { status = 410 }
+"#;
+    let place = |change: (&str, &str)| {
+        assert!(text.contains(change.0));
+        Manifest::parse(&text.replace(change.0, change.1)).unwrap_err().position.unwrap()
+    };
+    assert_eq!(place(("http://10.0.0.1", "10.0.0.1")), (3, 1));
+    assert_eq!(place(("\"/users\"", "\"users\"")), (6, 1));
+    assert_eq!(place(("status = 410", "status = 1")), (9, 14));
+    // The key is missing: the table that lacks it.
+    assert_eq!(place(("upstream = \"users\"\n", "")), (4, 1));
+    assert_eq!(place(("response = { status = 410 }", "")), (8, 1));
+    // Nothing in particular.
+    let nowhere = Manifest::parse("name = \"shop\"").unwrap_err();
+    assert_eq!(nowhere.position, None);
+}
