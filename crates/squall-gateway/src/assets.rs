@@ -193,9 +193,8 @@ pub(crate) async fn serve(
     request: &Parts,
 ) -> Result<Response<Body>, Rejection> {
     if !matches!(request.method, Method::GET | Method::HEAD) {
-        let mut refused = Rejection::new(ErrorCode::MethodNotAllowed, "a file can only be read");
-        refused.allow = Some("GET, HEAD");
-        return Err(refused);
+        let refused = Rejection::new(ErrorCode::MethodNotAllowed, "a file can only be read");
+        return Err(refused.with_header(header::ALLOW, "GET, HEAD"));
     }
     let etag = format!("\"{}\"", &found.asset.blob.to_string()[..32]);
     let mut response = Response::new(Body::empty());

@@ -21,7 +21,7 @@ use squall_types::{
 };
 
 use crate::request::{REQUEST_ID, TRACEPARENT};
-use crate::routing::Compiled;
+use crate::routing::{Compiled, function_named};
 use crate::{Door, Gateway, assets, guard};
 
 impl Bindings for Gateway {
@@ -75,13 +75,11 @@ async fn call(
         // The same revision: a deployment never mixes two of them.
         None => own_revision(door, &bound.from)?,
         Some(app) => {
-            let [dice] = random();
-            let found = door.routes.load().of_app(app, dice);
+            let found = door.routes.load().of_app(app);
             found.ok_or_else(|| unknown(app, name))?
         }
     };
-    let functions = &compiled.revision.functions;
-    let function = functions.iter().find(|one| one.key.function == *name).cloned();
+    let function = function_named(&compiled.revision, name).cloned();
     let function = function.ok_or_else(|| unknown(&compiled.revision.app, name))?;
 
     let trace = bound.trace.child(random());

@@ -15,10 +15,12 @@ mod assets;
 mod bindings;
 mod client;
 mod guard;
+mod policy;
 mod rejection;
 mod response;
 mod routing;
 mod timer;
+mod transform;
 
 mod metrics;
 
@@ -146,9 +148,11 @@ impl Gateway {
 impl ApplySnapshot for Gateway {
     fn apply(&self, snapshot: &Arc<Snapshot>) {
         let before = self.0.routes.load_full();
-        self.0.routes.store(Arc::new(RouteTable::compile(snapshot, &before)));
+        self.0.routes.store(Arc::new(RouteTable::compile(snapshot, &before, &self.0)));
     }
 }
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! What a caller gets instead of a response: little, and always the same shape.
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use squall_types::{Body, ErrorCode, InvokeError};
 
@@ -15,7 +15,8 @@ pub(crate) struct Rejection {
     public: bool,
     /// What follows on this connection can not be trusted.
     pub(crate) close: bool,
-    pub(crate) allow: Option<&'static str>,
+    /// Beside those of every rejection; `None` is the usual case and costs nothing.
+    headers: Option<Box<HeaderMap>>,
 }
 
 impl Rejection {
@@ -27,8 +28,17 @@ impl Rejection {
             retry_after_s: None,
             public: true,
             close: false,
-            allow: None,
+            headers: None,
         }
+    }
+
+    /// With a header more. A value that can not be sent is left out.
+    #[must_use]
+    pub(crate) fn with_header(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.get_or_insert_default().append(name, value);
+        }
+        self
     }
 
     #[must_use]
@@ -71,8 +81,8 @@ impl Rejection {
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        if let Some(methods) = self.allow {
-            headers.insert(header::ALLOW, HeaderValue::from_static(methods));
+        if let Some(own) = self.headers {
+            headers.extend(*own);
         }
         if self.close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -90,7 +100,7 @@ impl From<InvokeError> for Rejection {
             retry_after_s: error.retry_after_s,
             public: false,
             close: false,
-            allow: None,
+            headers: None,
         }
     }
 }

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
-use squall_types::state::HandlerWorld;
+use squall_types::state::{FunctionSpec, HandlerWorld};
 use squall_types::trace::{TraceContext, random};
 use squall_types::usage::Meter;
 use squall_types::{Body, ErrorCode, Invocation, InvokeError, Trigger};
@@ -20,16 +21,21 @@ use crate::Door;
 use crate::assets;
 use crate::client::{self, Client};
 use crate::connection::Connection;
-use crate::guard::{self, Target};
+use crate::guard;
+use crate::policy::{self, Reply};
 use crate::rejection::Rejection;
 use crate::response::{OutgoingBody, RequestEnd};
-use crate::routing::Match;
+use crate::routing::sticky::Point;
+use crate::routing::{Asked, Backend, Fixed, Match, Target};
+use crate::transform::{self, Redirection};
 
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// Parameters of the route's path, as a query: `id=42&name=x`.
+const PARAMETERS: HeaderName = HeaderName::from_static("x-squall-params");
 
 /// Serves one request of a connection.
 pub(crate) async fn serve(
@@ -64,6 +70,9 @@ pub(crate) async fn serve(
         }
         rejection.into_response(&asked)
     });
+    if let Some(route) = &end.route {
+        policy::finish(route, &mut end.reply, &mut response);
+    }
     end.status = response.status().as_u16();
     if let Some(meter) = &end.meter {
         meter.set_status(end.status);
@@ -115,12 +124,24 @@ fn begin(
         user_agent: request.headers().get(header::USER_AGENT).cloned(),
         trace,
         app: None,
+        route: None,
+        reply: Reply::default(),
         function: None,
         meter: None,
         status: 499,
         code: None,
         bytes_out: 0,
     })
+}
+
+/// A request that has found its route.
+struct Exchange<'a> {
+    connection: &'a Connection,
+    client: Client,
+    target: guard::Target,
+    matched: Match,
+    head: http::request::Parts,
+    body: Incoming,
 }
 
 async fn answer(
@@ -140,106 +161,209 @@ async fn answer(
         return Ok(fixed_response());
     }
 
-    let [dice] = random();
-    let found = door.routes.load().find(target.host(), target.path(), dice)?;
-    end.app = Some(found.app.name.clone());
+    let matched = find_route(door, end, &target, &head)?;
+    let route = matched.route().clone();
+    end.app = Some(matched.app.name.clone());
+    end.route = Some(route.clone());
+    let exchange = Exchange { connection, client, target, matched, head, body };
 
-    let assets = found.compiled.revision.manifest.assets.as_ref();
-    if let Some(assets) = assets.filter(|assets| assets.first || found.function.is_none()) {
-        let file = assets::find(&found.compiled.revision, assets, &head, target.path());
-        if let Some(file) = file {
+    policy::size::check(&route.policies.limits, &exchange.head, &exchange.target, &exchange.body)?;
+
+    match &route.target {
+        Target::Redirect(redirect) => Ok(exchange.redirect(redirect)),
+        Target::Response(fixed) => Ok(respond(fixed)),
+        Target::Assets => exchange.serve_file().await,
+        Target::Backend(backend) => exchange.call(end, backend).await,
+        Target::Split(split) => {
+            let point = match &split.sticky {
+                Some(sticky) => sticky.point(&exchange.head.headers),
+                None => Point::anywhere(),
+            };
+            end.reply.set_cookies.extend(point.set_cookie);
+            match split.choose(point.at) {
+                Some(backend) => exchange.call(end, backend).await,
+                None => Err(Rejection::new(ErrorCode::NoRoute, "the route's split has no side")),
+            }
+        }
+    }
+}
+
+/// The app and revision of the host, and their route for the rest.
+fn find_route(
+    door: &Door,
+    end: &mut RequestEnd,
+    target: &guard::Target,
+    head: &http::request::Parts,
+) -> Result<Match, Rejection> {
+    let chosen = door.routes.load().choose(target.host(), &head.headers)?;
+    end.reply.set_cookies.extend(chosen.set_cookie.clone());
+    // A preflight asks on behalf of another method, whose route knows the answer.
+    if let Some(method) = policy::preflight_for(head)
+        && let Ok(matched) = chosen.find(target.host(), &asked(&method, target, head))
+        && matched.route().policies.settings.cors.is_some()
+    {
+        return Ok(matched);
+    }
+    chosen.find(target.host(), &asked(&head.method, target, head))
+}
+
+fn asked<'a>(
+    method: &'a Method,
+    target: &'a guard::Target,
+    head: &'a http::request::Parts,
+) -> Asked<'a> {
+    let query = target.path_and_query.query();
+    Asked { method, path: target.path(), query, headers: &head.headers }
+}
+
+impl Exchange<'_> {
+    fn redirect(&self, redirect: &Redirection) -> Response<Body> {
+        let scheme = if self.client.https { "https" } else { "http" };
+        let (by, wanted) = (&self.matched.candidate.by, &self.target.path_and_query);
+        let location = redirect.location(scheme, &self.target.authority, by, wanted);
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = redirect.status;
+        // Of checked parts: it can be sent.
+        if let Ok(location) = HeaderValue::try_from(location) {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        response
+    }
+
+    /// A file of the app, or its page for what is missing.
+    async fn serve_file(self) -> Result<Response<Body>, Rejection> {
+        let Self { connection, target, matched, head, .. } = self;
+        let revision = &matched.compiled.revision;
+        let path = rewritten(&matched, &target);
+        let path = path.as_ref().map_or(target.path(), PathAndQuery::path);
+        let file = revision.manifest.assets.as_ref().and_then(|assets| {
+            assets::find(revision, assets, &head, path)
+                .or_else(|| assets::find_missing(revision, assets, &head))
+        });
+        match file {
+            Some(file) => assets::serve(connection.door(), file, &head).await,
+            None => Err(Rejection::new(
+                ErrorCode::NoRoute,
+                format!("the app has no file and no route for {path}"),
+            )),
+        }
+    }
+
+    async fn call(
+        self,
+        end: &mut RequestEnd,
+        backend: &Backend,
+    ) -> Result<Response<Body>, Rejection> {
+        let timeout = self.matched.route().policies.response_timeout;
+        let called = async {
+            match backend {
+                Backend::Function(function) => self.invoke(end, function.clone()).await,
+                Backend::Upstream(name) => Err(Rejection::new(
+                    ErrorCode::NoRoute,
+                    format!("nothing leads to the upstream {name} yet"),
+                )),
+            }
+        };
+        match timeout {
+            None => called.await,
+            Some(longest) => tokio::time::timeout(longest, called).await.unwrap_or_else(|_| {
+                let message = format!("no response within {} ms", longest.as_millis());
+                Err(Rejection::new(ErrorCode::WallTimeExceeded, message))
+            }),
+        }
+    }
+
+    async fn invoke(
+        self,
+        end: &mut RequestEnd,
+        function: Arc<FunctionSpec>,
+    ) -> Result<Response<Body>, Rejection> {
+        let Self { connection, client, target, matched, mut head, body } = self;
+        let door = connection.door();
+        let revision = &matched.compiled.revision;
+        let assets = revision.manifest.assets.as_ref();
+        if let Some(assets) = assets.filter(|assets| assets.first)
+            && let Some(file) = assets::find(revision, assets, &head, target.path())
+        {
             return assets::serve(door, file, &head).await;
         }
-        if found.function.is_none() {
-            if let Some(page) = assets::find_missing(&found.compiled.revision, assets, &head) {
-                return assets::serve(door, page, &head).await;
-            }
-            let missing = Rejection::new(
-                ErrorCode::NoRoute,
-                format!("the app has no file and no route for {}", target.path()),
-            );
-            return Err(missing);
+        end.function = Some(function.clone());
+        let contracts = &door.contracts;
+        let meter = Meter::start(
+            contracts.usage.clone(),
+            function.clone(),
+            Trigger::Http,
+            &end.trace,
+            end.at,
+            end.accepted,
+        );
+        end.meter = Some(meter.clone());
+
+        let most = matched.route().policies.limits.body_bytes;
+        let body = policy::size::limit(connection.guard_body(body), most);
+        let length = http_body::Body::size_hint(&body).exact();
+        if length.is_some_and(|length| length > function.limits.request_body_bytes) {
+            return Err(Rejection::new(
+                ErrorCode::RequestBodyTooLarge,
+                "the body is larger than this function takes",
+            ));
         }
+        // JavaScript may ask for the assets when it throws.
+        let may_pass = function.fall_through || function.world == HandlerWorld::JavaScript;
+        let may_pass =
+            may_pass && assets.is_some() && matches!(head.method, Method::GET | Method::HEAD);
+        let falls_through = function.fall_through;
+        let kept = may_pass.then(|| {
+            let mut kept = Request::new(()).into_parts().0;
+            kept.method = head.method.clone();
+            kept.headers = head.headers.clone();
+            kept
+        });
+        prepare_head(&mut head, &target, &matched, client, end.trace);
+        let invocation = Invocation {
+            function,
+            environment: matched.environment(),
+            trigger: Trigger::Http,
+            request: Request::from_parts(head, body),
+            trace: end.trace,
+            meter: meter.clone(),
+        };
+        let invoked = contracts.invoke.invoke(invocation).await;
+        end.code = meter.failure();
+        let passes = match &invoked {
+            Ok(response) => falls_through && response.status() == StatusCode::NOT_FOUND,
+            Err(error) => error.pass_through,
+        };
+        if passes
+            && let Some(kept) = kept
+            && let Some(assets) = assets
+            && let Some(file) = assets::find(revision, assets, &kept, target.path())
+        {
+            return assets::serve(door, file, &kept).await;
+        }
+        let mut response = invoked?;
+        check_response(&mut response)?;
+        Ok(response)
     }
-    let body = connection.guard_body(body);
-    invoke(door, client, end, found, target, head, body).await
 }
 
-async fn invoke(
-    door: &Arc<Door>,
-    client: Client,
-    end: &mut RequestEnd,
-    found: Match,
-    target: Target,
-    mut head: http::request::Parts,
-    body: Body,
-) -> Result<Response<Body>, Rejection> {
-    let function = found.function.clone().expect("the caller found one");
-    end.function = Some(function.clone());
-    let contracts = &door.contracts;
-    let meter = Meter::start(
-        contracts.usage.clone(),
-        function.clone(),
-        Trigger::Http,
-        &end.trace,
-        end.at,
-        end.accepted,
-    );
-    end.meter = Some(meter.clone());
-
-    let length = http_body::Body::size_hint(&body).exact();
-    if length.is_some_and(|length| length > function.limits.request_body_bytes) {
-        return Err(Rejection::new(
-            ErrorCode::RequestBodyTooLarge,
-            "the body is larger than this function takes",
-        ));
-    }
-    // JavaScript may ask for the assets when it throws.
-    let may_pass = function.fall_through || function.world == HandlerWorld::JavaScript;
-    let may_pass = may_pass
-        && found.compiled.revision.manifest.assets.is_some()
-        && matches!(head.method, Method::GET | Method::HEAD);
-    let falls_through = function.fall_through;
-    let kept = may_pass.then(|| {
-        let mut kept = Request::new(()).into_parts().0;
-        kept.method = head.method.clone();
-        kept.headers = head.headers.clone();
-        kept
-    });
-    prepare_head(&mut head, &target, client, end.trace);
-    let invocation = Invocation {
-        function,
-        environment: found.environment(),
-        trigger: Trigger::Http,
-        request: Request::from_parts(head, body),
-        trace: end.trace,
-        meter: meter.clone(),
-    };
-    let invoked = contracts.invoke.invoke(invocation).await;
-    end.code = meter.failure();
-    let passes = match &invoked {
-        Ok(response) => falls_through && response.status() == StatusCode::NOT_FOUND,
-        Err(error) => error.pass_through,
-    };
-    if passes
-        && let Some(kept) = kept
-        && let Some(assets) = &found.compiled.revision.manifest.assets
-        && let Some(file) = assets::find(&found.compiled.revision, assets, &kept, target.path())
-    {
-        return assets::serve(door, file, &kept).await;
-    }
-    let mut response = invoked?;
-    check_response(&mut response)?;
-    Ok(response)
+/// The path and query that the target sees, where the route changes them.
+fn rewritten(matched: &Match, target: &guard::Target) -> Option<PathAndQuery> {
+    let route = matched.route();
+    let by = &matched.candidate.by;
+    transform::rewrite(route.rewrite.as_ref(), &route.request_query, by, &target.path_and_query)
 }
 
-/// What a function sees of the head: normalised, and with our word for who calls.
+/// What a function sees of the head: normalised, changed as the route says, and with our
+/// word for who calls.
 fn prepare_head(
     head: &mut http::request::Parts,
-    target: &Target,
+    target: &guard::Target,
+    matched: &Match,
     client: Client,
     trace: TraceContext,
 ) {
+    let route = matched.route();
     let headers = &mut head.headers;
     guard::strip_request(headers);
     if let Ok(address) = HeaderValue::from_str(&client.address.to_string()) {
@@ -247,8 +371,12 @@ fn prepare_head(
     }
     let proto = if client.https { "https" } else { "http" };
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
-    if let Ok(host) = HeaderValue::from_str(&target.authority) {
-        headers.insert(FORWARDED_HOST, host.clone());
+    let host = route.rewrite.as_ref().and_then(|rewrite| rewrite.host.as_deref());
+    let seen = host.unwrap_or(&target.authority);
+    if let Ok(asked) = HeaderValue::from_str(&target.authority) {
+        headers.insert(FORWARDED_HOST, asked);
+    }
+    if let Ok(host) = HeaderValue::from_str(seen) {
         headers.insert(header::HOST, host);
     }
     if let Ok(parent) = HeaderValue::from_bytes(&trace.header()) {
@@ -257,13 +385,27 @@ fn prepare_head(
     if let Ok(id) = HeaderValue::from_str(trace.trace_id_hex().as_str()) {
         headers.insert(REQUEST_ID, id);
     }
-    let uri = Uri::builder()
-        .scheme(proto)
-        .authority(target.authority.as_str())
-        .path_and_query(target.path_and_query.clone());
+    if route.has_parameters {
+        let parameters = matched.candidate.by.parameters(target.path());
+        let pairs = parameters.iter().map(|(name, value)| format!("{name}={value}"));
+        let pairs = pairs.collect::<Vec<_>>().join("&");
+        if let Ok(pairs) = HeaderValue::try_from(pairs) {
+            headers.insert(PARAMETERS, pairs);
+        }
+    }
+    route.request_headers.apply(headers);
+    let path = rewritten(matched, target).unwrap_or_else(|| target.path_and_query.clone());
+    let uri = Uri::builder().scheme(proto).authority(seen).path_and_query(path);
     // Each part was checked on its own; together they are a URI.
     head.uri = uri.build().expect("a checked authority and a checked path");
     head.extensions.clear();
+}
+
+fn respond(fixed: &Fixed) -> Response<Body> {
+    let mut response = Response::new(Body::full(fixed.body.clone()));
+    *response.status_mut() = fixed.status;
+    *response.headers_mut() = fixed.headers.clone();
+    response
 }
 
 /// A response that can not be sent as it is becomes an error before its head goes out.

@@ -16,6 +16,8 @@ use squall_types::usage::Meter;
 use squall_types::{AppName, Body, BodyError, ErrorCode};
 
 use crate::connection::Connection;
+use crate::policy::Reply;
+use crate::routing::Route;
 
 /// What is known of a request; written down when the last of it is gone.
 pub(crate) struct RequestEnd {
@@ -30,6 +32,8 @@ pub(crate) struct RequestEnd {
     pub(crate) user_agent: Option<HeaderValue>,
     pub(crate) trace: TraceContext,
     pub(crate) app: Option<AppName>,
+    pub(crate) route: Option<Arc<Route>>,
+    pub(crate) reply: Reply,
     pub(crate) function: Option<Arc<FunctionSpec>>,
     pub(crate) meter: Option<Arc<Meter>>,
     /// 499 until a head is on its way.

@@ -146,6 +146,10 @@ codes! {
     /// The code outside of handlers, which runs once at deploy, failed.
     TopLevelFailed = 322, 422, Client, false, "top-level code failed";
 
+    // 05xx: the gateway's policies refuse a request.
+    /// The revision that the request asks for by header does not exist or serves no more.
+    RevisionNotServed = 509, 404, Client, false, "no such revision here";
+
     // 04xx: starting a node.
     DataDirLocked = 400, 500, Node, false, "data directory is in use";
     DataDirTooNew = 401, 500, Node, false, "data directory was written by a newer version";

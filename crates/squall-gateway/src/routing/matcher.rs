@@ -1,0 +1,291 @@
+//! From a path to the routes that could take it, in the order of HTTPRoute's precedence:
+//! an exact path, a template, a regular expression, the longest prefix; among equal
+//! paths a method, more headers, more query parameters, the first in the file.
+//!
+//! The cost does not grow with the number of routes: a map for exact paths, and a tree
+//! of segments for the rest.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::Method;
+use regex::Regex;
+use squall_types::gateway::{PathPattern, PathSegment};
+
+use super::condition::{Asked, Verdict};
+use super::route::Route;
+
+/// The routes of one host.
+#[derive(Default)]
+pub(crate) struct Matcher {
+    exact: HashMap<Box<str>, Vec<Candidate>>,
+    tree: Node,
+    /// In the order of the file.
+    regexes: Vec<(Arc<Regex>, Candidate)>,
+}
+
+/// One route by one of its paths.
+#[derive(Clone)]
+pub(crate) struct Candidate {
+    pub(crate) route: Arc<Route>,
+    pub(crate) by: Pattern,
+}
+
+/// What a path was matched by.
+#[derive(Clone)]
+pub(crate) enum Pattern {
+    Path(Arc<PathPattern>),
+    Regex(Arc<Regex>),
+}
+
+#[derive(Default)]
+struct Node {
+    literals: HashMap<Box<str>, Node>,
+    parameter: Option<Box<Node>>,
+    /// Templates that end here.
+    ends: Vec<Candidate>,
+    /// Prefixes that end here: they take whatever follows.
+    prefixes: Vec<Candidate>,
+}
+
+/// What was found for a request.
+pub(crate) enum Found<'a> {
+    Route(&'a Candidate),
+    /// Routes have the path, but not for this method.
+    OtherMethods(Vec<Method>),
+    Nothing,
+}
+
+/// Goes over candidates and remembers why some were passed by.
+struct Search<'a, 'r> {
+    asked: &'r Asked<'r>,
+    methods: Vec<Method>,
+    /// For `explain`: every candidate that was looked at, with what was thought of it.
+    trail: Option<&'r mut Vec<(&'a Candidate, Verdict)>>,
+}
+
+impl<'a> Search<'a, '_> {
+    fn first(&mut self, candidates: &'a [Candidate]) -> Option<&'a Candidate> {
+        for candidate in candidates {
+            let verdict = candidate.route.conditions.judge(self.asked);
+            let takes = matches!(verdict, Verdict::Takes);
+            if let Verdict::OtherMethod = verdict {
+                self.methods.extend_from_slice(&candidate.route.conditions.methods);
+            }
+            if let Some(trail) = &mut self.trail {
+                trail.push((candidate, verdict));
+            }
+            if takes {
+                return Some(candidate);
+            }
+        }
+        None
+    }
+}
+
+impl Matcher {
+    pub(crate) fn add_path(&mut self, pattern: &Arc<PathPattern>, route: &Arc<Route>) {
+        let candidate = Candidate { route: route.clone(), by: Pattern::Path(pattern.clone()) };
+        let literal = pattern.parameters().next().is_none();
+        if literal && !pattern.is_prefix {
+            self.exact.entry(literal_path(pattern)).or_default().push(candidate);
+            return;
+        }
+        let mut node = &mut self.tree;
+        for segment in &pattern.segments {
+            node = match segment {
+                PathSegment::Literal(text) => node.literals.entry(text.clone()).or_default(),
+                PathSegment::Parameter(_) => node.parameter.get_or_insert_default(),
+            };
+        }
+        if pattern.is_prefix {
+            node.prefixes.push(candidate);
+        } else {
+            node.ends.push(candidate);
+        }
+    }
+
+    pub(crate) fn add_regex(&mut self, regex: &Arc<Regex>, route: &Arc<Route>) {
+        let candidate = Candidate { route: route.clone(), by: Pattern::Regex(regex.clone()) };
+        self.regexes.push((regex.clone(), candidate));
+    }
+
+    /// Puts the candidates of every path into the order in which they are tried.
+    pub(crate) fn sort(&mut self) {
+        for candidates in self.exact.values_mut() {
+            sort(candidates);
+        }
+        self.tree.sort();
+        self.regexes.sort_by_key(|(_, candidate)| candidate.route.rank());
+    }
+
+    pub(crate) fn find(&self, asked: &Asked<'_>) -> Found<'_> {
+        self.search(asked, None)
+    }
+
+    /// As `find`, with every candidate that was looked at on the way.
+    pub(crate) fn explain<'a>(
+        &'a self,
+        asked: &Asked<'_>,
+        trail: &mut Vec<(&'a Candidate, Verdict)>,
+    ) -> Found<'a> {
+        self.search(asked, Some(trail))
+    }
+
+    fn search<'a, 'r>(
+        &'a self,
+        asked: &'r Asked<'r>,
+        trail: Option<&'r mut Vec<(&'a Candidate, Verdict)>>,
+    ) -> Found<'a> {
+        let mut search = Search { asked, methods: Vec::new(), trail };
+        let path = asked.path;
+        let exact = self.exact.get(path).and_then(|candidates| search.first(candidates));
+        let rest = path.strip_prefix('/');
+        let found = exact
+            .or_else(|| self.tree.find_end(rest, &mut search))
+            .or_else(|| {
+                let mut regexes = self.regexes.iter();
+                regexes.find_map(|(regex, candidate)| {
+                    let matches = regex.is_match(path);
+                    matches.then(|| search.first(std::slice::from_ref(candidate))).flatten()
+                })
+            })
+            .or_else(|| self.tree.find_prefix(rest, &mut search));
+        match found {
+            Some(candidate) => Found::Route(candidate),
+            None if search.methods.is_empty() => Found::Nothing,
+            None => Found::OtherMethods(search.methods),
+        }
+    }
+}
+
+/// The first segment, and what follows its slash.
+fn split(rest: &str) -> (&str, Option<&str>) {
+    match rest.split_once('/') {
+        Some((segment, rest)) => (segment, Some(rest)),
+        None => (rest, None),
+    }
+}
+
+impl Node {
+    /// A template that ends where the path does; literal segments are tried first.
+    fn find_end<'a>(
+        &'a self,
+        rest: Option<&str>,
+        search: &mut Search<'a, '_>,
+    ) -> Option<&'a Candidate> {
+        let Some(rest) = rest else { return search.first(&self.ends) };
+        let (segment, rest) = split(rest);
+        let literal = self.literals.get(segment);
+        literal.and_then(|node| node.find_end(rest, search)).or_else(|| {
+            let node = self.parameter.as_ref().filter(|_| !segment.is_empty())?;
+            node.find_end(rest, search)
+        })
+    }
+
+    /// The prefix that reaches farthest into the path.
+    fn find_prefix<'a>(
+        &'a self,
+        rest: Option<&str>,
+        search: &mut Search<'a, '_>,
+    ) -> Option<&'a Candidate> {
+        let below = rest.and_then(|rest| {
+            let (segment, rest) = split(rest);
+            let literal = self.literals.get(segment);
+            literal.and_then(|node| node.find_prefix(rest, search)).or_else(|| {
+                let node = self.parameter.as_ref().filter(|_| !segment.is_empty())?;
+                node.find_prefix(rest, search)
+            })
+        });
+        below.or_else(|| search.first(&self.prefixes))
+    }
+
+    fn sort(&mut self) {
+        sort(&mut self.ends);
+        sort(&mut self.prefixes);
+        for node in self.literals.values_mut() {
+            node.sort();
+        }
+        if let Some(node) = &mut self.parameter {
+            node.sort();
+        }
+    }
+}
+
+fn sort(candidates: &mut [Candidate]) {
+    candidates.sort_by_key(|candidate| candidate.route.rank());
+}
+
+fn literal_path(pattern: &PathPattern) -> Box<str> {
+    let mut path = String::new();
+    for segment in &pattern.segments {
+        path.push('/');
+        if let PathSegment::Literal(text) = segment {
+            path.push_str(text);
+        }
+    }
+    path.into()
+}
+
+impl Pattern {
+    /// As it was written.
+    pub(crate) fn describe(&self) -> String {
+        let pattern = match self {
+            Pattern::Regex(regex) => return format!("the regular expression {regex}"),
+            Pattern::Path(pattern) => pattern,
+        };
+        let mut text = String::new();
+        for segment in &pattern.segments {
+            text.push('/');
+            match segment {
+                PathSegment::Literal(literal) => text.push_str(literal),
+                PathSegment::Parameter(name) => {
+                    text.push_str(&format!("{{{name}}}"));
+                }
+            }
+        }
+        if pattern.is_prefix {
+            text.push_str("/*");
+        }
+        text
+    }
+
+    /// What the parameters are in a path that it matches.
+    pub(crate) fn parameters<'p>(&self, path: &'p str) -> Vec<(Box<str>, &'p str)> {
+        match self {
+            Pattern::Path(pattern) => {
+                let parts = path.strip_prefix('/').unwrap_or(path).split('/');
+                let named =
+                    pattern.segments.iter().zip(parts).filter_map(
+                        |(segment, part)| match segment {
+                            PathSegment::Parameter(name) => Some((name.clone(), part)),
+                            PathSegment::Literal(_) => None,
+                        },
+                    );
+                named.collect()
+            }
+            Pattern::Regex(regex) => {
+                let Some(captures) = regex.captures(path) else { return Vec::new() };
+                let names = regex.capture_names().flatten();
+                let named = names.filter_map(|name| {
+                    captures.name(name).map(|found| (Box::from(name), found.as_str()))
+                });
+                named.collect()
+            }
+        }
+    }
+
+    /// What follows the prefix in a path that it matches, without a slash between.
+    pub(crate) fn behind_prefix<'p>(&self, path: &'p str) -> &'p str {
+        let Pattern::Path(pattern) = self else { return path };
+        let mut rest = path;
+        for _ in &pattern.segments {
+            let inner = rest.strip_prefix('/').unwrap_or(rest);
+            rest = inner.find('/').map_or("", |slash| &inner[slash..]);
+        }
+        rest.strip_prefix('/').unwrap_or(rest)
+    }
+}
+
+#[cfg(test)]
+mod tests;

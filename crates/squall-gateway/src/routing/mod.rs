@@ -1,0 +1,428 @@
+//! From a host, a method and a path to the route that answers: compiled from a snapshot,
+//! off the path, and swapped whole.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use http::header::{HeaderMap, HeaderName};
+use squall_types::gateway::{PathPattern, compile_regex};
+use squall_types::state::{AppState, Environment, FunctionSpec, RevisionState, Snapshot};
+use squall_types::{AppName, ErrorCode, FunctionName, RevisionId};
+
+use crate::Door;
+use crate::rejection::Rejection;
+
+pub(crate) mod condition;
+mod matcher;
+mod route;
+pub(crate) mod sticky;
+
+pub(crate) use condition::Asked;
+pub(crate) use matcher::{Candidate, Found, Matcher, Pattern};
+pub(crate) use route::{Backend, Fixed, Route, Target};
+
+use sticky::{Point, Sticky};
+
+/// All hosts of a node.
+#[derive(Default)]
+pub(crate) struct RouteTable {
+    hosts: HashMap<Box<str>, Arc<Site>>,
+    /// By the name behind `*.`.
+    wildcards: HashMap<Box<str>, Arc<Site>>,
+    /// Answers on every other host.
+    any: Option<Arc<Site>>,
+    empty: bool,
+    /// By address; an unchanged revision is not compiled again.
+    revisions: HashMap<usize, Arc<Compiled>>,
+}
+
+/// What one host name leads to.
+pub(crate) struct Site {
+    pub(crate) app: Arc<AppState>,
+    /// Percent, ending at 100.
+    shares: Vec<(u32, Arc<Compiled>)>,
+    revision_header: Option<HeaderName>,
+    sticky: Option<Sticky>,
+}
+
+/// One revision, ready to be matched against.
+pub(crate) struct Compiled {
+    pub(crate) revision: Arc<RevisionState>,
+    /// Routes for hosts of their own, the most telling names first.
+    by_host: Vec<(HostPattern, Matcher)>,
+    everywhere: Matcher,
+    /// All routes, for those who count them.
+    pub(crate) routes: Vec<Arc<Route>>,
+}
+
+/// A host of a route: a name, or every name below one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum HostPattern {
+    Exact(Box<str>),
+    Below(Box<str>),
+}
+
+/// Everything that a route may be made of.
+pub(crate) struct Compiling<'a> {
+    pub(crate) revision: &'a RevisionState,
+    pub(crate) door: &'a Arc<Door>,
+}
+
+/// Who answers a request.
+pub(crate) struct Match {
+    pub(crate) app: Arc<AppState>,
+    pub(crate) compiled: Arc<Compiled>,
+    pub(crate) candidate: Candidate,
+}
+
+impl Compiling<'_> {
+    pub(crate) fn function(&self, name: &FunctionName) -> Option<Backend> {
+        let mut functions = self.revision.functions.iter();
+        let function = functions.find(|function| function.key.function == *name)?;
+        Some(Backend::Function(function.clone()))
+    }
+
+    pub(crate) fn upstream(&self, name: &str) -> Option<Backend> {
+        let (name, _) = self.revision.manifest.upstreams.get_key_value(name)?;
+        Some(Backend::Upstream(name.as_str().into()))
+    }
+}
+
+impl HostPattern {
+    fn parse(text: &str) -> Self {
+        match text.strip_prefix("*.") {
+            Some(parent) => Self::Below(parent.into()),
+            None => Self::Exact(text.into()),
+        }
+    }
+
+    fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(name) => **name == *host,
+            Self::Below(parent) => host
+                .strip_suffix(&**parent)
+                .is_some_and(|head| head.len() > 1 && head.ends_with('.')),
+        }
+    }
+
+    /// Names before wildcards, and longer before shorter.
+    fn rank(&self) -> impl Ord + use<> {
+        match self {
+            Self::Exact(name) => (false, usize::MAX - name.len()),
+            Self::Below(parent) => (true, usize::MAX - parent.len()),
+        }
+    }
+}
+
+impl Compiled {
+    fn new(revision: &Arc<RevisionState>, door: &Arc<Door>) -> Self {
+        let compiling = Compiling { revision, door };
+        let mut compiled = Self {
+            revision: revision.clone(),
+            by_host: Vec::new(),
+            everywhere: Matcher::default(),
+            routes: Vec::new(),
+        };
+        compiled.add_tables(&compiling);
+        compiled.add_functions(&compiling);
+        if revision.manifest.assets.is_some() {
+            // Behind everything else: it is last among routes of every path.
+            let route = Arc::new(Route::of_assets(usize::MAX, &compiling));
+            let every = PathPattern { segments: Vec::new(), is_prefix: true };
+            compiled.everywhere.add_path(&Arc::new(every), &route);
+            compiled.routes.push(route);
+        }
+        compiled.everywhere.sort();
+        compiled.by_host.sort_by_key(|(host, _)| host.rank());
+        for (_, matcher) in &mut compiled.by_host {
+            matcher.sort();
+        }
+        compiled
+    }
+
+    fn add_tables(&mut self, compiling: &Compiling<'_>) {
+        for (index, table) in compiling.revision.manifest.routes.iter().enumerate() {
+            let Some(route) = Route::of_table(table, index, index, compiling) else { continue };
+            let route = Arc::new(route);
+            self.routes.push(route.clone());
+            let mut patterns: Vec<Arc<PathPattern>> = table
+                .paths
+                .iter()
+                .filter_map(|path| PathPattern::parse(path).ok().map(Arc::new))
+                .collect();
+            let regex = table.path_regex.as_deref().and_then(|text| compile_regex(text).ok());
+            let regex = regex.map(Arc::new);
+            if patterns.is_empty() && regex.is_none() {
+                patterns.push(Arc::new(PathPattern { segments: Vec::new(), is_prefix: true }));
+            }
+            for matcher in self.matchers_of(&table.hosts) {
+                for pattern in &patterns {
+                    matcher.add_path(pattern, &route);
+                }
+                if let Some(regex) = &regex {
+                    matcher.add_regex(regex, &route);
+                }
+            }
+        }
+    }
+
+    /// A matcher for each host; the one for all when there are none.
+    fn matchers_of(&mut self, hosts: &[String]) -> Vec<&mut Matcher> {
+        if hosts.is_empty() {
+            return vec![&mut self.everywhere];
+        }
+        let wanted: Vec<HostPattern> = hosts.iter().map(|host| HostPattern::parse(host)).collect();
+        for host in &wanted {
+            if !self.by_host.iter().any(|(known, _)| known == host) {
+                self.by_host.push((host.clone(), Matcher::default()));
+            }
+        }
+        let matchers = self.by_host.iter_mut().filter(|(host, _)| wanted.contains(host));
+        matchers.map(|(_, matcher)| matcher).collect()
+    }
+
+    fn add_functions(&mut self, compiling: &Compiling<'_>) {
+        let first = compiling.revision.manifest.routes.len();
+        let functions: BTreeMap<&FunctionName, _> =
+            compiling.revision.manifest.functions.iter().collect();
+        for (index, (name, function)) in functions.into_iter().enumerate() {
+            let has_parameters = function.routes.iter().any(|path| path.contains('{'));
+            let (policy, order) = (&function.policy, first + index);
+            let route = Route::of_function(name, policy, has_parameters, order, compiling);
+            let Some(route) = route.filter(|_| !function.routes.is_empty()) else { continue };
+            let route = Arc::new(route);
+            for path in &function.routes {
+                if let Ok(pattern) = PathPattern::parse(path) {
+                    self.everywhere.add_path(&Arc::new(pattern), &route);
+                }
+            }
+            self.routes.push(route);
+        }
+    }
+
+    /// The matchers whose host fits, in the order in which they are asked.
+    pub(crate) fn matchers(&self, host: &str) -> impl Iterator<Item = &Matcher> {
+        let own = self.by_host.iter().filter(move |(pattern, _)| pattern.matches(host));
+        own.map(|(_, matcher)| matcher).chain([&self.everywhere])
+    }
+
+    fn find(&self, host: &str, asked: &Asked<'_>) -> Result<Candidate, Rejection> {
+        let mut methods = Vec::new();
+        for matcher in self.matchers(host) {
+            match matcher.find(asked) {
+                Found::Route(candidate) => return Ok(candidate.clone()),
+                Found::OtherMethods(other) => methods.extend(other),
+                Found::Nothing => {}
+            }
+        }
+        let (app, path) = (&self.revision.app, asked.path);
+        if methods.is_empty() {
+            let message = format!("the app {app} has no route for {path}");
+            return Err(Rejection::new(ErrorCode::NoRoute, message));
+        }
+        methods.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        methods.dedup();
+        let allowed: Vec<&str> = methods.iter().map(http::Method::as_str).collect();
+        let allowed = allowed.join(", ");
+        let message = format!("{path} is there for {allowed}");
+        Err(Rejection::new(ErrorCode::MethodNotAllowed, message)
+            .with_header(http::header::ALLOW, &allowed))
+    }
+}
+
+impl Site {
+    fn new(app: &Arc<AppState>, shares: Vec<(u32, Arc<Compiled>)>) -> Self {
+        // As the hosts of the app: those of what most of its traffic gets.
+        let leading = app.traffic.iter().max_by_key(|share| share.percent);
+        let gateway = leading.map(|leading| &leading.revision.manifest.gateway);
+        let header = gateway.and_then(|gateway| gateway.revision_header.as_deref());
+        Self {
+            app: app.clone(),
+            shares,
+            revision_header: header.and_then(|name| name.parse().ok()),
+            sticky: gateway.and_then(|gateway| gateway.sticky.as_ref()).and_then(Sticky::new),
+        }
+    }
+
+    fn at(&self, point: u32) -> Option<Arc<Compiled>> {
+        let place = point % 100;
+        let chosen = self.shares.iter().find(|(upto, _)| place < *upto);
+        chosen.or(self.shares.last()).map(|(_, compiled)| compiled.clone())
+    }
+
+    fn point(&self, headers: &HeaderMap) -> Point {
+        match &self.sticky {
+            Some(sticky) if self.shares.len() > 1 => sticky.point(headers),
+            _ if self.shares.len() > 1 => Point::anywhere(),
+            _ => Point { at: 0, set_cookie: None },
+        }
+    }
+
+    /// The revision that a request asks for by its header.
+    fn forced<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
+        headers.get(self.revision_header.as_ref()?)?.to_str().ok()
+    }
+}
+
+/// A site, the revision that answers there, and what brings the caller back to it.
+pub(crate) struct Chosen {
+    pub(crate) site: Arc<Site>,
+    pub(crate) compiled: Arc<Compiled>,
+    pub(crate) set_cookie: Option<http::HeaderValue>,
+}
+
+impl RouteTable {
+    pub(crate) fn compile(snapshot: &Snapshot, before: &RouteTable, door: &Arc<Door>) -> Self {
+        let mut table = RouteTable { empty: true, ..RouteTable::default() };
+        let mut of_revision = |revision: &Arc<RevisionState>| {
+            let address = Arc::as_ptr(revision) as usize;
+            // An address may be used again after a revision is gone: compare the rest.
+            let kept = before.revisions.get(&address);
+            let kept = kept.filter(|kept| Arc::ptr_eq(&kept.revision, revision)).cloned();
+            table
+                .revisions
+                .entry(address)
+                .or_insert_with(|| kept.unwrap_or_else(|| Arc::new(Compiled::new(revision, door))))
+                .clone()
+        };
+        let mut sites = Vec::new();
+        let mut previews = Vec::new();
+        for app in &snapshot.apps {
+            for revision in &app.revisions {
+                let shares = vec![(100, of_revision(revision))];
+                let host = preview_host(&revision.id, &app.name);
+                previews.push((host, Arc::new(Site::new(app, shares))));
+            }
+            let mut sum = 0;
+            let shares: Vec<_> = app
+                .traffic
+                .iter()
+                .map(|share| {
+                    sum += u32::from(share.percent);
+                    (sum, of_revision(&share.revision))
+                })
+                .collect();
+            if !shares.is_empty() {
+                sites.push(Arc::new(Site::new(app, shares)));
+            }
+        }
+        table.empty = sites.is_empty();
+        table.any = match sites.as_slice() {
+            [only] => Some(only.clone()),
+            _ => sites.iter().find(|site| site.app.default).cloned(),
+        };
+        for (host, site) in previews {
+            table.hosts.insert(host.into(), site);
+        }
+        for site in &sites {
+            for host in &site.app.hosts {
+                match HostPattern::parse(host) {
+                    HostPattern::Exact(name) => table.hosts.insert(name, site.clone()),
+                    HostPattern::Below(parent) => table.wildcards.insert(parent, site.clone()),
+                };
+            }
+        }
+        // Last, so that no app takes another's own name by listing it as a domain.
+        for site in sites {
+            table.hosts.insert(format!("{}.localhost", site.app.name).into(), site);
+        }
+        table
+    }
+
+    /// A revision that still serves, and what its app's environment is now.
+    pub(crate) fn of_revision(
+        &self,
+        app: &AppName,
+        revision: &RevisionId,
+    ) -> Option<(Arc<Compiled>, Arc<Environment>)> {
+        let site = self.hosts.get(preview_host(revision, app).as_str())?;
+        let (_, compiled) = site.shares.first()?;
+        Some((compiled.clone(), site.app.environment.clone()))
+    }
+
+    /// What an app serves now.
+    pub(crate) fn of_app(&self, app: &AppName) -> Option<(Arc<Compiled>, Arc<Environment>)> {
+        let site = self.hosts.get(format!("{app}.localhost").as_str())?;
+        Some((site.at(Point::anywhere().at)?, site.app.environment.clone()))
+    }
+
+    /// All revisions that answer somewhere.
+    pub(crate) fn revisions(&self) -> impl Iterator<Item = &Arc<Compiled>> {
+        self.revisions.values()
+    }
+
+    fn site(&self, host: &str) -> Option<&Arc<Site>> {
+        if let Some(site) = self.hosts.get(host) {
+            return Some(site);
+        }
+        if !self.wildcards.is_empty() {
+            // The nearest name above that has a wildcard.
+            let mut rest = host;
+            while let Some((_, parent)) = rest.split_once('.') {
+                if let Some(site) = self.wildcards.get(parent) {
+                    return Some(site);
+                }
+                rest = parent;
+            }
+        }
+        self.any.as_ref()
+    }
+
+    /// Which app answers on a host, and by which of its revisions.
+    pub(crate) fn choose(&self, host: &str, headers: &HeaderMap) -> Result<Chosen, Rejection> {
+        let Some(site) = self.site(host) else {
+            let (code, message) = if self.empty {
+                (ErrorCode::NothingDeployed, "deploy an app with `squall deploy`".to_owned())
+            } else {
+                (ErrorCode::NoRoute, format!("no app answers on {host}"))
+            };
+            return Err(Rejection::new(code, message));
+        };
+        if let Some(wanted) = site.forced(headers) {
+            let revision = RevisionId::parse(wanted).ok();
+            let found = revision.and_then(|id| self.of_revision(&site.app.name, &id));
+            let Some((compiled, _)) = found else {
+                let message = format!("the app {} has no revision {wanted:?}", site.app.name);
+                return Err(Rejection::new(ErrorCode::RevisionNotServed, message));
+            };
+            return Ok(Chosen { site: site.clone(), compiled, set_cookie: None });
+        }
+        let point = site.point(headers);
+        let compiled = site
+            .at(point.at)
+            .ok_or_else(|| Rejection::new(ErrorCode::NoRoute, "the app has no live revision"))?;
+        Ok(Chosen { site: site.clone(), compiled, set_cookie: point.set_cookie })
+    }
+}
+
+impl Chosen {
+    pub(crate) fn find(&self, host: &str, asked: &Asked<'_>) -> Result<Match, Rejection> {
+        let candidate = self.compiled.find(host, asked)?;
+        Ok(Match { app: self.site.app.clone(), compiled: self.compiled.clone(), candidate })
+    }
+}
+
+impl Match {
+    pub(crate) fn environment(&self) -> Arc<Environment> {
+        self.app.environment.clone()
+    }
+
+    pub(crate) fn route(&self) -> &Arc<Route> {
+        &self.candidate.route
+    }
+}
+
+fn preview_host(revision: &RevisionId, app: &AppName) -> String {
+    format!("{revision}--{app}.localhost")
+}
+
+/// The functions of a revision by name.
+pub(crate) fn function_named<'r>(
+    revision: &'r RevisionState,
+    name: &FunctionName,
+) -> Option<&'r Arc<FunctionSpec>> {
+    revision.functions.iter().find(|function| function.key.function == *name)
+}
+
+#[cfg(test)]
+mod tests;
