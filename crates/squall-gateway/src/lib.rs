@@ -14,7 +14,9 @@ mod proxy_protocol;
 mod assets;
 mod bindings;
 mod client;
+mod explain;
 mod guard;
+mod inert;
 mod policy;
 mod rejection;
 mod response;
@@ -36,6 +38,8 @@ use squall_types::log::LogSink;
 use squall_types::state::{ApplySnapshot, BlobId, Snapshot};
 use squall_types::usage::UsageSink;
 use tokio::runtime::Handle;
+
+pub use crate::explain::explain_manifest;
 
 use crate::assets::Files;
 use crate::metrics::Counters;

@@ -56,30 +56,22 @@ pub(crate) enum Found<'a> {
     Nothing,
 }
 
-/// Goes over candidates and remembers why some were passed by.
-struct Search<'a, 'r> {
+/// Goes over candidates and remembers the methods of those that were passed by.
+struct Search<'r> {
     asked: &'r Asked<'r>,
     methods: Vec<Method>,
-    /// For `explain`: every candidate that was looked at, with what was thought of it.
-    trail: Option<&'r mut Vec<(&'a Candidate, Verdict)>>,
 }
 
-impl<'a> Search<'a, '_> {
-    fn first(&mut self, candidates: &'a [Candidate]) -> Option<&'a Candidate> {
-        for candidate in candidates {
-            let verdict = candidate.route.conditions.judge(self.asked);
-            let takes = matches!(verdict, Verdict::Takes);
-            if let Verdict::OtherMethod = verdict {
+impl Search<'_> {
+    fn first<'a>(&mut self, candidates: &'a [Candidate]) -> Option<&'a Candidate> {
+        candidates.iter().find(|candidate| match candidate.route.conditions.judge(self.asked) {
+            Verdict::Takes => true,
+            Verdict::OtherMethod => {
                 self.methods.extend_from_slice(&candidate.route.conditions.methods);
+                false
             }
-            if let Some(trail) = &mut self.trail {
-                trail.push((candidate, verdict));
-            }
-            if takes {
-                return Some(candidate);
-            }
-        }
-        None
+            Verdict::Header(_) | Verdict::Query(_) => false,
+        })
     }
 }
 
@@ -120,24 +112,7 @@ impl Matcher {
     }
 
     pub(crate) fn find(&self, asked: &Asked<'_>) -> Found<'_> {
-        self.search(asked, None)
-    }
-
-    /// As `find`, with every candidate that was looked at on the way.
-    pub(crate) fn explain<'a>(
-        &'a self,
-        asked: &Asked<'_>,
-        trail: &mut Vec<(&'a Candidate, Verdict)>,
-    ) -> Found<'a> {
-        self.search(asked, Some(trail))
-    }
-
-    fn search<'a, 'r>(
-        &'a self,
-        asked: &'r Asked<'r>,
-        trail: Option<&'r mut Vec<(&'a Candidate, Verdict)>>,
-    ) -> Found<'a> {
-        let mut search = Search { asked, methods: Vec::new(), trail };
+        let mut search = Search { asked, methods: Vec::new() };
         let path = asked.path;
         let exact = self.exact.get(path).and_then(|candidates| search.first(candidates));
         let rest = path.strip_prefix('/');
@@ -159,6 +134,19 @@ impl Matcher {
     }
 }
 
+impl Matcher {
+    /// All candidates whose pattern takes the path, the best first.
+    pub(crate) fn of_path(&self, path: &str) -> Vec<&Candidate> {
+        let mut found: Vec<&Candidate> = self.exact.get(path).into_iter().flatten().collect();
+        let rest = path.strip_prefix('/');
+        self.tree.all_ends(rest, &mut found);
+        let regexes = self.regexes.iter().filter(|(regex, _)| regex.is_match(path));
+        found.extend(regexes.map(|(_, candidate)| candidate));
+        self.tree.all_prefixes(rest, &mut found);
+        found
+    }
+}
+
 /// The first segment, and what follows its slash.
 fn split(rest: &str) -> (&str, Option<&str>) {
     match rest.split_once('/') {
@@ -172,32 +160,46 @@ impl Node {
     fn find_end<'a>(
         &'a self,
         rest: Option<&str>,
-        search: &mut Search<'a, '_>,
+        search: &mut Search<'_>,
     ) -> Option<&'a Candidate> {
         let Some(rest) = rest else { return search.first(&self.ends) };
-        let (segment, rest) = split(rest);
-        let literal = self.literals.get(segment);
-        literal.and_then(|node| node.find_end(rest, search)).or_else(|| {
-            let node = self.parameter.as_ref().filter(|_| !segment.is_empty())?;
-            node.find_end(rest, search)
-        })
+        self.below(rest).find_map(|(node, rest)| node.find_end(rest, search))
     }
 
     /// The prefix that reaches farthest into the path.
     fn find_prefix<'a>(
         &'a self,
         rest: Option<&str>,
-        search: &mut Search<'a, '_>,
+        search: &mut Search<'_>,
     ) -> Option<&'a Candidate> {
-        let below = rest.and_then(|rest| {
-            let (segment, rest) = split(rest);
-            let literal = self.literals.get(segment);
-            literal.and_then(|node| node.find_prefix(rest, search)).or_else(|| {
-                let node = self.parameter.as_ref().filter(|_| !segment.is_empty())?;
-                node.find_prefix(rest, search)
-            })
-        });
-        below.or_else(|| search.first(&self.prefixes))
+        let mut below = rest.into_iter().flat_map(|rest| self.below(rest));
+        below
+            .find_map(|(node, rest)| node.find_prefix(rest, search))
+            .or_else(|| search.first(&self.prefixes))
+    }
+
+    fn all_ends<'a>(&'a self, rest: Option<&str>, found: &mut Vec<&'a Candidate>) {
+        let Some(rest) = rest else { return found.extend(&self.ends) };
+        for (node, rest) in self.below(rest) {
+            node.all_ends(rest, found);
+        }
+    }
+
+    fn all_prefixes<'a>(&'a self, rest: Option<&str>, found: &mut Vec<&'a Candidate>) {
+        for (node, rest) in rest.into_iter().flat_map(|rest| self.below(rest)) {
+            node.all_prefixes(rest, found);
+        }
+        found.extend(&self.prefixes);
+    }
+
+    /// The nodes that the next segment leads to, the literal one first.
+    fn below<'n, 'p>(
+        &'n self,
+        rest: &'p str,
+    ) -> impl Iterator<Item = (&'n Node, Option<&'p str>)> + use<'n, 'p> {
+        let (segment, rest) = split(rest);
+        let parameter = self.parameter.as_deref().filter(|_| !segment.is_empty());
+        self.literals.get(segment).into_iter().chain(parameter).map(move |node| (node, rest))
     }
 
     fn sort(&mut self) {

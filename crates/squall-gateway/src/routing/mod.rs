@@ -346,26 +346,31 @@ impl RouteTable {
         Some((site.at(Point::anywhere().at)?, site.app.environment.clone()))
     }
 
-    /// All revisions that answer somewhere.
-    pub(crate) fn revisions(&self) -> impl Iterator<Item = &Arc<Compiled>> {
-        self.revisions.values()
+    fn site(&self, host: &str) -> Option<&Arc<Site>> {
+        self.hosts
+            .get(host)
+            .or_else(|| self.wildcard(host).map(|(_, site)| site))
+            .or(self.any.as_ref())
     }
 
-    fn site(&self, host: &str) -> Option<&Arc<Site>> {
-        if let Some(site) = self.hosts.get(host) {
-            return Some(site);
+    /// The nearest name above that has a wildcard.
+    fn wildcard<'h>(&self, host: &'h str) -> Option<(&'h str, &Arc<Site>)> {
+        if self.wildcards.is_empty() {
+            return None;
         }
-        if !self.wildcards.is_empty() {
-            // The nearest name above that has a wildcard.
-            let mut rest = host;
-            while let Some((_, parent)) = rest.split_once('.') {
-                if let Some(site) = self.wildcards.get(parent) {
-                    return Some(site);
-                }
-                rest = parent;
-            }
+        let above = host.match_indices('.').map(|(dot, _)| &host[dot + 1..]);
+        above.into_iter().find_map(|parent| Some((parent, self.wildcards.get(parent)?)))
+    }
+
+    /// How a host leads to its app.
+    pub(crate) fn describe_host(&self, host: &str) -> String {
+        if self.hosts.contains_key(host) {
+            return host.to_owned();
         }
-        self.any.as_ref()
+        match self.wildcard(host) {
+            Some((parent, _)) => format!("*.{parent}"),
+            None => "any host".to_owned(),
+        }
     }
 
     /// Which app answers on a host, and by which of its revisions.

@@ -69,6 +69,17 @@ pub(crate) struct Fixed {
     pub(crate) body: Bytes,
 }
 
+impl Split {
+    /// With the weight of each.
+    pub(crate) fn sides(&self) -> impl Iterator<Item = (u32, &Backend)> {
+        self.sides.iter().scan(0, |before, (upto, backend)| {
+            let weight = upto - *before;
+            *before = *upto;
+            Some((weight, backend))
+        })
+    }
+}
+
 impl Route {
     /// What sorts routes of the same path, the first one first.
     pub(crate) fn rank(&self) -> impl Ord + use<> {

@@ -125,8 +125,9 @@ impl Jwt {
     fn check(&self, at: &str) -> Result<(), String> {
         for (key, url) in [("issuer", Some(&self.issuer)), ("jwks_url", self.jwks_url.as_ref())] {
             let Some(url) = url else { continue };
-            let secure = url.starts_with("https://");
-            if !secure && !(self.allow_private && url.starts_with("http://")) {
+            let allowed =
+                url.starts_with("https://") || self.allow_private && url.starts_with("http://");
+            if !allowed {
                 return Err(format!(
                     "{at}.{key} = {url:?} must be an https URL; with allow_private = true also an http one, for development"
                 ));

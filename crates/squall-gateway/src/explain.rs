@@ -1,0 +1,289 @@
+//! What would become of a request: the same table, the same conditions, put into words.
+
+use std::sync::Arc;
+
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Uri, Version};
+use squall_types::ErrorCode;
+use squall_types::gateway::{
+    Considered, Explain, ExplainQuery, ExplainedRejection, Explanation, Policy, PolicyOrigin,
+    PolicyStep,
+};
+use squall_types::manifest::Manifest;
+use squall_types::state::Snapshot;
+
+use crate::guard;
+use crate::inert::inert_contracts;
+use crate::policy;
+use crate::rejection::Rejection;
+use crate::routing::condition::Verdict;
+use crate::routing::{Asked, Backend, Candidate, Chosen, Compiled, RouteTable, Target};
+use crate::transform;
+use crate::{Door, Gateway, Options};
+
+/// Routes that are named beside the one that wins; an app may have thousands.
+const CONSIDERED_MAX: usize = 100;
+
+impl Explain for Gateway {
+    fn explain(&self, query: &ExplainQuery) -> Explanation {
+        explain(&self.0, query)
+    }
+}
+
+/// Explains a manifest as if it were the only app of a node.
+pub fn explain_manifest(manifest: &Manifest, query: &ExplainQuery) -> Explanation {
+    let gateway = Gateway::new(Options::default(), inert_contracts());
+    let snapshot = Snapshot { version: 1, apps: vec![crate::inert::deployed(manifest)] };
+    let table = RouteTable::compile(&snapshot, &RouteTable::default(), &gateway.0);
+    gateway.0.routes.store(Arc::new(table));
+    explain(&gateway.0, query)
+}
+
+fn explain(door: &Arc<Door>, query: &ExplainQuery) -> Explanation {
+    let mut explanation = Explanation::default();
+    if let Err(rejection) = fill(door, query, &mut explanation) {
+        explanation.rejection =
+            Some(ExplainedRejection { code: rejection.code, message: rejection.message });
+    }
+    explanation
+}
+
+fn fill(
+    door: &Arc<Door>,
+    query: &ExplainQuery,
+    explanation: &mut Explanation,
+) -> Result<(), Rejection> {
+    let (head, target) = read(query)?;
+    let table = door.routes.load();
+    let chosen = match &query.app {
+        Some(app) => table.choose(&format!("{app}.localhost"), &head.headers)?,
+        None => table.choose(target.host(), &head.headers)?,
+    };
+    explanation.app = Some(chosen.site.app.name.clone());
+    explanation.revision = Some(chosen.compiled.revision.id.clone());
+    explanation.host = Some(match &query.app {
+        Some(_) => "as asked".to_owned(),
+        None => table.describe_host(target.host()),
+    });
+
+    let preflight = policy::preflight_for(&head);
+    let asked = |method| Asked {
+        method,
+        path: target.path(),
+        query: target.path_and_query.query(),
+        headers: &head.headers,
+    };
+    let matched = preflight
+        .as_ref()
+        .and_then(|method| chosen.find(target.host(), &asked(method)).ok())
+        .filter(|matched| matched.route().policies.settings.cors.is_some());
+    let method = if matched.is_some() { preflight.as_ref() } else { None };
+    let method = method.unwrap_or(&head.method);
+    let found = match matched {
+        Some(matched) => Ok(matched),
+        None => chosen.find(target.host(), &asked(method)),
+    };
+    let winner = found.as_ref().ok().map(|matched| matched.candidate.clone());
+    explanation.considered = considered(&chosen, winner.as_ref(), target.host(), &asked(method));
+    let matched = found?;
+
+    let (route, by) = (matched.route(), &matched.candidate.by);
+    explanation.route = Some(route.name.to_string());
+    explanation.matched_by = Some(matched_by(&matched.candidate));
+    explanation.target = Some(describe_target(&route.target));
+    let path = transform::rewrite(
+        route.rewrite.as_ref(),
+        &route.request_query,
+        by,
+        &target.path_and_query,
+    );
+    let host = route.rewrite.as_ref().and_then(|rewrite| rewrite.host.as_deref());
+    if path.is_some() || host.is_some() {
+        let host = host.unwrap_or(&target.authority);
+        let path = path.as_ref().unwrap_or(&target.path_and_query);
+        explanation.rewritten = Some(format!("{} {host}{path}", head.method));
+    }
+    if let Target::Redirect(redirect) = &route.target {
+        let scheme = if query.https { "https" } else { "http" };
+        let location = redirect.location(scheme, &target.authority, by, &target.path_and_query);
+        explanation.target = Some(format!("redirect {} to {location}", redirect.status.as_u16()));
+    }
+    let own = own_policy(&chosen.compiled, &route.name);
+    explanation.policies = steps(&route.policies.settings, own);
+    Ok(())
+}
+
+/// The request, as the door would read it.
+fn read(query: &ExplainQuery) -> Result<(http::request::Parts, guard::Target), Rejection> {
+    let malformed = |message: String| Rejection::new(ErrorCode::MalformedRequest, message);
+    let mut head = http::Request::new(()).into_parts().0;
+    head.method = Method::from_bytes(query.method.as_bytes())
+        .map_err(|_| malformed(format!("{:?} is not a method", query.method)))?;
+    let url: Uri =
+        query.url.parse().map_err(|error| malformed(format!("{:?}: {error}", query.url)))?;
+    let mut headers = HeaderMap::new();
+    for (name, value) in &query.headers {
+        let name = HeaderName::try_from(name)
+            .map_err(|_| malformed(format!("{name:?} can not be the name of a header")))?;
+        let value = HeaderValue::from_str(value)
+            .map_err(|_| malformed(format!("{value:?} can not be sent in a header")))?;
+        headers.append(name, value);
+    }
+    if let Some(authority) = url.authority()
+        && !headers.contains_key(HOST)
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        headers.insert(HOST, host);
+    }
+    head.uri = url.path_and_query().map_or_else(
+        || Uri::from_static("/"),
+        |path| {
+            // A path alone is a URI.
+            Uri::from(path.clone())
+        },
+    );
+    head.headers = headers;
+    let target = guard::check(&head.method, Version::HTTP_11, &head.uri, &head.headers)?;
+    Ok((head, target))
+}
+
+/// Every other route, first those whose path fits, each with what it lost by.
+fn considered(
+    chosen: &Chosen,
+    winner: Option<&Candidate>,
+    host: &str,
+    asked: &Asked<'_>,
+) -> Vec<Considered> {
+    let compiled = &chosen.compiled;
+    let mut known: Vec<&str> = Vec::new();
+    let mut considered = Vec::new();
+    if let Some(winner) = winner {
+        known.push(&winner.route.name);
+    }
+    for candidate in compiled.matchers(host).flat_map(|matcher| matcher.of_path(asked.path)) {
+        let route = &candidate.route;
+        if known.contains(&&*route.name) {
+            continue;
+        }
+        known.push(&route.name);
+        let why_not = match route.conditions.judge(asked) {
+            Verdict::OtherMethod => {
+                let methods: Vec<&str> =
+                    route.conditions.methods.iter().map(Method::as_str).collect();
+                format!("{} is not among its methods, {}", asked.method, methods.join(", "))
+            }
+            Verdict::Header(name) => format!("the header {name} is missing or not as it asks"),
+            Verdict::Query(name) => format!("the query has no {name} as it asks"),
+            Verdict::Takes => {
+                format!("{} matches too, and ranks lower", candidate.by.describe())
+            }
+        };
+        considered.push(Considered { route: route.name.to_string(), why_not });
+    }
+    for route in &compiled.routes {
+        if considered.len() >= CONSIDERED_MAX {
+            break;
+        }
+        if known.contains(&&*route.name) {
+            continue;
+        }
+        let why_not = "its path or host is another".to_owned();
+        considered.push(Considered { route: route.name.to_string(), why_not });
+    }
+    considered
+}
+
+fn matched_by(candidate: &Candidate) -> String {
+    let conditions = &candidate.route.conditions;
+    let mut text = candidate.by.describe();
+    if !conditions.methods.is_empty() {
+        let methods: Vec<&str> = conditions.methods.iter().map(Method::as_str).collect();
+        text.push_str(&format!(", method {}", methods.join(" or ")));
+    }
+    for (name, _) in &conditions.headers {
+        text.push_str(&format!(", header {name}"));
+    }
+    for (name, _) in &conditions.query {
+        text.push_str(&format!(", query {name}"));
+    }
+    text
+}
+
+fn describe_target(target: &Target) -> String {
+    match target {
+        Target::Backend(backend) => describe_backend(backend),
+        Target::Assets => "assets".to_owned(),
+        Target::Response(fixed) => format!("response {}", fixed.status.as_u16()),
+        Target::Redirect(redirect) => format!("redirect {}", redirect.status.as_u16()),
+        Target::Split(split) => {
+            let sides = split
+                .sides()
+                .map(|(weight, backend)| format!("{} ({weight})", describe_backend(backend)));
+            format!("split: {}", sides.collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+fn describe_backend(backend: &Backend) -> String {
+    match backend {
+        Backend::Function(function) => format!("function {}", function.key.function),
+        Backend::Upstream(name) => format!("upstream {name}"),
+    }
+}
+
+/// What the manifest gives to the route itself.
+fn own_policy<'c>(compiled: &'c Compiled, name: &str) -> Option<&'c Policy> {
+    let manifest = &compiled.revision.manifest;
+    if let Some(function) = name.strip_prefix("function-") {
+        let mut functions = manifest.functions.iter();
+        let found = functions.find(|(name, _)| name.as_str() == function);
+        if let Some((_, function)) = found {
+            return Some(&function.policy);
+        }
+    }
+    let mut routes = manifest.routes.iter().enumerate();
+    let found = routes.find(|(index, route)| match &route.name {
+        Some(own) => own == name,
+        None => format!("route-{}", index + 1) == name,
+    });
+    found.map(|(_, route)| &route.policy)
+}
+
+/// What is configured, in the order in which it runs.
+fn steps(settings: &Policy, own: Option<&Policy>) -> Vec<PolicyStep> {
+    let nothing = Policy::default();
+    let own = own.unwrap_or(&nothing);
+    let mut steps = Vec::new();
+    // The manifest's own spelling says it shortest, and stays true when a key is added.
+    macro_rules! step {
+        ($($field:ident),*) => {
+            $(if let Some(setting) = &settings.$field {
+                let from = match own.$field {
+                    Some(_) => PolicyOrigin::Route,
+                    None => PolicyOrigin::App,
+                };
+                let setting = serde_json::to_string(setting).unwrap_or_default();
+                steps.push(PolicyStep { name: stringify!($field).to_owned(), setting, from });
+            })*
+        };
+    }
+    step!(
+        https,
+        hsts,
+        addresses,
+        cors,
+        rate_limits,
+        auth,
+        anonymous,
+        scopes,
+        concurrency,
+        limits,
+        timeouts,
+        compression,
+        access_log
+    );
+    steps
+}
+
+#[cfg(test)]
+mod tests;

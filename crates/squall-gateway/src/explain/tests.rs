@@ -1,0 +1,91 @@
+use squall_types::ErrorCode;
+use squall_types::gateway::{ExplainQuery, Explanation, PolicyOrigin};
+use squall_types::manifest::Manifest;
+
+const SHOP: &str = r#"
+name = "shop"
+hosts = ["*.example.com"]
+[gateway.policy]
+cors = { origins = ["https://app.example.com"] }
+[functions.api]
+source = "a.ts"
+routes = ["/*"]
+[[routes]]
+name = "user"
+paths = ["/users/{id}"]
+methods = ["GET"]
+function = "api"
+rewrite = { path = "/v2/{id}" }
+policy = { compression = {} }
+[[routes]]
+name = "beta"
+paths = ["/users/*"]
+headers = { x-beta = "*" }
+response = { status = 204 }
+[[routes]]
+name = "old"
+paths = ["/old/*"]
+redirect = { prefix = "/new" }
+"#;
+
+fn asked(method: &str, url: &str, headers: &[(&str, &str)]) -> Explanation {
+    let query = ExplainQuery {
+        method: method.to_owned(),
+        url: url.to_owned(),
+        headers: headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .collect(),
+        client: None,
+        https: false,
+        app: None,
+    };
+    super::explain_manifest(&Manifest::parse(SHOP).unwrap(), &query)
+}
+
+#[test]
+fn the_winner_is_named_with_what_it_won_by_and_the_others_with_what_they_lost_by() {
+    let found = asked("GET", "http://a.example.com/users/7?x=1", &[]);
+    assert_eq!(found.route.as_deref(), Some("user"));
+    assert_eq!(found.host.as_deref(), Some("*.example.com"));
+    assert_eq!(found.matched_by.as_deref(), Some("/users/{id}, method GET"));
+    assert_eq!(found.target.as_deref(), Some("function api"));
+    assert_eq!(found.rewritten.as_deref(), Some("GET a.example.com/v2/7?x=1"));
+    let lost: Vec<(&str, &str)> =
+        found.considered.iter().map(|one| (&*one.route, &*one.why_not)).collect();
+    assert_eq!(
+        lost,
+        [
+            ("beta", "the header x-beta is missing or not as it asks"),
+            ("function-api", "/* matches too, and ranks lower"),
+            ("old", "its path or host is another"),
+        ]
+    );
+    let policies: Vec<(&str, PolicyOrigin)> =
+        found.policies.iter().map(|step| (&*step.name, step.from)).collect();
+    assert_eq!(policies, [("cors", PolicyOrigin::App), ("compression", PolicyOrigin::Route)]);
+}
+
+#[test]
+fn another_method_goes_to_the_next_route() {
+    let found = asked("POST", "http://a.example.com/users/7", &[]);
+    assert_eq!(found.route.as_deref(), Some("function-api"));
+    assert_eq!(found.considered[0].why_not, "POST is not among its methods, GET");
+}
+
+#[test]
+fn redirects_and_preflights_are_followed() {
+    let found = asked("GET", "http://a.example.com/old/x?y", &[]);
+    assert_eq!(found.target.as_deref(), Some("redirect 302 to http://a.example.com/new/x?y"));
+    let headers = [("origin", "https://app.example.com"), ("access-control-request-method", "GET")];
+    let found = asked("OPTIONS", "http://a.example.com/users/7", &headers);
+    assert_eq!(found.route.as_deref(), Some("user"));
+}
+
+#[test]
+fn what_the_door_refuses_is_refused_here() {
+    let found = asked("GET", "http://a.example.com/a/%2e%2e/%2e%2e/", &[]);
+    assert_eq!(found.rejection.unwrap().code, ErrorCode::BadPath);
+    let found = asked("GET", "http://a.example.com/", &[("host", "a b")]);
+    assert_eq!(found.rejection.unwrap().code, ErrorCode::BadHost);
+}

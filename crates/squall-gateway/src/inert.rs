@@ -1,0 +1,81 @@
+//! A gateway without a node: it can say where a request would go, and sends it nowhere.
+
+use std::sync::Arc;
+
+use squall_types::invoke::{Invocation, InvokeFuture};
+use squall_types::log::{AccessRecord, LogLine, LogSink};
+use squall_types::manifest::Manifest;
+use squall_types::state::{
+    AppState, BlobId, FunctionKey, FunctionSpec, HandlerWorld, RevisionState, Share,
+};
+use squall_types::usage::{UsageRecord, UsageSink};
+use squall_types::{ErrorCode, Invoke, InvokeError, RevisionId};
+
+use crate::Contracts;
+
+struct Inert;
+
+impl UsageSink for Inert {
+    fn record(&self, _: UsageRecord) {}
+}
+
+impl LogSink for Inert {
+    fn line(&self, _: LogLine) {}
+    fn access(&self, _: AccessRecord) {}
+}
+
+impl Invoke for Inert {
+    fn invoke(&self, _: Invocation) -> InvokeFuture {
+        Box::pin(async { Err(InvokeError::new(ErrorCode::Draining, "this gateway runs nothing")) })
+    }
+}
+
+pub(crate) fn inert_contracts() -> Contracts {
+    let inert = Arc::new(Inert);
+    Contracts {
+        invoke: inert.clone(),
+        usage: inert.clone(),
+        logs: inert,
+        blobs: Arc::new(|id: &BlobId| id.to_string().into()),
+    }
+}
+
+/// An app as it would be served after a deployment of its manifest.
+pub(crate) fn deployed(manifest: &Manifest) -> Arc<AppState> {
+    let id = RevisionId::parse("abcdefghij").expect("letters only");
+    let functions = manifest.functions.iter().map(|(function, settings)| {
+        Arc::new(FunctionSpec {
+            key: FunctionKey {
+                app: manifest.name.clone(),
+                revision: id.clone(),
+                function: function.clone(),
+            },
+            code: BlobId([0; 32]),
+            world: HandlerWorld::JavaScript,
+            mode: settings.instances,
+            shared: settings.shared.clone(),
+            limits: settings.limits.clone(),
+            allowed_hosts: settings.allowed_hosts.clone(),
+            allow_private: settings.allow_private,
+            variables: manifest.variables_of(settings),
+            fall_through: settings.fall_through,
+            bindings: manifest.bindings_of(settings),
+        })
+    });
+    let revision = Arc::new(RevisionState {
+        functions: functions.collect(),
+        id: id.clone(),
+        app: manifest.name.clone(),
+        assets: Default::default(),
+        manifest: manifest.clone(),
+    });
+    Arc::new(AppState {
+        name: manifest.name.clone(),
+        hosts: manifest.hosts.clone(),
+        default: manifest.default,
+        traffic: vec![Share { revision: revision.clone(), percent: 100 }],
+        revisions: vec![revision],
+        environment: Arc::default(),
+        clients: Arc::default(),
+    })
+}
