@@ -18,6 +18,8 @@ use squall_types::{AppName, Body, ErrorCode, Invoke, InvokeError, RevisionId};
 
 use crate::{Contracts, DoorLimits, Gateway, Options};
 
+mod routes;
+
 #[derive(Default)]
 struct Fake {
     usage: Mutex<Vec<UsageRecord>>,
@@ -89,7 +91,10 @@ fn app(name: &str, extra: &str, blob: BlobId) -> Arc<AppState> {
                 world: HandlerWorld::Http02,
                 mode: settings.instances,
                 shared: settings.shared.clone(),
-                limits: squall_types::Limits { request_body_bytes: 1000, ..Default::default() },
+                limits: squall_types::Limits {
+                    request_body_bytes: settings.limits.request_body_bytes.min(1000),
+                    ..Default::default()
+                },
                 allowed_hosts: Vec::new(),
                 allow_private: false,
                 variables: Default::default(),
@@ -125,6 +130,17 @@ impl Door {
     }
 
     fn with(options: Options) -> Self {
+        Self::serving(options, |blob| {
+            vec![app("one", "hosts = [\"www.example.com\"]", blob), app("two", "", blob)]
+        })
+    }
+
+    /// One app of this name, with more in its manifest.
+    fn of(name: &str, extra: &str) -> Self {
+        Self::serving(Options::default(), |blob| vec![app(name, extra, blob)])
+    }
+
+    fn serving(options: Options, apps: impl Fn(BlobId) -> Vec<Arc<AppState>>) -> Self {
         let blobs = tempfile::tempdir().unwrap();
         let blob = BlobId::from(blake3::hash(b"0123456789"));
         std::fs::write(blobs.path().join(blob.to_string()), "0123456789").unwrap();
@@ -137,10 +153,7 @@ impl Door {
             blobs: Arc::new(move |id: &BlobId| folder.join(id.to_string())),
         };
         let gateway = Gateway::new(options, contracts);
-        gateway.apply(&Arc::new(Snapshot {
-            version: 1,
-            apps: vec![app("one", "hosts = [\"www.example.com\"]", blob), app("two", "", blob)],
-        }));
+        gateway.apply(&Arc::new(Snapshot { version: 1, apps: apps(blob) }));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
