@@ -418,3 +418,5 @@ export default {
         assert_eq!(bench.world.asked.load(Ordering::Relaxed), 0);
     });
 }
+
+mod language;

@@ -1,0 +1,101 @@
+//! What the engine does in ways of its own, against what it must be.
+
+use squall_types::limits::Limits;
+
+use super::{bench, on_a_core};
+
+/// Enough for checks that try very many things in one request.
+fn generous() -> Limits {
+    Limits { cpu_time_ms: 60_000, ..Limits::default() }
+}
+
+#[test]
+fn json_is_what_upstream_makes_of_it() {
+    let bench = bench(include_str!("json.js"), generous());
+    on_a_core(async {
+        let once = ["/units", "/shapes", "/sideEffects"].map(str::to_owned);
+        let many = (0..10).flat_map(|seed| [format!("/texts/{seed}"), format!("/values/{seed}")]);
+        for path in once.into_iter().chain(many) {
+            assert_eq!(bench.call(&path, "").await.unwrap(), "same", "{path}");
+        }
+    });
+}
+
+/// Answers each line of the body with the bits of that number as JSON and as `Number` read it,
+/// and with its form as `String` and as JSON write it.
+const NUMBERS: &str = r#"
+const float = new Float64Array(1);
+const halves = new Uint32Array(float.buffer);
+const hex = (half) => half.toString(16).padStart(8, "0");
+const bits = (number) => { float[0] = number; return hex(halves[1]) + hex(halves[0]); };
+export default {
+  async fetch(request) {
+    const texts = (await request.text()).split("\n");
+    const numbers = JSON.parse(`[${texts}]`);
+    const answers = texts.map((text, at) =>
+      `${bits(numbers[at])} ${bits(Number(text))} ${String(numbers[at])} ${JSON.stringify(numbers[at])}`);
+    return new Response(answers.join("\n"));
+  },
+};
+"#;
+
+/// Where one way ends and the next begins.
+const EDGES: &str = "
+    0 -0 0.0 -0.0e5 1e22 1e23 1e-22 1e-23 9007199254740992 9007199254740993 9007199254740994
+    2147483647 2147483648 -2147483648 -2147483649 999999999999999 1000000000000000 0.001 0.000999
+    1e-6 1e-7 5e-324 2e-324 1.7976931348623157e308 1e309 0.1 0.3 4.35 1.005 1234567890123456789
+    12345678901234567890 0.000000000000000000001 123456.789e-30";
+
+fn significant_digits(text: &str) -> String {
+    let mantissa = text.split(['e', 'E']).next().unwrap_or(text);
+    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    digits.trim_start_matches('0').trim_end_matches('0').to_owned()
+}
+
+fn check_numbers(answers: &str, texts: &[String]) {
+    for (answer, text) in answers.split('\n').zip(texts) {
+        let number: f64 = text.parse().unwrap();
+        let parts: Vec<&str> = answer.split(' ').collect();
+        let [as_json, as_number, string, json] = parts[..] else { panic!("{text}: {answer}") };
+        let bits = format!("{:016x}", number.to_bits());
+        assert_eq!((as_json, as_number), (&*bits, &*bits), "{text}");
+        if number.is_infinite() {
+            assert_eq!(json, "null", "{text}");
+            continue;
+        }
+        assert_eq!(string, json, "{text}");
+        assert_eq!(string.parse::<f64>().unwrap(), number, "{text} is written as {string}");
+        let shortest = significant_digits(&format!("{number:e}"));
+        let digits = significant_digits(string);
+        assert_eq!(digits.len(), shortest.len(), "{text} is written as {string}");
+    }
+}
+
+#[test]
+fn numbers_are_read_exactly_and_written_in_their_shortest_form() {
+    let bench = bench(NUMBERS, generous());
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut texts: Vec<String> = EDGES.split_whitespace().map(str::to_owned).collect();
+    for _ in 0..20_000 {
+        let decimal = (random() % 1_000_000_000_000_000) as f64;
+        let short = decimal / 10_f64.powi((random() % 18) as i32);
+        let any = f64::from_bits(random());
+        let any = if any.is_finite() { any } else { 0.5 };
+        texts.push(format!("{short}"));
+        texts.push(format!("-{:.*}", (random() % 14) as usize, short));
+        texts.push(format!("{any:e}"));
+        texts.push(format!("{}.{}e{}", random() % 1000, random(), (random() % 640) as i64 - 320));
+        texts.push(format!("{}", random() as i64 >> (random() % 64)));
+    }
+    on_a_core(async {
+        for texts in texts.chunks(5_000) {
+            check_numbers(&bench.call("/", &texts.join("\n")).await.unwrap(), texts);
+        }
+    });
+}
