@@ -5,11 +5,14 @@ use std::sync::Arc;
 use squall_types::invoke::{Invocation, InvokeFuture};
 use squall_types::log::{AccessRecord, LogLine, LogSink};
 use squall_types::manifest::Manifest;
+use squall_types::outbound::{
+    Outbound, OutboundError, OutboundErrorKind, OutboundFuture, OutboundPolicy, OutboundTimeouts,
+};
 use squall_types::state::{
     AppState, BlobId, FunctionKey, FunctionSpec, HandlerWorld, RevisionState, Share,
 };
 use squall_types::usage::{UsageRecord, UsageSink};
-use squall_types::{ErrorCode, Invoke, InvokeError, RevisionId};
+use squall_types::{Body, ErrorCode, Invoke, InvokeError, RevisionId};
 
 use crate::Contracts;
 
@@ -30,12 +33,25 @@ impl Invoke for Inert {
     }
 }
 
+impl Outbound for Inert {
+    fn send(
+        &self,
+        _: http::Request<Body>,
+        _: Arc<OutboundPolicy>,
+        _: OutboundTimeouts,
+    ) -> OutboundFuture {
+        let message = "this gateway asks nobody";
+        Box::pin(async move { Err(OutboundError::new(OutboundErrorKind::Denied, message)) })
+    }
+}
+
 pub(crate) fn inert_contracts() -> Contracts {
     let inert = Arc::new(Inert);
     Contracts {
         invoke: inert.clone(),
         usage: inert.clone(),
-        logs: inert,
+        logs: inert.clone(),
+        outbound: inert,
         blobs: Arc::new(|id: &BlobId| id.to_string().into()),
     }
 }

@@ -35,6 +35,7 @@ use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use squall_types::Invoke;
 use squall_types::log::LogSink;
+use squall_types::outbound::Outbound;
 use squall_types::state::{ApplySnapshot, BlobId, Snapshot};
 use squall_types::usage::UsageSink;
 use tokio::runtime::Handle;
@@ -43,7 +44,10 @@ pub use crate::explain::explain_manifest;
 
 use crate::assets::Files;
 use crate::metrics::Counters;
+use crate::policy::identity::Sources;
 use crate::routing::RouteTable;
+
+pub use crate::policy::identity::hash_password;
 
 /// What a client may use of the door before any function has a say.
 #[derive(Debug, Clone)]
@@ -96,6 +100,8 @@ pub struct Contracts {
     pub usage: Arc<dyn UsageSink>,
     pub logs: Arc<dyn LogSink>,
     pub blobs: BlobPath,
+    /// For the keys of token issuers.
+    pub outbound: Arc<dyn Outbound>,
 }
 
 /// The gateway of a node. Clones share everything.
@@ -108,6 +114,7 @@ pub(crate) struct Door {
     pub(crate) routes: ArcSwap<RouteTable>,
     pub(crate) files: Files,
     pub(crate) counters: Counters,
+    pub(crate) identity: Sources,
     pub(crate) connections: listener::Connections,
 }
 
@@ -115,9 +122,11 @@ impl Gateway {
     pub fn new(options: Options, contracts: Contracts) -> Self {
         let files = Files::new(contracts.blobs.clone());
         let connections = listener::Connections::new(options.limits.connections_max);
+        let identity = Sources::new(contracts.outbound.clone());
         Self(Arc::new(Door {
             options,
             contracts,
+            identity,
             routes: ArcSwap::from_pointee(RouteTable::default()),
             files,
             counters: Counters::default(),
@@ -146,6 +155,7 @@ impl Gateway {
     /// Prometheus text.
     pub fn write_metrics(&self, out: &mut String) {
         self.0.counters.write(out, self.0.connections.open());
+        self.0.identity.write_metrics(out);
     }
 }
 

@@ -126,6 +126,7 @@ fn begin(
         app: None,
         route: None,
         reply: Reply::default(),
+        identity: None,
         function: None,
         meter: None,
         status: 499,
@@ -165,9 +166,15 @@ async fn answer(
     let route = matched.route().clone();
     end.app = Some(matched.app.name.clone());
     end.route = Some(route.clone());
-    let exchange = Exchange { connection, client, target, matched, head, body };
+    let mut exchange = Exchange { connection, client, target, matched, head, body };
 
     policy::size::check(&route.policies.limits, &exchange.head, &exchange.target, &exchange.body)?;
+
+    if let Some(authenticator) = &route.policies.authenticator {
+        let Exchange { target, matched, head, .. } = &mut exchange;
+        let (headers, target) = (&mut head.headers, &mut target.path_and_query);
+        end.identity = authenticator.authenticate(headers, target, &matched.app.clients).await?;
+    }
 
     match &route.target {
         Target::Redirect(redirect) => Ok(exchange.redirect(redirect)),
@@ -319,7 +326,7 @@ impl Exchange<'_> {
             kept.headers = head.headers.clone();
             kept
         });
-        prepare_head(&mut head, &target, &matched, client, end.trace);
+        prepare_head(&mut head, &target, &matched, client, end);
         let invocation = Invocation {
             function,
             environment: matched.environment(),
@@ -361,7 +368,7 @@ fn prepare_head(
     target: &guard::Target,
     matched: &Match,
     client: Client,
-    trace: TraceContext,
+    end: &RequestEnd,
 ) {
     let route = matched.route();
     let headers = &mut head.headers;
@@ -379,10 +386,10 @@ fn prepare_head(
     if let Ok(host) = HeaderValue::from_str(seen) {
         headers.insert(header::HOST, host);
     }
-    if let Ok(parent) = HeaderValue::from_bytes(&trace.header()) {
+    if let Ok(parent) = HeaderValue::from_bytes(&end.trace.header()) {
         headers.insert(TRACEPARENT, parent);
     }
-    if let Ok(id) = HeaderValue::from_str(trace.trace_id_hex().as_str()) {
+    if let Ok(id) = HeaderValue::from_str(end.trace.trace_id_hex().as_str()) {
         headers.insert(REQUEST_ID, id);
     }
     if route.has_parameters {
@@ -392,6 +399,9 @@ fn prepare_head(
         if let Ok(pairs) = HeaderValue::try_from(pairs) {
             headers.insert(PARAMETERS, pairs);
         }
+    }
+    if let Some(identity) = &end.identity {
+        identity.set_headers(headers);
     }
     route.request_headers.apply(headers);
     let path = rewritten(matched, target).unwrap_or_else(|| target.path_and_query.clone());

@@ -17,6 +17,7 @@ use squall_types::{AppName, Body, BodyError, ErrorCode};
 
 use crate::connection::Connection;
 use crate::policy::Reply;
+use crate::policy::identity::Identity;
 use crate::routing::Route;
 
 /// What is known of a request; written down when the last of it is gone.
@@ -34,6 +35,8 @@ pub(crate) struct RequestEnd {
     pub(crate) app: Option<AppName>,
     pub(crate) route: Option<Arc<Route>>,
     pub(crate) reply: Reply,
+    /// Who calls, once that is verified.
+    pub(crate) identity: Option<Identity>,
     pub(crate) function: Option<Arc<FunctionSpec>>,
     pub(crate) meter: Option<Arc<Meter>>,
     /// 499 until a head is on its way.

@@ -151,6 +151,7 @@ impl Door {
             usage: fake.clone(),
             logs: fake.clone(),
             blobs: Arc::new(move |id: &BlobId| folder.join(id.to_string())),
+            outbound: crate::inert::inert_contracts().outbound,
         };
         let gateway = Gateway::new(options, contracts);
         gateway.apply(&Arc::new(Snapshot { version: 1, apps: apps(blob) }));

@@ -227,6 +227,7 @@ impl Server {
                 usage: ledger.clone(),
                 logs: logs.clone(),
                 blobs: blob_path,
+                outbound: Arc::new(outbound.clone()),
             },
         );
         bindings.join(&gateway);

@@ -147,6 +147,13 @@ codes! {
     TopLevelFailed = 322, 422, Client, false, "top-level code failed";
 
     // 05xx: the gateway's policies refuse a request.
+    /// The route asks who calls, and the request does not say.
+    MissingCredentials = 500, 401, Client, false, "credentials are missing";
+    /// The key, token or password is wrong, or its time has passed.
+    InvalidCredentials = 501, 401, Client, false, "credentials are not valid";
+    InsufficientScope = 502, 403, Client, false, "a scope is missing";
+    /// Nobody can tell now whether the credential is right.
+    IdentityUnavailable = 506, 503, Backend, true, "identity can not be verified now";
     /// The revision that the request asks for by header does not exist or serves no more.
     RevisionNotServed = 509, 404, Client, false, "no such revision here";
 

@@ -10,13 +10,18 @@ use squall_types::gateway::{Policy, RequestLimits};
 
 use crate::routing::{Compiling, Route};
 
+pub(crate) mod identity;
 pub(crate) mod size;
+
+use identity::Authenticator;
 
 /// What a route asks of requests and does to responses.
 pub(crate) struct Policies {
     /// As configured, the app's and the route's own together; for `explain`.
     pub(crate) settings: Policy,
     pub(crate) limits: RequestLimits,
+    /// Whom it lets in; everybody without it.
+    pub(crate) authenticator: Option<Authenticator>,
     /// From the request's head to the response's.
     pub(crate) response_timeout: Option<Duration>,
 }
@@ -33,7 +38,15 @@ impl Policies {
         let settings = own.over(&compiling.revision.manifest.gateway.policy);
         let limits = settings.limits.clone().unwrap_or_default();
         let timeouts = settings.timeouts.clone().unwrap_or_default();
-        Self { limits, response_timeout: timeouts.response_ms.map(Duration::from_millis), settings }
+        let revision = compiling.revision;
+        let identity = &revision.manifest.identity;
+        let sources = &compiling.door.identity;
+        Self {
+            limits,
+            authenticator: Authenticator::compile(&settings, &revision.app, identity, sources),
+            response_timeout: timeouts.response_ms.map(Duration::from_millis),
+            settings,
+        }
     }
 }
 

@@ -25,6 +25,14 @@ pub(super) fn header_value(at: &str, name: &str, value: &str) -> Checked {
     }
 }
 
+pub(super) fn cookie_name(at: &str, name: &str) -> Checked {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if !name.is_empty() && name.bytes().all(token) {
+        return Ok(());
+    }
+    Err(format!("{at}: {name:?} can not be the name of a cookie"))
+}
+
 pub(super) fn method(at: &str, name: &str) -> Checked {
     let known = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase());
     if known && name != "CONNECT" {
@@ -83,7 +91,9 @@ pub(crate) fn gateway(manifest: &Manifest) -> Checked {
         }
     }
     for (name, function) in &manifest.functions {
-        policy(&format!("functions.{name}.policy"), &function.policy, manifest)?;
+        let at = format!("functions.{name}.policy");
+        policy(&at, &function.policy, manifest)?;
+        scopes_of_somebody(&at, &function.policy, manifest)?;
     }
     let mut names = BTreeSet::new();
     for (index, one) in manifest.routes.iter().enumerate() {
@@ -103,13 +113,7 @@ pub(crate) fn gateway(manifest: &Manifest) -> Checked {
 fn sticky(at: &str, key: &Sticky) -> Checked {
     match key {
         Sticky::Header(name) => header_name(at, name),
-        Sticky::Cookie(name) => {
-            let token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-            if !name.is_empty() && name.bytes().all(token) {
-                return Ok(());
-            }
-            Err(format!("{at}: {name:?} can not be the name of a cookie"))
-        }
+        Sticky::Cookie(name) => cookie_name(at, name),
     }
 }
 
@@ -122,6 +126,13 @@ fn policy(at: &str, policy: &Policy, manifest: &Manifest) -> Checked {
             return Err(format!(
                 "{at}.auth names {source:?}, but there is no [identity.{source}]; add [identity.{source}.jwt], .api_key or .basic"
             ));
+        }
+    }
+    for scope in policy.scopes.iter().flatten() {
+        // RFC 6749, section 3.3.
+        let plain = |byte: u8| (0x21..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
+        if scope.is_empty() || !scope.bytes().all(plain) {
+            return Err(format!("{at}.scopes: {scope:?} is no scope; write one word for each"));
         }
     }
     let mut names = BTreeSet::new();
@@ -240,7 +251,21 @@ fn route(at: &str, route: &Route, manifest: &Manifest) -> Checked {
     }
     route.request_headers.check(&format!("{at}.request_headers"))?;
     route.response_headers.check(&format!("{at}.response_headers"))?;
-    policy(&format!("{at}.policy"), &route.policy, manifest)
+    let at = format!("{at}.policy");
+    policy(&at, &route.policy, manifest)?;
+    scopes_of_somebody(&at, &route.policy, manifest)
+}
+
+/// Scopes are asked of callers who are known: without `auth` they would guard nothing.
+fn scopes_of_somebody(at: &str, own: &Policy, manifest: &Manifest) -> Checked {
+    let policy = own.over(&manifest.gateway.policy);
+    let asks = policy.scopes.is_some_and(|scopes| !scopes.is_empty());
+    if asks && policy.auth.is_none_or(|sources| sources.is_empty()) {
+        return Err(format!(
+            "{at} asks for scopes, but auth is empty, so nobody is asked who they are; add auth = [\"NAME\"], or scopes = []"
+        ));
+    }
+    Ok(())
 }
 
 fn authority(at: &str, name: &str) -> Checked {

@@ -16,8 +16,8 @@ pub enum IdentitySource {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Jwt {
-    /// What `iss` must be, to the letter. Without `jwks_url` the keys are found by OpenID
-    /// Connect discovery: `<issuer>/.well-known/openid-configuration`.
+    /// What `iss` must be, to the letter. Without `jwks_url` it is a URL, and the keys are
+    /// found by OpenID Connect discovery: `<issuer>/.well-known/openid-configuration`.
     pub issuer: String,
     /// Where the issuer's keys are (RFC 7517). A token can not name another place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -27,7 +27,8 @@ pub struct Jwt {
     /// What tokens may be signed with. A key is used with its own algorithm only.
     #[serde(default = "Jwt::usual_algorithms")]
     pub algorithms: Vec<JwtAlgorithm>,
-    /// How far `exp` and `nbf` may be off.
+    /// How far the clocks of the issuer and of this node may be apart: `exp`, `nbf` and
+    /// `iat` may be off by so much. At most 600.
     #[serde(default = "Jwt::usual_leeway_s")]
     pub leeway_s: u64,
     /// The claim with the caller's scopes: a list, or words in a string.
@@ -58,6 +59,40 @@ pub enum JwtAlgorithm {
     ES256,
     ES384,
     EdDSA,
+}
+
+impl JwtAlgorithm {
+    pub const ALL: [Self; 9] = [
+        Self::RS256,
+        Self::RS384,
+        Self::RS512,
+        Self::PS256,
+        Self::PS384,
+        Self::PS512,
+        Self::ES256,
+        Self::ES384,
+        Self::EdDSA,
+    ];
+
+    /// As in the `alg` of a token or a key.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RS256 => "RS256",
+            Self::RS384 => "RS384",
+            Self::RS512 => "RS512",
+            Self::PS256 => "PS256",
+            Self::PS384 => "PS384",
+            Self::PS512 => "PS512",
+            Self::ES256 => "ES256",
+            Self::ES384 => "ES384",
+            Self::EdDSA => "EdDSA",
+        }
+    }
+
+    /// To the letter: `none` and whatever else is not listed is no algorithm here.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
+    }
 }
 
 impl Jwt {
@@ -112,26 +147,22 @@ impl IdentitySource {
     pub(super) fn check(&self, at: &str) -> Result<(), String> {
         match self {
             Self::Jwt(jwt) => jwt.check(&format!("{at}.jwt")),
-            Self::ApiKey(key) => super::check::header_name(&format!("{at}.api_key"), &key.header),
-            Self::Basic(basic) if basic.users.is_empty() => Err(format!(
-                "{at}.basic.users is empty, so nobody could come in; add a line NAME = \"HASH\""
-            )),
-            Self::Basic(_) => Ok(()),
+            Self::ApiKey(key) => key.check(&format!("{at}.api_key")),
+            Self::Basic(basic) => basic.check(&format!("{at}.basic")),
         }
     }
 }
 
 impl Jwt {
+    const LEEWAY_S_MAX: u64 = 600;
+
     fn check(&self, at: &str) -> Result<(), String> {
-        for (key, url) in [("issuer", Some(&self.issuer)), ("jwks_url", self.jwks_url.as_ref())] {
-            let Some(url) = url else { continue };
-            let allowed =
-                url.starts_with("https://") || self.allow_private && url.starts_with("http://");
-            if !allowed {
-                return Err(format!(
-                    "{at}.{key} = {url:?} must be an https URL; with allow_private = true also an http one, for development"
-                ));
-            }
+        match &self.jwks_url {
+            Some(url) => self.check_url(&format!("{at}.jwks_url"), url)?,
+            None => self.check_url(&format!("{at}.issuer"), &self.issuer)?,
+        }
+        if self.issuer.is_empty() {
+            return Err(format!("{at}.issuer is empty; write what `iss` is in its tokens"));
         }
         if self.audience.is_empty() {
             return Err(format!(
@@ -140,6 +171,73 @@ impl Jwt {
         }
         if self.algorithms.is_empty() {
             return Err(format!("{at}.algorithms is empty, so no token could be valid"));
+        }
+        if self.leeway_s > Self::LEEWAY_S_MAX {
+            return Err(format!(
+                "{at}.leeway_s = {} is more than {}: tokens would outlive their time",
+                self.leeway_s,
+                Self::LEEWAY_S_MAX
+            ));
+        }
+        if let Some(name) = &self.cookie {
+            super::check::cookie_name(&format!("{at}.cookie"), name)?;
+        }
+        Ok(())
+    }
+
+    fn check_url(&self, at: &str, url: &str) -> Result<(), String> {
+        let secure = url.starts_with("https://");
+        if !secure && !(self.allow_private && url.starts_with("http://")) {
+            return Err(format!(
+                "{at} = {url:?} must be an https URL; with allow_private = true also an http one, for development"
+            ));
+        }
+        let plain = url.parse::<http::Uri>().is_ok_and(|parsed| {
+            parsed.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+        });
+        if plain && !url.contains('#') {
+            return Ok(());
+        }
+        Err(format!("{at} = {url:?} is not a URL that can be asked for keys"))
+    }
+}
+
+impl ApiKeySource {
+    fn check(&self, at: &str) -> Result<(), String> {
+        super::check::header_name(at, &self.header)?;
+        // It would be taken from whoever uses it for tokens or passwords.
+        if self.header.eq_ignore_ascii_case("authorization") {
+            return Err(format!("{at}.header can not be authorization; use one such as x-api-key"));
+        }
+        if self.query.as_ref().is_some_and(String::is_empty) {
+            return Err(format!("{at}.query is empty; leave it out, or name a parameter"));
+        }
+        Ok(())
+    }
+}
+
+impl Basic {
+    fn check(&self, at: &str) -> Result<(), String> {
+        if self.users.is_empty() {
+            return Err(format!(
+                "{at}.users is empty, so nobody could come in; add a line NAME = \"HASH\""
+            ));
+        }
+        for (name, hash) in &self.users {
+            // RFC 7617, section 2: the first colon ends the name.
+            if name.is_empty() || name.contains(':') || name.chars().any(char::is_control) {
+                return Err(format!(
+                    "{at}.users: {name:?} can not be a name; no colons, no control characters"
+                ));
+            }
+            super::PasswordHash::parse(hash).map_err(|why| format!("{at}.users.{name} {why}"))?;
+        }
+        let quotable = |byte: u8| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
+        if !self.realm.bytes().all(quotable) {
+            return Err(format!(
+                "{at}.realm = {:?} must be plain ASCII without quotes",
+                self.realm
+            ));
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ mod identity;
 mod limits;
 mod matching;
 mod part;
+mod password;
 mod path;
 mod transform;
 mod upstream;
@@ -29,6 +30,7 @@ pub use identity::{ApiKeySource, Basic, IdentitySource, Jwt, JwtAlgorithm};
 pub use limits::{ConcurrencyLimit, LimitKey, Period, Plan, RateLimit, RequestLimits, Timeouts};
 pub use matching::ValueMatch;
 pub use part::{FunctionPart, GatewayPart, PartError};
+pub use password::PasswordHash;
 pub use path::{PathPattern, PathSegment};
 pub use transform::{HeaderChanges, QueryChanges, Rewrite};
 pub use upstream::{

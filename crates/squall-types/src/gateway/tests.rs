@@ -22,7 +22,7 @@ issuer = "https://id.example.com"
 audience = ["shop"]
 
 [identity.staff.basic]
-users = { alice = "$argon2id$..." }
+users = { alice = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc" }
 
 [plans.gold]
 rate_limits = [{ limit = 10, per = "second", by = ["client"] }]
@@ -101,6 +101,15 @@ fn what_can_not_work_is_refused_with_its_place_and_the_fix() {
     refused(("x-from = \"gateway\"", "x-squall-client = \"a\""), "set by the gateway");
     refused(("audience = [\"shop\"]", "audience = []"), "audience is empty");
     refused(("https://id.example.com", "http://id.example.com"), "https URL");
+    refused(("audience = [\"shop\"]", "audience = [\"shop\"]\nleeway_s = 3600"), "more than 600");
+    refused(("c29tZXNhbHQ$", "c29tZXNhbHQ"), "hash-password");
+    refused(("alice =", "\"al:ice\" ="), "no colons");
+    refused(("[\"users:read\"]", "[\"users:read users:write\"]"), "one word");
+    refused(("{ scopes = [", "{ auth = [], scopes = ["), "auth is empty");
+    refused(
+        ("[identity.partners.api_key]", "[identity.partners.api_key]\nheader = \"Authorization\""),
+        "x-api-key",
+    );
     refused(("sample = 0.1", "sample = 2.0"), "from 0 to 1");
     refused(("limit = 100", "limit = 0"), "at least 1");
     refused(("prefix = \"/new\"", "prefix = \"/new\", path = \"/x\""), "path and prefix");
