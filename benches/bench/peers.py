@@ -56,29 +56,37 @@ class Wasmtime:
 
 NGINX = """
 worker_processes auto;
+worker_rlimit_nofile 65536;
 daemon off;
 pid {folder}/pid;
 error_log {folder}/error.log;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 16384; }}
 http {{
   access_log off;
   keepalive_requests 1000000000;
   client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
   uwsgi_temp_path {folder}; scgi_temp_path {folder};
+"""
+STATIC = """
   server {{
     listen 127.0.0.1:{port} reuseport;
     location / {{ default_type text/plain; return 200 "ok\\n"; }}
   }}
-}}
 """
 
 
 class Nginx:
-    def __init__(self):
+    """nginx with these servers in its configuration. `keys` is a folder whose certificate and
+    key it uses."""
+
+    def __init__(self, servers=STATIC, keys=None, **values):
         self.port = free_port()
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="squall-bench-nginx-"))
+        for name in ("cert.pem", "key.pem") if keys else ():
+            shutil.copy(pathlib.Path(keys, name), self.folder)
         config = self.folder / "nginx.conf"
-        config.write_text(NGINX.format(folder=self.folder, port=self.port))
+        text = (NGINX + servers).format(folder=self.folder, port=self.port, **values) + "}\n"
+        config.write_text(text)
         self.process = subprocess.Popen(
             [nginx_binary(), "-c", config, "-p", self.folder],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
