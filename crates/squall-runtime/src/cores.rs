@@ -12,6 +12,8 @@ use std::thread::JoinHandle;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::scheduling::Cpus;
+
 thread_local! {
     static CURRENT: Cell<Option<usize>> = const { Cell::new(None) };
 }
@@ -37,20 +39,26 @@ pub struct Cores {
 impl Cores {
     /// Starts `count` threads, at least one.
     pub fn start(count: usize) -> std::io::Result<Self> {
+        let count = count.max(1);
+        let cpus = Cpus::of_process();
         let (stop, _) = watch::channel(false);
         let mut handles = Vec::new();
         let mut threads = Vec::new();
-        for index in 0..count.max(1) {
+        for index in 0..count {
+            let inherited = cpus.clone();
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .max_blocking_threads(16)
                 .thread_name("squall-blocking")
+                .on_thread_start(move || inherited.be_free())
                 .build()?;
             handles.push(runtime.handle().clone());
             let mut stopped = stop.subscribe();
+            let own = cpus.clone();
             threads.push(std::thread::Builder::new().name(format!("squall-core-{index}")).spawn(
                 move || {
                     CURRENT.set(Some(index));
+                    own.be_core(index, count);
                     // An error means that the sender is gone, which is a stop as well.
                     let _ = runtime.block_on(stopped.wait_for(|stop| *stop));
                     runtime.shutdown_background();

@@ -13,6 +13,7 @@ mod registry;
 pub mod cores;
 pub mod executor;
 mod promptness;
+mod scheduling;
 mod turns;
 
 pub use promptness::wake_promptly;
