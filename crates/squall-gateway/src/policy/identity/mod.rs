@@ -447,4 +447,6 @@ fn cookie_value<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str
 }
 
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
