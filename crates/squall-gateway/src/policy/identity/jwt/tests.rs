@@ -9,8 +9,8 @@ use squall_types::ErrorCode;
 use squall_types::gateway::JwtAlgorithm;
 
 use super::super::testing::{
-    JWKS_URL, Page, RSA_N, Signer, Web, ask, ask_with_token, authenticator, base64url, claims,
-    from_base64url, jwks, jwt_source, now,
+    ISSUER, JWKS_URL, Page, RSA_N, Signer, Web, ask, ask_with_token, authenticator, base64url,
+    claims, from_base64url, jwks, jwt_source, now,
 };
 use super::super::{Authenticator, Sources};
 use super::key::Key;
@@ -106,6 +106,10 @@ async fn claims_in_all_their_forms_are_understood() {
             ask_with_token(&bench.door, &bench.with_claims(&claims(changes.clone()))).await;
         assert!(outcome.is_ok(), "{changes}: {outcome:?}", outcome = outcome.err());
     }
+    // What the forgeries below start from.
+    let exp = now() + 3_600;
+    let text = format!(r#"{{"iss":"{ISSUER}","aud":"shop","exp":{exp},"sub":"ada"}}"#);
+    assert!(ask_with_token(&bench.door, &bench.with_claims(&text)).await.is_ok());
     for header in [
         r#"{"alg":"EdDSA"}"#,
         r#"{"alg":"EdDSA","kid":"ed25519","typ":"at+jwt"}"#,
