@@ -26,7 +26,7 @@ impl Timer for LazyTimer {
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        Box::pin(LazySleep { deadline, armed: Box::pin(tokio::time::sleep_until(deadline.into())) })
+        Box::pin(LazySleep::new(deadline))
     }
 
     fn reset(&self, sleep: &mut Pin<Box<dyn Sleep>>, deadline: Instant) {
@@ -34,10 +34,19 @@ impl Timer for LazyTimer {
             *sleep = self.sleep_until(deadline);
             return;
         };
-        let lazy = lazy.get_mut();
-        lazy.deadline = deadline;
-        if deadline < lazy.armed.deadline().into_std() {
-            lazy.armed.as_mut().reset(deadline.into());
+        lazy.get_mut().move_to(deadline);
+    }
+}
+
+impl LazySleep {
+    fn new(deadline: Instant) -> Self {
+        Self { deadline, armed: Box::pin(tokio::time::sleep_until(deadline.into())) }
+    }
+
+    fn move_to(&mut self, deadline: Instant) {
+        self.deadline = deadline;
+        if deadline < self.armed.deadline().into_std() {
+            self.armed.as_mut().reset(deadline.into());
         }
     }
 }
@@ -56,6 +65,22 @@ impl Future for LazySleep {
             }
             self.armed.as_mut().reset(deadline);
         }
+    }
+}
+
+/// A timer that stays with a connection from one request to the next, armed once.
+#[derive(Default)]
+pub(crate) struct Deadline(Option<LazySleep>);
+
+impl Deadline {
+    /// Ready once `deadline` has passed. It may be another one each time.
+    pub(crate) fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| LazySleep::new(deadline));
+        sleep.move_to(deadline);
+        ready!(Pin::new(sleep).poll(cx));
+        // One that has fired is not polled again.
+        self.0 = None;
+        Poll::Ready(())
     }
 }
 

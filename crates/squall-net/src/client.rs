@@ -47,14 +47,14 @@ impl Default for ClientOptions {
     }
 }
 
-/// Sends requests under policies. Clones share everything.
+/// Sends requests under policies, and opens connections for others. Clones share everything.
 #[derive(Clone)]
 pub struct GuardedClient {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    connector: Connector,
+pub(crate) struct Inner {
+    pub(crate) connector: Connector,
     pool: Arc<Pool>,
     counters: Counters,
 }

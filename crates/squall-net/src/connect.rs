@@ -8,16 +8,17 @@ use std::time::Duration;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use squall_types::Body;
+use squall_types::dial::Offer;
 use squall_types::outbound::{OutboundError, OutboundErrorKind, OutboundPolicy};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::host::Host;
 use crate::pool::{Connection, Sender};
 use crate::resolve::Resolve;
+use crate::tls::{Trust, TlsConnectors};
 
 /// More answers than this help nobody who waits for a connection.
 const MAX_ADDRESSES: usize = 8;
@@ -31,7 +32,7 @@ fn error(kind: OutboundErrorKind, message: String) -> OutboundError {
 
 pub(crate) struct Connector {
     resolver: Arc<dyn Resolve>,
-    tls: TlsConnector,
+    tls: TlsConnectors,
     /// `addresses::is_public`; tests have only loopback addresses to call public.
     is_public: fn(IpAddr) -> bool,
 }
@@ -44,17 +45,7 @@ impl Connector {
         extra_roots: &[CertificateDer<'static>],
         is_public: fn(IpAddr) -> bool,
     ) -> Result<Self, rustls::Error> {
-        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        for root in extra_roots {
-            roots.add(root.clone())?;
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { resolver, tls: TlsConnector::from(Arc::new(config)), is_public })
+        Ok(Self { resolver, tls: TlsConnectors::new(extra_roots)?, is_public })
     }
 
     /// Opens a connection to an address that `policy` allows, within `timeout`.
@@ -93,13 +84,26 @@ impl Connector {
         })?
     }
 
-    /// Every address of the host, all of them checked. One that is not allowed spoils the
-    /// others: a name that mixes both is an attack or a mistake.
     async fn addresses(
         &self,
         host: &Host,
         port: u16,
         policy: &OutboundPolicy,
+    ) -> Result<Vec<SocketAddr>, OutboundError> {
+        let mut addresses =
+            self.all_addresses(host, port, policy.allow_private, "the function").await?;
+        addresses.truncate(MAX_ADDRESSES);
+        Ok(addresses)
+    }
+
+    /// Every address of the host, all of them checked. One that is not allowed spoils the
+    /// others: a name that mixes both is an attack or a mistake.
+    pub(crate) async fn all_addresses(
+        &self,
+        host: &Host,
+        port: u16,
+        allow_private: bool,
+        asker: &str,
     ) -> Result<Vec<SocketAddr>, OutboundError> {
         let mut addresses = match host {
             Host::Address(address) => vec![SocketAddr::new(*address, port)],
@@ -111,14 +115,8 @@ impl Connector {
             address.set_port(port);
             address.set_ip(unmapped(address.ip()));
         }
-        if let Some(address) = addresses.iter().find(|address| !(self.is_public)(address.ip()))
-            && !policy.allow_private
-        {
-            let message = format!(
-                "{host} is at {}, which is not a public address; set allow_private = true for the function to reach it in development",
-                address.ip()
-            );
-            return Err(error(OutboundErrorKind::Denied, message));
+        for address in &addresses {
+            self.check(host, *address, allow_private, asker)?;
         }
         if addresses.is_empty() {
             let message = format!("{host} has no address");
@@ -126,22 +124,55 @@ impl Connector {
         }
         let mut distinct = Vec::new();
         for address in addresses {
-            if !distinct.contains(&address) && distinct.len() < MAX_ADDRESSES {
+            if !distinct.contains(&address) {
                 distinct.push(address);
             }
         }
         Ok(distinct)
     }
 
+    pub(crate) fn check(
+        &self,
+        host: &Host,
+        address: SocketAddr,
+        allow_private: bool,
+        asker: &str,
+    ) -> Result<(), OutboundError> {
+        if allow_private || (self.is_public)(address.ip()) {
+            return Ok(());
+        }
+        let message = format!(
+            "{host} is at {}, which is not a public address; set allow_private = true for {asker} to reach it",
+            address.ip()
+        );
+        Err(error(OutboundErrorKind::Denied, message))
+    }
+
     async fn encrypt(&self, stream: TcpStream, host: &Host) -> Result<Sender, OutboundError> {
-        let name = match host {
+        let stream = self.handshake(stream, host, Offer::Either, Trust::Roots).await?;
+        match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => speak_http2(stream, host).await,
+            _ => speak_http1(stream, host).await,
+        }
+    }
+
+    /// `name` is the one that the certificate must have.
+    pub(crate) async fn handshake(
+        &self,
+        stream: TcpStream,
+        name: &Host,
+        offer: Offer,
+        trust: Trust,
+    ) -> Result<TlsStream<TcpStream>, OutboundError> {
+        let server_name = match name {
             Host::Address(address) => ServerName::IpAddress((*address).into()),
-            Host::Name(name) => ServerName::try_from(name.clone()).map_err(|_| {
-                let message = format!("{host} can not be the name in a certificate");
+            Host::Name(text) => ServerName::try_from(text.clone()).map_err(|_| {
+                let message = format!("{name} can not be the name in a certificate");
                 error(OutboundErrorKind::TlsProtocol, message)
             })?,
         };
-        let stream = self.tls.connect(name, stream).await.map_err(|cause| {
+        let connector = self.tls.get(offer, trust);
+        connector.connect(server_name, stream).await.map_err(|cause| {
             let certificate = cause
                 .get_ref()
                 .and_then(|inner| inner.downcast_ref::<rustls::Error>())
@@ -150,13 +181,27 @@ impl Connector {
                 true => OutboundErrorKind::TlsCertificate,
                 false => OutboundErrorKind::TlsProtocol,
             };
-            error(kind, format!("no TLS connection to {host}: {cause}"))
-        })?;
-        match stream.get_ref().1.alpn_protocol() {
-            Some(b"h2") => speak_http2(stream, host).await,
-            _ => speak_http1(stream, host).await,
-        }
+            error(kind, format!("no TLS connection to {name}: {cause}"))
+        })
     }
+}
+
+/// One attempt at one address.
+pub(crate) async fn connect_to_one(
+    address: SocketAddr,
+    host: &Host,
+) -> Result<TcpStream, OutboundError> {
+    let stream = TcpStream::connect(address).await.map_err(|cause| {
+        let kind = match cause.kind() {
+            io::ErrorKind::ConnectionRefused => OutboundErrorKind::ConnectionRefused,
+            io::ErrorKind::TimedOut => OutboundErrorKind::ConnectionTimeout,
+            _ => OutboundErrorKind::ConnectionFailed,
+        };
+        error(kind, format!("no connection to {host} at {address}: {cause}"))
+    })?;
+    // A request is written whole; waiting for more only delays it.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
 }
 
 /// The address that a socket really connects to.
@@ -173,21 +218,9 @@ async fn connect_to(
     for (place, address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
         let share = (left / (addresses.len() - place) as u32).max(SHORTEST_ATTEMPT);
-        match tokio::time::timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                // A request is written whole; waiting for more only delays it.
-                let _ = stream.set_nodelay(true);
-                return Ok(stream);
-            }
-            Ok(Err(cause)) => {
-                let kind = match cause.kind() {
-                    io::ErrorKind::ConnectionRefused => OutboundErrorKind::ConnectionRefused,
-                    io::ErrorKind::TimedOut => OutboundErrorKind::ConnectionTimeout,
-                    _ => OutboundErrorKind::ConnectionFailed,
-                };
-                let message = format!("no connection to {host} at {address}: {cause}");
-                failure = Some(error(kind, message));
-            }
+        match tokio::time::timeout(share, connect_to_one(*address, host)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(refused)) => failure = Some(refused),
             Err(_) => {
                 let message = format!("{host} at {address} does not answer");
                 failure = Some(error(OutboundErrorKind::ConnectionTimeout, message));

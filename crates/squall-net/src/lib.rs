@@ -6,6 +6,7 @@
 //! redirect by itself.
 
 mod client;
+mod dial;
 
 pub mod addresses;
 pub mod host;
@@ -16,6 +17,7 @@ mod connect;
 mod headers;
 mod pool;
 mod redirect;
+mod tls;
 
 pub use addresses::is_public;
 pub use client::{ClientOptions, GuardedClient};

@@ -11,6 +11,7 @@ pub mod usage;
 pub mod body;
 pub mod build;
 pub mod clients;
+pub mod dial;
 pub mod error;
 pub mod gateway;
 pub mod limits;

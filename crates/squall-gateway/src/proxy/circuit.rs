@@ -1,0 +1,156 @@
+//! Giving an upstream rest when most of what it is asked fails.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use squall_types::gateway::CircuitBreaker;
+
+use super::window::Window;
+
+/// Closed while all is well. Open, it refuses everything for a while; then it lets one
+/// request through, whose end decides.
+pub(crate) struct Circuit {
+    settings: CircuitBreaker,
+    window: Window,
+    /// When it opened, counted from 1; 0 while it is closed.
+    opened_ms: AtomicU64,
+    /// When it closed; what failed before does not count any more.
+    closed_ms: AtomicU64,
+    probing: AtomicBool,
+}
+
+/// On which terms a request was let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passage {
+    Usual,
+    Probe,
+}
+
+/// How an attempt changed the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Opened,
+    Closed,
+}
+
+impl Circuit {
+    pub(crate) fn new(settings: CircuitBreaker) -> Self {
+        Self {
+            window: Window::new(settings.window_ms),
+            settings,
+            opened_ms: AtomicU64::new(0),
+            closed_ms: AtomicU64::new(0),
+            probing: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.opened_ms.load(Ordering::Relaxed) != 0
+    }
+
+    /// # Errors
+    /// For how many more milliseconds nothing is let through.
+    pub(crate) fn pass(&self, now_ms: u64) -> Result<Passage, u64> {
+        let opened = self.opened_ms.load(Ordering::Relaxed);
+        if opened == 0 {
+            return Ok(Passage::Usual);
+        }
+        let until = opened - 1 + self.settings.open_ms;
+        if now_ms < until {
+            return Err(until - now_ms);
+        }
+        match self.probing.swap(true, Ordering::Relaxed) {
+            false => Ok(Passage::Probe),
+            // The one that is on its way decides, in a moment.
+            true => Err(1),
+        }
+    }
+
+    /// Counts an attempt that has ended.
+    pub(crate) fn ended(&self, passage: Passage, failed: bool, now_ms: u64) -> Option<Turn> {
+        self.window.count_request(now_ms);
+        if failed {
+            self.window.mark(now_ms);
+        }
+        match (passage, failed) {
+            (Passage::Probe, false) => {
+                self.closed_ms.store(now_ms + 1, Ordering::Relaxed);
+                self.opened_ms.store(0, Ordering::Relaxed);
+                Some(Turn::Closed)
+            }
+            (Passage::Probe, true) => {
+                self.opened_ms.store(now_ms + 1, Ordering::Relaxed);
+                Some(Turn::Opened)
+            }
+            (Passage::Usual, true) if !self.is_open() => {
+                let since = self.closed_ms.load(Ordering::Relaxed);
+                let sums = self.window.sums(now_ms, since);
+                let enough = sums.requests >= u64::from(self.settings.min_requests);
+                let percent = u64::from(self.settings.failure_percent);
+                let opens = enough && sums.marked * 100 >= percent * sums.requests;
+                if !opens {
+                    return None;
+                }
+                self.opened_ms.store(now_ms + 1, Ordering::Relaxed);
+                Some(Turn::Opened)
+            }
+            (Passage::Usual, _) => None,
+        }
+    }
+
+    /// The request that went ahead is over, whether it found something out or not.
+    pub(crate) fn probe_is_over(&self) {
+        self.probing.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn circuit() -> Circuit {
+        Circuit::new(CircuitBreaker {
+            min_requests: 4,
+            open_ms: 1_000,
+            window_ms: 10_000,
+            failure_percent: 50,
+            max_requests: None,
+        })
+    }
+
+    #[test]
+    fn it_opens_when_half_of_enough_requests_failed() {
+        let circuit = circuit();
+        for failed in [true, true, false] {
+            assert_eq!(circuit.ended(Passage::Usual, failed, 100), None);
+        }
+        assert_eq!(circuit.pass(100), Ok(Passage::Usual));
+        assert_eq!(circuit.ended(Passage::Usual, true, 100), Some(Turn::Opened));
+        assert_eq!(circuit.pass(100), Err(1_000));
+        assert_eq!(circuit.pass(1_000), Err(100));
+        // What was on its way when it opened changes nothing.
+        assert_eq!(circuit.ended(Passage::Usual, true, 1_000), None);
+    }
+
+    #[test]
+    fn one_request_is_let_through_and_decides() {
+        let circuit = circuit();
+        for _ in 0..4 {
+            circuit.ended(Passage::Usual, true, 0);
+        }
+        assert_eq!(circuit.pass(1_000), Ok(Passage::Probe));
+        assert_eq!(circuit.pass(1_000), Err(1));
+        assert_eq!(circuit.ended(Passage::Probe, true, 1_500), Some(Turn::Opened));
+        circuit.probe_is_over();
+        assert_eq!(circuit.pass(2_000), Err(500));
+
+        // A client that leaves has found nothing out: the next one is asked.
+        assert_eq!(circuit.pass(2_500), Ok(Passage::Probe));
+        circuit.probe_is_over();
+        assert_eq!(circuit.pass(2_500), Ok(Passage::Probe));
+        assert_eq!(circuit.ended(Passage::Probe, false, 3_000), Some(Turn::Closed));
+        circuit.probe_is_over();
+        assert_eq!(circuit.pass(3_000), Ok(Passage::Usual));
+        // The failures of before it closed are forgotten.
+        assert_eq!(circuit.ended(Passage::Usual, true, 4_100), None);
+    }
+}

@@ -1,0 +1,87 @@
+//! A request that is at a target: counted while it lasts, and judged when it has ended.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::circuit::Passage;
+use super::pool::UpstreamPool;
+use super::target::Target;
+
+/// A request's place in an upstream, from before the first try to the end of the response.
+pub(crate) struct Admission {
+    pub(super) pool: Arc<UpstreamPool>,
+    pub(super) passage: Passage,
+    pub(super) counted: bool,
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.pool.leave(self.passage, self.counted);
+    }
+}
+
+/// One try.
+pub(crate) struct Flight {
+    target: Arc<Target>,
+    admission: Arc<Admission>,
+    judged: bool,
+}
+
+/// How a try failed, for the counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Connect,
+    Timeout,
+    Broken,
+    Malformed,
+}
+
+impl Flight {
+    pub(crate) fn begin(target: &Arc<Target>, admission: &Arc<Admission>) -> Self {
+        target.counters.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self { target: target.clone(), admission: admission.clone(), judged: false }
+    }
+
+    /// A head has come. The target is judged by it; the body may still break off.
+    pub(crate) fn answered(&mut self, status: u16) {
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        self.target.counters.answered[class].fetch_add(1, Ordering::Relaxed);
+        self.judged = status >= 500;
+        self.judge(self.judged);
+    }
+
+    pub(crate) fn failed(&mut self, fault: Fault) {
+        let counters = &self.target.counters;
+        let counter = match fault {
+            Fault::Connect => &counters.connect_failures,
+            Fault::Timeout => &counters.timeouts,
+            Fault::Broken => &counters.broken,
+            Fault::Malformed => &counters.malformed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.judged = true;
+        self.judge(true);
+    }
+
+    /// The body did not reach its end.
+    pub(crate) fn broke_off(&mut self) {
+        if !self.judged {
+            self.failed(Fault::Broken);
+        }
+    }
+
+    /// The body reached its end.
+    pub(crate) fn land(&mut self) {
+        self.judged = true;
+    }
+
+    fn judge(&self, failed: bool) {
+        self.admission.pool.judge(&self.target, self.admission.passage, failed);
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.target.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

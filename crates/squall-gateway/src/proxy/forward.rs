@@ -1,0 +1,510 @@
+//! A request's way to an upstream: tries, until one of them has an answer that counts.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use http::header::{self, HeaderValue};
+use http::{Request, Response, StatusCode, Uri};
+use squall_types::dial::{Dialed, Endpoint, Offer};
+use squall_types::gateway::Protocol;
+use squall_types::outbound::{OutboundError, OutboundErrorKind};
+use squall_types::trace::random;
+use squall_types::{Body, BodyError, ErrorCode};
+
+use super::flight::{Admission, Fault, Flight};
+use super::forwarded::Forwarded;
+use super::http1::{Connection, Exchange, Failure, RequestHead, ResponseHead, Stream, TimeLimits};
+use super::http2;
+use super::pool::{UpstreamPool, refuse};
+use super::replay::ReplayBody;
+use super::response::{self, Keep};
+use super::target::Target;
+use super::upgrade::{Tunnel, Upgrade};
+use super::balance;
+use crate::rejection::Rejection;
+
+/// A server that closes idle connections is given this much time less than it says.
+const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// What is known of a request beside itself.
+pub(crate) struct Context<'a> {
+    pub(crate) forwarded: Forwarded<'a>,
+    /// The Host that the route asks for.
+    pub(crate) host: Option<&'a str>,
+    /// The route's own limit, from the request's head to the response's.
+    pub(crate) response_timeout: Option<Duration>,
+    /// What the client wants to switch to.
+    pub(crate) upgrade: Option<Upgrade>,
+}
+
+/// What all tries of a request have in common.
+struct Forwarding<'a> {
+    pool: &'a Arc<UpstreamPool>,
+    head: &'a http::request::Parts,
+    body: &'a ReplayBody,
+    forwarded: &'a Forwarded<'a>,
+    host: Option<&'a str>,
+    upgrade: Option<&'a HeaderValue>,
+    limits: TimeLimits,
+    admission: &'a Arc<Admission>,
+}
+
+/// A try that got a head.
+enum Answer {
+    Http1(Box<Exchange>, ResponseHead),
+    Http2(Response<hyper::body::Incoming>),
+}
+
+/// A try that did not.
+struct Miss {
+    code: ErrorCode,
+    message: String,
+    /// `None` when the client is to blame.
+    fault: Option<Fault>,
+    /// The upstream has seen nothing of the request.
+    untouched: bool,
+    /// Another target may do better.
+    worth_another: bool,
+}
+
+/// A connection, of one kind or the other.
+enum Wire {
+    Http1(Connection),
+    Http2(http2::Sender),
+}
+
+impl UpstreamPool {
+    /// Sends a request of which hop-by-hop fields and claims of identity were removed, and
+    /// returns the response. Its body is read from the upstream as it is taken; dropping
+    /// it, or this future, gives the request up.
+    pub(crate) async fn forward(
+        self: &Arc<Self>,
+        request: Request<Body>,
+        mut context: Context<'_>,
+    ) -> Result<Response<Body>, Rejection> {
+        let started = Instant::now();
+        self.resolved().await?;
+        let admission = self.admit(started)?;
+        let (head, body) = request.into_parts();
+        let body = ReplayBody::new(body);
+        let upgrade = context.upgrade.take();
+        let times = &self.settings.timeouts;
+        let longest = [times.total_ms.map(Duration::from_millis), context.response_timeout];
+        let forwarding = Forwarding {
+            pool: self,
+            head: &head,
+            body: &body,
+            forwarded: &context.forwarded,
+            host: context.host,
+            upgrade: upgrade.as_ref().map(Upgrade::protocol),
+            limits: TimeLimits {
+                first_byte: Duration::from_millis(times.first_byte_ms),
+                idle: Duration::from_millis(times.idle_ms),
+                total: longest.into_iter().flatten().min().map(|longest| started + longest),
+            },
+            admission: &admission,
+        };
+        let key = self.settings.hash_on.as_ref().and_then(|key| {
+            balance::key_of(key, context.forwarded.client, &head.uri, &head.headers)
+        });
+        let (answer, target, flight) = forwarding.try_until_answered(key).await?;
+        let keep_alive = self.settings.keep_alive;
+        match answer {
+            Answer::Http2(answer) => {
+                Ok(response::from_http2(answer, forwarding.limits.idle, flight))
+            }
+            Answer::Http1(exchange, head) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
+                let upgrade = upgrade.expect("a switch that nobody asked for is refused");
+                let idle = forwarding.limits.idle;
+                Ok(Tunnel::open(upgrade, *exchange, head, idle, self, flight))
+            }
+            Answer::Http1(exchange, head) => {
+                let keeps_for = Duration::from_millis(self.settings.keep_alive_ms);
+                let said = head.keeps_for.map(|said| said.saturating_sub(KEEP_ALIVE_MARGIN));
+                let keep = head.keep_alive.then(|| Keep {
+                    target: target.clone(),
+                    most: keep_alive,
+                    keeps_for: said.map_or(keeps_for, |said| said.min(keeps_for)),
+                });
+                response::from_http1(*exchange, head, keep, forwarding.limits.idle, flight)
+                    .map_err(|why| self.refuse(ErrorCode::UpstreamProtocol, &target, why))
+            }
+        }
+    }
+
+    fn refuse(&self, code: ErrorCode, target: &Target, why: &str) -> Rejection {
+        let message = format!("{} at {}: {why}", self.name, target.label);
+        self.log(&message);
+        refuse(code, message)
+    }
+}
+
+impl Forwarding<'_> {
+    async fn try_until_answered(
+        &self,
+        key: Option<u64>,
+    ) -> Result<(Answer, Arc<Target>, Flight), Rejection> {
+        let pool = self.pool;
+        let mut tried: Vec<Arc<Target>> = Vec::new();
+        loop {
+            let now = Instant::now();
+            let Some(target) = pool.choose(key, now, &tried) else {
+                let message = format!("no target of {} passes its health check", pool.name);
+                pool.log(&message);
+                return Err(refuse(ErrorCode::UpstreamUnavailable, message));
+            };
+            let retries_left = (pool.settings.retry.attempts as usize).saturating_sub(tried.len());
+            let mut flight = Flight::begin(&target, self.admission);
+            match self.try_once(&target).await {
+                Ok(answer) => {
+                    let status = answer.status();
+                    flight.answered(status.as_u16());
+                    let again = retries_left > 0
+                        && pool.settings.retry.statuses.contains(&status.as_u16())
+                        && self.upgrade.is_none()
+                        && self.is_idempotent()
+                        && self.body.can_be_repeated()
+                        // It asks to be left alone for a while: only others are tried.
+                        && (!answer.says_retry_after() || pool.has_another(now, &tried, &target))
+                        && self.backoff(tried.len()).await;
+                    if !again {
+                        return Ok((answer, target, flight));
+                    }
+                }
+                Err(miss) => {
+                    match miss.fault {
+                        Some(fault) => flight.failed(fault),
+                        None => flight.land(),
+                    }
+                    if miss.fault == Some(Fault::Connect) {
+                        pool.resolve_soon.notify_one();
+                    }
+                    let again = retries_left > 0
+                        && miss.worth_another
+                        && (miss.untouched || self.is_idempotent())
+                        && self.body.can_be_repeated()
+                        && self.backoff(tried.len()).await;
+                    if !again {
+                        return Err(match miss.fault {
+                            Some(_) => pool.refuse(miss.code, &target, &miss.message),
+                            None => Rejection::new(miss.code, miss.message),
+                        });
+                    }
+                }
+            }
+            tried.push(target);
+        }
+    }
+
+    fn is_idempotent(&self) -> bool {
+        self.head.method.is_idempotent()
+    }
+
+    /// Waits before a retry. False when there is no budget or no time for it.
+    async fn backoff(&self, retries: usize) -> bool {
+        let base = Duration::from_millis(self.pool.settings.retry.backoff_ms);
+        let doubled = base.saturating_mul(1 << retries.min(16)).min(BACKOFF_MAX);
+        let [dice] = random();
+        // From half of it to all of it, so that retries of many do not come together.
+        let wait = doubled / 2 + doubled.mul_f64(f64::from(dice) / 510.0);
+        let now = Instant::now();
+        if self.limits.total.is_some_and(|total| now + wait >= total) || !self.pool.may_retry(now) {
+            return false;
+        }
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        true
+    }
+
+    async fn try_once(&self, target: &Arc<Target>) -> Result<Answer, Miss> {
+        let mut fresh = false;
+        loop {
+            let wire = self.connect(target, fresh).await?;
+            // What can not be sent again was sent before, and ended the loop there.
+            let Some(body) = self.body.for_next_try() else {
+                return Err(Miss::broken("the request's body can not be sent again".to_owned()));
+            };
+            match wire {
+                Wire::Http1(connection) => {
+                    let reused = connection.reused;
+                    match self.speak_http1(target, connection, body).await {
+                        Ok((exchange, head)) => return Ok(Answer::Http1(exchange, head)),
+                        // It was closing the connection while this request was on its way.
+                        Err(Failure::Closed { nothing_sent, .. })
+                            if reused
+                                && (nothing_sent || self.is_idempotent())
+                                && self.body.can_be_repeated() =>
+                        {
+                            fresh = true;
+                        }
+                        Err(failure) => return Err(Miss::of_http1(failure)),
+                    }
+                }
+                Wire::Http2(sender) => match self.speak_http2(target, sender, body).await {
+                    Ok(response) => return Ok(Answer::Http2(response)),
+                    // A connection on its way out (GOAWAY) took nothing.
+                    Err(miss) if miss.untouched && !fresh && self.body.can_be_repeated() => {
+                        target.http2().forget().await;
+                        fresh = true;
+                    }
+                    Err(miss) => return Err(miss),
+                },
+            }
+        }
+    }
+
+    /// A connection that waits, or a new one.
+    async fn connect(&self, target: &Arc<Target>, fresh: bool) -> Result<Wire, Miss> {
+        let pool = self.pool;
+        let by_http2 = match pool.settings.protocol {
+            _ if self.upgrade.is_some() => false,
+            Protocol::Http1 => false,
+            Protocol::Http2 => true,
+            Protocol::Auto => target.origin.https() && !http2::is_ruled_out(target),
+        };
+        if !by_http2 {
+            if !fresh && let Some(connection) = target.take_idle(Instant::now()) {
+                target.counters.reused.fetch_add(1, Ordering::Relaxed);
+                return Ok(Wire::Http1(connection));
+            }
+            let dialed = self.dial(target, self.http1_endpoint(target)).await?;
+            return Ok(Wire::Http1(Connection::new(stream_of(dialed))));
+        }
+        if let Ok(open) = target.http2().0.try_lock()
+            && let Some(sender) = open.as_ref().and_then(http2::Open::sender)
+            && !fresh
+        {
+            target.counters.reused.fetch_add(1, Ordering::Relaxed);
+            return Ok(Wire::Http2(sender));
+        }
+        // One request opens the connection; those that come meanwhile wait for it.
+        let waiting = tokio::time::timeout(self.connect_timeout(), target.http2().0.lock());
+        let mut open = waiting.await.map_err(|_| Miss::slow_connect(self.connect_timeout()))?;
+        if let Some(sender) = open.as_ref().and_then(http2::Open::sender) {
+            return Ok(Wire::Http2(sender));
+        }
+        let dialed = self.dial(target, target.origin.endpoint.clone()).await?;
+        if matches!(dialed, Dialed::Tls { http2: false, .. }) {
+            if pool.settings.protocol == Protocol::Http2 {
+                let why = "it does not offer HTTP/2 (ALPN), but protocol = \"http2\"";
+                return Err(Miss::malformed(why.to_owned(), true));
+            }
+            target.speaks_http1.store(true, Ordering::Relaxed);
+            return Ok(Wire::Http1(Connection::new(stream_of(dialed))));
+        }
+        let sender = http2::begin(stream_of(dialed)).await;
+        let sender = sender
+            .map_err(|cause| Miss::malformed(format!("it does not speak HTTP/2: {cause}"), true))?;
+        *open = Some(http2::Open::new(sender.clone()));
+        Ok(Wire::Http2(sender))
+    }
+
+    /// For a protocol that is asked for by HTTP/1.1, nothing else may be negotiated.
+    fn http1_endpoint(&self, target: &Target) -> Endpoint {
+        let mut endpoint = target.origin.endpoint.clone();
+        if let Some(tls) = &mut endpoint.tls {
+            tls.offer = Offer::Http1;
+        }
+        endpoint
+    }
+
+    fn connect_timeout(&self) -> Duration {
+        let longest = Duration::from_millis(self.pool.settings.timeouts.connect_ms);
+        let left = self.limits.total.map(|total| total.saturating_duration_since(Instant::now()));
+        left.map_or(longest, |left| left.min(longest))
+    }
+
+    async fn dial(&self, target: &Target, endpoint: Endpoint) -> Result<Dialed, Miss> {
+        let timeout = self.connect_timeout();
+        let opening = self.pool.dial.open(&endpoint, target.address);
+        let dialed = tokio::time::timeout(timeout, opening)
+            .await
+            .map_err(|_| Miss::slow_connect(timeout))?
+            .map_err(Miss::unconnected)?;
+        target.counters.connections.fetch_add(1, Ordering::Relaxed);
+        Ok(dialed)
+    }
+
+    /// What the upstream is to see as its Host.
+    fn host<'b>(&'b self, target: &'b Target) -> &'b str {
+        let asked = self.pool.settings.pass_host.then_some(self.forwarded.authority);
+        self.host.or(asked).unwrap_or(&target.origin.authority)
+    }
+
+    fn path_and_query(&self) -> &str {
+        self.head.uri.path_and_query().map_or("/", |path| path.as_str())
+    }
+
+    async fn speak_http1(
+        &self,
+        target: &Target,
+        connection: Connection,
+        body: Body,
+    ) -> Result<(Box<Exchange>, ResponseHead), Failure> {
+        let head = RequestHead {
+            method: &self.head.method,
+            prefix: &target.origin.prefix,
+            path_and_query: self.path_and_query(),
+            host: self.host(target).as_bytes(),
+            headers: &self.head.headers,
+            forwarded: Some(self.forwarded),
+            upgrade: self.upgrade,
+        };
+        let mut exchange = Box::new(Exchange::new(connection, &head, body));
+        let head = exchange.head(&self.limits).await?;
+        Ok((exchange, head))
+    }
+
+    async fn speak_http2(
+        &self,
+        target: &Target,
+        sender: http2::Sender,
+        body: Body,
+    ) -> Result<Response<hyper::body::Incoming>, Miss> {
+        let uri = Uri::builder()
+            .scheme(if target.origin.https() { "https" } else { "http" })
+            .authority(self.host(target))
+            .path_and_query(format!("{}{}", target.origin.prefix, self.path_and_query()))
+            .build()
+            .map_err(|cause| Miss::broken(format!("the request has no URL: {cause}")))?;
+        let mut request = Request::new(body);
+        *request.method_mut() = self.head.method.clone();
+        *request.uri_mut() = uri;
+        *request.version_mut() = http::Version::HTTP_2;
+        *request.headers_mut() = self.head.headers.clone();
+        let headers = request.headers_mut();
+        headers.remove(header::HOST);
+        // Known from the body, where there is one to know.
+        headers.remove(header::CONTENT_LENGTH);
+        headers.remove(header::EXPECT);
+        self.forwarded.insert(headers);
+        let began = Instant::now();
+        let mut sending = std::pin::pin!(http2::send(sender, request));
+        loop {
+            let TimeLimits { first_byte, total, .. } = self.limits;
+            let since = self.body.upstream_quiet_since(began);
+            // A client that pauses may take its time; it is looked at again later.
+            let silent = since.unwrap_or_else(Instant::now) + first_byte;
+            let until = total.map_or(silent, |total| total.min(silent));
+            match tokio::time::timeout_at(until.into(), &mut sending).await {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(unanswered)) => return Err(Miss::of_http2(unanswered)),
+                Err(_) if total.is_some_and(|total| total <= Instant::now()) => {
+                    return Err(Miss::of_http1(Failure::OutOfTime));
+                }
+                Err(_) if since.is_some() && self.body.upstream_quiet_since(began) == since => {
+                    return Err(Miss::of_http1(Failure::Silent));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+fn stream_of(dialed: Dialed) -> Stream {
+    match dialed {
+        Dialed::Tcp(stream) => Stream::Tcp(stream),
+        Dialed::Tls { stream, .. } => Stream::Tls(stream),
+    }
+}
+
+impl Answer {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Http1(_, head) => head.status,
+            Self::Http2(response) => response.status(),
+        }
+    }
+
+    fn says_retry_after(&self) -> bool {
+        match self {
+            Self::Http1(_, head) => head.headers.contains_key(header::RETRY_AFTER),
+            Self::Http2(response) => response.headers().contains_key(header::RETRY_AFTER),
+        }
+    }
+}
+
+impl Miss {
+    fn unconnected(error: OutboundError) -> Self {
+        let (code, fault) = match error.kind {
+            OutboundErrorKind::ConnectionTimeout => (ErrorCode::UpstreamTimeout, Fault::Timeout),
+            _ => (ErrorCode::UpstreamConnectFailed, Fault::Connect),
+        };
+        Self {
+            code,
+            message: error.message,
+            fault: Some(fault),
+            untouched: true,
+            worth_another: true,
+        }
+    }
+
+    fn slow_connect(timeout: Duration) -> Self {
+        let message = format!("no connection within {} ms", timeout.as_millis());
+        Self::unconnected(OutboundError::new(OutboundErrorKind::ConnectionTimeout, message))
+    }
+
+    fn broken(message: String) -> Self {
+        Self {
+            code: ErrorCode::UpstreamBroke,
+            message,
+            fault: Some(Fault::Broken),
+            untouched: false,
+            worth_another: true,
+        }
+    }
+
+    /// Whoever answers nonsense once does so again, and others of its kind do too.
+    fn malformed(message: String, untouched: bool) -> Self {
+        Self {
+            code: ErrorCode::UpstreamProtocol,
+            message,
+            fault: Some(Fault::Malformed),
+            untouched,
+            worth_another: false,
+        }
+    }
+
+    fn of_client(error: BodyError) -> Self {
+        Self {
+            code: error.code,
+            message: error.message,
+            fault: None,
+            untouched: false,
+            worth_another: false,
+        }
+    }
+
+    fn of_http1(failure: Failure) -> Self {
+        let message = failure.to_string();
+        match failure {
+            Failure::Closed { nothing_sent, .. } => {
+                Self { untouched: nothing_sent, ..Self::broken(message) }
+            }
+            Failure::BrokeOff => Self::broken(message),
+            Failure::Malformed(_) => Self::malformed(message, false),
+            Failure::Silent | Failure::OutOfTime => Self {
+                code: ErrorCode::UpstreamTimeout,
+                fault: Some(Fault::Timeout),
+                worth_another: matches!(failure, Failure::Silent),
+                ..Self::broken(message)
+            },
+            Failure::RequestBody(error) => Self::of_client(error),
+        }
+    }
+
+    fn of_http2(unanswered: http2::Unanswered) -> Self {
+        let mut source = std::error::Error::source(&unanswered.cause);
+        while let Some(cause) = source {
+            if let Some(error) = cause.downcast_ref::<BodyError>() {
+                return Self::of_client(error.clone());
+            }
+            source = cause.source();
+        }
+        let message = format!("no answer by HTTP/2: {}", unanswered.cause);
+        Self { untouched: unanswered.unsent, ..Self::broken(message) }
+    }
+}

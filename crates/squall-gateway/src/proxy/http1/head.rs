@@ -1,0 +1,231 @@
+//! The head of a response: found, checked, and made a map without copying values.
+
+use std::mem::MaybeUninit;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::{Framing, Malformed};
+
+const HEAD_MAX_BYTES: usize = 64 << 10;
+const HEADERS_MAX: usize = 128;
+
+/// What an upstream answered, without what belongs to the connection.
+#[derive(Debug)]
+pub(crate) struct ResponseHead {
+    pub(crate) status: StatusCode,
+    /// Where it is not the usual one.
+    pub(crate) reason: Option<Bytes>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) framing: Framing,
+    /// The connection may serve another request afterwards.
+    pub(crate) keep_alive: bool,
+    /// How long the upstream keeps it, where it says so.
+    pub(crate) keeps_for: Option<Duration>,
+    /// What it switches to, with status 101.
+    pub(crate) upgrade: Option<HeaderValue>,
+}
+
+/// Finds heads in what was read.
+#[derive(Debug, Default)]
+pub(crate) struct HeadReader {
+    /// Looked through already, without finding the end.
+    scanned: usize,
+    line_start: usize,
+}
+
+impl HeadReader {
+    /// The next head, once it is whole. `to_head_request`: its response has no body, and
+    /// what it says of one is about another.
+    pub(crate) fn next(
+        &mut self,
+        buffer: &mut BytesMut,
+        to_head_request: bool,
+    ) -> Result<Option<ResponseHead>, Malformed> {
+        let Some(end) = self.find_end(buffer)? else { return Ok(None) };
+        *self = Self::default();
+        let head = buffer.split_to(end).freeze();
+        parse(&head, to_head_request).map(Some)
+    }
+
+    /// The length of the head. Every line must end with CR LF: a lone LF is an end to some
+    /// readers and not to others.
+    fn find_end(&mut self, buffer: &[u8]) -> Result<Option<usize>, Malformed> {
+        while let Some(distance) = memchr::memchr(b'\n', &buffer[self.scanned..]) {
+            let place = self.scanned + distance;
+            if place == 0 || buffer[place - 1] != b'\r' {
+                return Err(Malformed("a line of the head does not end with CR LF"));
+            }
+            let empty = place - self.line_start == 1;
+            if empty && self.line_start == 0 {
+                return Err(Malformed("the head begins with an empty line"));
+            }
+            self.scanned = place + 1;
+            self.line_start = place + 1;
+            if empty {
+                return Ok(Some(place + 1));
+            }
+        }
+        self.scanned = buffer.len();
+        // Nobody has to wait for a line that can not become one.
+        if self.line_start == 0 && !b"HTTP/1.".starts_with(&buffer[..buffer.len().min(7)]) {
+            return Err(Malformed("it does not speak HTTP/1"));
+        }
+        if buffer.len() > HEAD_MAX_BYTES {
+            return Err(Malformed("the head is too large"));
+        }
+        Ok(None)
+    }
+}
+
+fn parse(head: &Bytes, to_head_request: bool) -> Result<ResponseHead, Malformed> {
+    if head.len() > HEAD_MAX_BYTES {
+        return Err(Malformed("the head is too large"));
+    }
+    let mut fields = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut response = httparse::Response::new(&mut []);
+    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+        &mut response,
+        head,
+        &mut fields,
+    );
+    match parsed {
+        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+        Ok(_) => return Err(Malformed("the head is not whole")),
+        Err(error) => return Err(malformed_head(error)),
+    }
+    let status = response
+        .code
+        .and_then(|code| StatusCode::from_u16(code).ok())
+        .ok_or(Malformed("the status is no number from 100 to 999"))?;
+    let http_1_1 = response.version == Some(1);
+    let mut found = Found::default();
+    let mut headers = HeaderMap::with_capacity(response.headers.len());
+    for field in response.headers.iter() {
+        let name = HeaderName::from_bytes(field.name.as_bytes())
+            .map_err(|_| Malformed("the name of a header is not valid"))?;
+        let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
+            .map_err(|_| Malformed("the value of a header is not valid"))?;
+        if found.keeps(&name, &value)? {
+            headers.append(name, value);
+        }
+    }
+    for name in &found.named_by_connection {
+        headers.remove(name);
+    }
+    let bodyless = to_head_request
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let framing = match (found.chunked, found.length) {
+        (true, Some(_)) => return Err(Malformed("the length of the body is given in two ways")),
+        (true, None) if !http_1_1 => {
+            return Err(Malformed("HTTP/1.0 has no transfer codings"));
+        }
+        _ if bodyless => Framing::Empty,
+        (true, None) => Framing::Chunked,
+        (false, Some(length)) => Framing::Length(length),
+        (false, None) => Framing::UntilClose,
+    };
+    if status == StatusCode::NO_CONTENT {
+        // RFC 9110, section 8.6: there is none to speak of.
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    let reason = response.reason.filter(|reason| {
+        !reason.is_empty() && Some(*reason) != status.canonical_reason()
+    });
+    Ok(ResponseHead {
+        status,
+        reason: reason.map(|reason| head.slice_ref(reason.as_bytes())),
+        headers,
+        framing,
+        keep_alive: !found.close
+            && (http_1_1 || found.keep_alive)
+            && framing != Framing::UntilClose,
+        keeps_for: found.keeps_for,
+        upgrade: found.upgrade,
+    })
+}
+
+fn malformed_head(error: httparse::Error) -> Malformed {
+    Malformed(match error {
+        httparse::Error::HeaderName => "the name of a header is not valid, or a line is folded",
+        httparse::Error::HeaderValue => "the value of a header is not valid",
+        httparse::Error::Status => "the status line is not valid",
+        httparse::Error::TooManyHeaders => "there are too many headers",
+        httparse::Error::Version => "it does not speak HTTP/1",
+        _ => "the head is not valid",
+    })
+}
+
+/// What the fields say about the connection and the body.
+#[derive(Default)]
+struct Found {
+    length: Option<u64>,
+    chunked: bool,
+    close: bool,
+    keep_alive: bool,
+    keeps_for: Option<Duration>,
+    upgrade: Option<HeaderValue>,
+    named_by_connection: Vec<HeaderName>,
+}
+
+impl Found {
+    /// Whether the field goes on to the client.
+    fn keeps(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<bool, Malformed> {
+        match *name {
+            header::CONTENT_LENGTH => {
+                if self.length.is_some() {
+                    return Err(Malformed("the length of the body is given twice"));
+                }
+                let digits = value.as_bytes();
+                let number = value.to_str().ok().and_then(|number| number.parse::<u64>().ok());
+                if !digits.iter().all(u8::is_ascii_digit) || number.is_none() {
+                    return Err(Malformed("Content-Length is no number"));
+                }
+                self.length = number;
+                return Ok(true);
+            }
+            header::TRANSFER_ENCODING => {
+                if self.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                    return Err(Malformed("only chunked transfer is understood"));
+                }
+                self.chunked = true;
+            }
+            header::CONNECTION => self.read_connection(value),
+            header::UPGRADE => self.upgrade = Some(value.clone()),
+            header::TE | header::PROXY_AUTHENTICATE => {}
+            _ => match name.as_str() {
+                "keep-alive" => self.keeps_for = keeps_for(value),
+                "proxy-connection" => {}
+                // Who is calling and what may be done is not for an upstream to say.
+                name => return Ok(!name.starts_with("x-squall-")),
+            },
+        }
+        Ok(false)
+    }
+
+    fn read_connection(&mut self, value: &HeaderValue) {
+        let Ok(options) = value.to_str() else { return };
+        for option in options.split(',').map(str::trim) {
+            if option.eq_ignore_ascii_case("close") {
+                self.close = true;
+            } else if option.eq_ignore_ascii_case("keep-alive") {
+                self.keep_alive = true;
+            } else if let Ok(name) = HeaderName::try_from(option)
+                && name != header::CONTENT_LENGTH
+                && name != header::CONTENT_TYPE
+                && name != header::SET_COOKIE
+            {
+                self.named_by_connection.push(name);
+            }
+        }
+    }
+}
+
+/// `timeout=5`, as many servers write it (RFC 2068, section 19.7.1.1).
+fn keeps_for(value: &HeaderValue) -> Option<Duration> {
+    let value = value.to_str().ok()?;
+    let seconds = value.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?;
+    seconds.parse().ok().map(Duration::from_secs)
+}

@@ -1,0 +1,135 @@
+//! What upstreams do, in the Prometheus text format.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use squall_types::metrics::write_head;
+
+use super::pool::UpstreamPool;
+use super::target::{Counters, Target};
+
+/// One row for each target of each pool.
+type OfTarget = (&'static str, &'static str, &'static str, fn(&Target, u64) -> u64);
+type OfPool = (&'static str, &'static str, &'static str, fn(&UpstreamPool) -> u64);
+
+fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+const OF_TARGETS: [OfTarget; 7] = [
+    ("in_flight", "gauge", "Requests that are at a target now.", |target, _| {
+        u64::from(target.counters.in_flight.load(Ordering::Relaxed))
+    }),
+    ("connections_total", "counter", "Connections opened.", |target, _| {
+        read(&target.counters.connections)
+    }),
+    ("reused_total", "counter", "Tries on a connection that was open.", |target, _| {
+        read(&target.counters.reused)
+    }),
+    ("idle_connections", "gauge", "Connections that wait for a request.", |target, _| {
+        target.waiting() as u64
+    }),
+    ("ejections_total", "counter", "Times that a target was taken out after failures.", |target, _| {
+        read(&target.counters.ejections)
+    }),
+    ("checks_failed_total", "counter", "Health checks that a target failed.", |target, _| {
+        read(&target.counters.checks_failed)
+    }),
+    ("up", "gauge", "Whether a target passes its checks and is not ejected.", |target, now_ms| {
+        u64::from(target.health.passes_checks() && !target.health.is_ejected(now_ms))
+    }),
+];
+
+const OF_POOLS: [OfPool; 8] = [
+    ("retries_total", "counter", "Tries beyond the first of a request.", |pool| {
+        read(&pool.counters.retries)
+    }),
+    ("retries_over_budget_total", "counter", "Retries for which there was no budget.", |pool| {
+        read(&pool.counters.retries_over_budget)
+    }),
+    ("refused_total", "counter", "Requests refused by the circuit breaker.", |pool| {
+        read(&pool.counters.refused)
+    }),
+    ("circuit_opened_total", "counter", "Times that the circuit breaker opened.", |pool| {
+        read(&pool.counters.circuit_opened)
+    }),
+    ("circuit_open", "gauge", "Whether the circuit breaker is open.", |pool| {
+        u64::from(pool.is_circuit_open())
+    }),
+    ("panics_total", "counter", "Requests sent to an ejected target for want of another.", |pool| {
+        read(&pool.counters.panics)
+    }),
+    ("tunnels", "gauge", "Open WebSockets and other upgraded connections.", |pool| {
+        u64::from(pool.counters.tunnels.load(Ordering::Relaxed))
+    }),
+    ("resolve_failures_total", "counter", "Lookups of a name that failed.", |pool| {
+        read(&pool.counters.resolve_failures)
+    }),
+];
+
+type Failure = (&'static str, fn(&Counters) -> &AtomicU64);
+const FAILURES: [Failure; 4] = [
+    ("connect", |counters| &counters.connect_failures),
+    ("timeout", |counters| &counters.timeouts),
+    ("broken", |counters| &counters.broken),
+    ("malformed", |counters| &counters.malformed),
+];
+
+pub(super) fn write(pools: &[Arc<UpstreamPool>], out: &mut String) {
+    let named: Vec<(String, &Arc<UpstreamPool>, Vec<Arc<Target>>)> = pools
+        .iter()
+        .map(|pool| {
+            let labels = format!("app=\"{}\",upstream=\"{}\"", pool.app, escaped(&pool.name));
+            (labels, pool, pool.targets())
+        })
+        .collect();
+    let name = "squall_upstream_requests_total";
+    write_head(out, name, "counter", "Responses of targets, by class of status.");
+    for (labels, _, targets) in &named {
+        for target in targets {
+            for (class, count) in target.counters.answered.iter().enumerate() {
+                let count = read(count);
+                if count > 0 {
+                    let (label, class) = (&target.label, class + 1);
+                    let _ = writeln!(
+                        out,
+                        "{name}{{{labels},target=\"{label}\",status=\"{class}xx\"}} {count}"
+                    );
+                }
+            }
+        }
+    }
+    let name = "squall_upstream_failures_total";
+    write_head(out, name, "counter", "Tries without a whole response, by what went wrong.");
+    for (labels, _, targets) in &named {
+        for target in targets {
+            for (reason, counter) in FAILURES {
+                let (label, count) = (&target.label, read(counter(&target.counters)));
+                let _ = writeln!(
+                    out,
+                    "{name}{{{labels},target=\"{label}\",reason=\"{reason}\"}} {count}"
+                );
+            }
+        }
+    }
+    for (name, kind, help, value) in OF_TARGETS {
+        write_head(out, &format!("squall_upstream_{name}"), kind, help);
+        for (labels, pool, targets) in &named {
+            for target in targets {
+                let (label, value) = (&target.label, value(target, pool.now_ms()));
+                let _ = writeln!(out, "squall_upstream_{name}{{{labels},target=\"{label}\"}} {value}");
+            }
+        }
+    }
+    for (name, kind, help, value) in OF_POOLS {
+        write_head(out, &format!("squall_upstream_{name}"), kind, help);
+        for (labels, pool, _) in &named {
+            let _ = writeln!(out, "squall_upstream_{name}{{{labels}}} {}", value(pool));
+        }
+    }
+}
+
+fn escaped(label: &str) -> String {
+    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}

@@ -1,0 +1,315 @@
+//! Connections that stop being HTTP: WebSocket (RFC 6455) and whatever else is asked for
+//! by `Upgrade` (RFC 9110, section 7.8). Bytes are copied both ways as they come.
+//!
+//! A configuration that changes does not touch them. When the node drains, both ends of a
+//! WebSocket are told so by a close frame; other protocols are cut.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Response, StatusCode, Version};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use squall_types::Body;
+use squall_types::usage::Meter;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::flight::Flight;
+use super::http1::{Exchange, ResponseHead, Stream};
+use super::pool::UpstreamPool;
+use super::websocket::{self, Frames};
+use crate::timer::Deadline;
+
+/// What both ends have to close in, after they were told.
+const GOODBYE: Duration = Duration::from_secs(2);
+const SCRATCH_BYTES: usize = 32 << 10;
+
+/// What a client asks to switch to.
+pub(crate) struct Upgrade {
+    on: OnUpgrade,
+    protocol: HeaderValue,
+    /// Ready when the node drains.
+    pub(crate) draining: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Lives as long as the tunnel: the client's connection, and what counts it.
+    pub(crate) guard: Box<dyn Send>,
+    pub(crate) meter: Option<Arc<Meter>>,
+}
+
+/// The protocol that a request asks for, and its connection; both are taken out of the
+/// head. `None` for a plain request, which may go on as one.
+pub(crate) fn wanted(head: &mut http::request::Parts) -> Option<(OnUpgrade, HeaderValue)> {
+    if head.version != Version::HTTP_11 || !names_upgrade(&head.headers) {
+        return None;
+    }
+    let mut protocols = head.headers.get_all(header::UPGRADE).iter();
+    let (protocol, more) = (protocols.next()?.clone(), protocols.next());
+    let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_./+".contains(byte);
+    let one = more.is_none() && !protocol.is_empty() && protocol.as_bytes().iter().all(token);
+    // HTTP/2 is spoken by those who know, not asked for (RFC 9113, section 3.1).
+    if !one || protocol.as_bytes().eq_ignore_ascii_case(b"h2c") {
+        return None;
+    }
+    head.extensions.remove::<OnUpgrade>().map(|on| (on, protocol))
+}
+
+fn names_upgrade(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|option| option.trim().eq_ignore_ascii_case("upgrade"))
+}
+
+impl Upgrade {
+    pub(crate) fn new(
+        (on, protocol): (OnUpgrade, HeaderValue),
+        draining: impl Future<Output = ()> + Send + 'static,
+        guard: impl Send + 'static,
+        meter: Option<Arc<Meter>>,
+    ) -> Self {
+        Self { on, protocol, draining: Box::pin(draining), guard: Box::new(guard), meter }
+    }
+
+    pub(super) fn protocol(&self) -> &HeaderValue {
+        &self.protocol
+    }
+}
+
+/// A connection of a client and one of an upstream, joined.
+pub(crate) struct Tunnel {
+    client: TokioIo<hyper::upgrade::Upgraded>,
+    upstream: Stream,
+    inward: Direction,
+    outward: Direction,
+    idle: Duration,
+    quiet_since: Option<Instant>,
+    deadline: Deadline,
+    meter: Option<Arc<Meter>>,
+}
+
+/// One way of a tunnel.
+struct Direction {
+    /// Read and not yet written.
+    pending: BytesMut,
+    /// Of a WebSocket: where its frames end.
+    frames: Option<Frames>,
+    /// What says goodbye to the end that this leads to.
+    goodbye: &'static [u8],
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// At the end of the present frame, goodbye is said.
+    Parting,
+    /// Goodbye was said; what still comes is for nobody.
+    Parted,
+    /// The source has ended; so will the other end.
+    Ended,
+    Shut,
+}
+
+impl Tunnel {
+    /// The response that switches the client's side. The tunnel has a task of its own from
+    /// there on.
+    pub(super) fn open(
+        upgrade: Upgrade,
+        exchange: Exchange,
+        head: ResponseHead,
+        idle: Duration,
+        pool: &Arc<UpstreamPool>,
+        flight: Flight,
+    ) -> Response<Body> {
+        let protocol = head.upgrade.unwrap_or_else(|| upgrade.protocol.clone());
+        let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
+        let frames = || is_websocket.then(Frames::default);
+        let (upstream, early) = exchange.into_connection().into_parts();
+        let mut outward = Direction::new(frames(), &websocket::CLOSE_TO_CLIENT);
+        let inward = Direction::new(frames(), &websocket::CLOSE_TO_SERVER);
+        let Upgrade { on, mut draining, guard, meter, .. } = upgrade;
+        if let Some(frames) = &mut outward.frames {
+            frames.advance(&early, false);
+        }
+        outward.pending = early;
+        let pool = pool.clone();
+        pool.counters.tunnels.fetch_add(1, Ordering::Relaxed);
+        let open = OpenTunnel { pool, _flight: flight, _guard: guard };
+        tokio::spawn(async move {
+            let _open = open;
+            // Fails when the response did not reach the client.
+            let Ok(client) = on.await else { return };
+            let mut tunnel = Tunnel {
+                client: TokioIo::new(client),
+                upstream,
+                inward,
+                outward,
+                idle,
+                quiet_since: None,
+                deadline: Deadline::default(),
+                meter,
+            };
+            tokio::select! {
+                biased;
+                () = std::future::poll_fn(|cx| tunnel.poll(cx)) => return,
+                () = &mut draining => {}
+            }
+            if !is_websocket {
+                return;
+            }
+            tunnel.inward.part();
+            tunnel.outward.part();
+            let rest = std::future::poll_fn(|cx| tunnel.poll(cx));
+            let _ = tokio::time::timeout(GOODBYE, rest).await;
+        });
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *response.headers_mut() = head.headers;
+        let headers = response.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, protocol);
+        response
+    }
+
+    /// Ready when both ways have ended, or nothing has come for too long.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let inward = self.inward.poll(&mut self.client, &mut self.upstream, cx);
+        let outward = self.outward.poll(&mut self.upstream, &mut self.client, cx);
+        let (Ok((moved_in, in_over)), Ok((moved_out, out_over))) = (inward, outward) else {
+            return Poll::Ready(());
+        };
+        if let Some(meter) = &self.meter {
+            meter.add_bytes_in(moved_in);
+            meter.add_bytes_out(moved_out);
+        }
+        if in_over && out_over {
+            return Poll::Ready(());
+        }
+        if moved_in + moved_out > 0 {
+            self.quiet_since = None;
+        }
+        let since = *self.quiet_since.get_or_insert_with(Instant::now);
+        self.deadline.poll(since + self.idle, cx)
+    }
+}
+
+impl Direction {
+    fn new(frames: Option<Frames>, goodbye: &'static [u8]) -> Self {
+        Self { pending: BytesMut::new(), frames, goodbye, state: State::Open }
+    }
+
+    /// Says goodbye as soon as that is possible.
+    fn part(&mut self) {
+        let said = self.frames.as_ref().is_some_and(Frames::has_closed);
+        if self.state == State::Open {
+            self.state = if said { State::Parted } else { State::Parting };
+        }
+    }
+
+    /// Moves what there is. Returns how many bytes that were, and whether this way is over.
+    fn poll<F, T>(
+        &mut self,
+        from: &mut F,
+        to: &mut T,
+        cx: &mut Context<'_>,
+    ) -> std::io::Result<(u64, bool)>
+    where
+        F: AsyncRead + Unpin,
+        T: AsyncWrite + Unpin,
+    {
+        thread_local! {
+            /// One for all tunnels of a core: an idle one holds no memory for reading.
+            static SCRATCH: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+        }
+        let mut moved = 0;
+        loop {
+            if !self.pending.is_empty() {
+                let Poll::Ready(written) = Pin::new(&mut *to).poll_write(cx, &self.pending) else {
+                    return Ok((moved, false));
+                };
+                let written = written?;
+                if written == 0 {
+                    return Err(std::io::ErrorKind::WriteZero.into());
+                }
+                let _ = self.pending.split_to(written);
+                continue;
+            }
+            if self.pending.capacity() > 0 {
+                self.pending = BytesMut::new();
+            }
+            match self.state {
+                State::Shut => return Ok((moved, true)),
+                State::Ended => {
+                    let Poll::Ready(shut) = Pin::new(&mut *to).poll_shutdown(cx) else {
+                        return Ok((moved, false));
+                    };
+                    shut?;
+                    self.state = State::Shut;
+                    continue;
+                }
+                State::Parting if self.frames.as_ref().is_none_or(Frames::at_boundary) => {
+                    self.pending.extend_from_slice(self.goodbye);
+                    self.state = State::Parted;
+                    continue;
+                }
+                _ => {}
+            }
+            let read = SCRATCH.with_borrow_mut(|scratch| {
+                scratch.resize(SCRATCH_BYTES, 0);
+                let mut buffer = ReadBuf::new(scratch);
+                ready!(Pin::new(&mut *from).poll_read(cx, &mut buffer))?;
+                let came = buffer.filled();
+                self.take(came);
+                Poll::Ready(std::io::Result::Ok(came.len()))
+            });
+            match read {
+                Poll::Pending => {
+                    // What a TLS stream holds back goes out now.
+                    if let Poll::Ready(flushed) = Pin::new(&mut *to).poll_flush(cx) {
+                        flushed?;
+                    }
+                    return Ok((moved, false));
+                }
+                Poll::Ready(came) => match came? {
+                    0 => self.state = State::Ended,
+                    bytes => moved += bytes as u64,
+                },
+            }
+        }
+    }
+
+    fn take(&mut self, came: &[u8]) {
+        let passes = match (&mut self.frames, self.state) {
+            (None, _) => came.len(),
+            (Some(frames), State::Parting) => frames.advance(came, true),
+            (Some(frames), State::Parted) => {
+                frames.advance(came, false);
+                if frames.has_closed() {
+                    // Both have said goodbye.
+                    self.state = State::Ended;
+                }
+                0
+            }
+            (Some(frames), _) => frames.advance(came, false),
+        };
+        self.pending.extend_from_slice(&came[..passes]);
+    }
+}
+
+struct OpenTunnel {
+    pool: Arc<UpstreamPool>,
+    _flight: Flight,
+    _guard: Box<dyn Send>,
+}
+
+impl Drop for OpenTunnel {
+    fn drop(&mut self) {
+        self.pool.counters.tunnels.fetch_sub(1, Ordering::Relaxed);
+    }
+}
