@@ -19,35 +19,40 @@ use tokio::time::{Instant, Sleep};
 
 use crate::Door;
 use crate::framing::Scanner;
+use crate::listener::Open;
 
 /// How often the rate of a request body is looked at.
 const RATE_PERIOD: Duration = Duration::from_secs(10);
 
 /// What the socket's side and the requests' side of a connection share.
 pub(crate) struct Connection {
-    door: Arc<Door>,
+    /// Counts it for as long as anybody holds it, a tunnel that it became included.
+    open: Open,
     peer: IpAddr,
     http2: bool,
     requests: AtomicU64,
     /// The number of the head with ambiguous framing; 0 when there is none.
     refused: AtomicU64,
     closing: AtomicBool,
+    /// It speaks something else than HTTP from here on.
+    upgraded: AtomicBool,
 }
 
 impl Connection {
-    pub(crate) fn new(door: Arc<Door>, peer: IpAddr, http2: bool) -> Arc<Self> {
+    pub(crate) fn new(open: Open, peer: IpAddr, http2: bool) -> Arc<Self> {
         Arc::new(Self {
-            door,
+            open,
             peer,
             http2,
             requests: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             closing: AtomicBool::new(false),
+            upgraded: AtomicBool::new(false),
         })
     }
 
     pub(crate) fn door(&self) -> &Arc<Door> {
-        &self.door
+        self.open.door()
     }
 
     pub(crate) fn peer(&self) -> IpAddr {
@@ -69,6 +74,11 @@ impl Connection {
         self.closing.store(true, Ordering::Relaxed);
     }
 
+    /// What follows is not a head of HTTP.
+    pub(crate) fn becomes_tunnel(&self) {
+        self.upgraded.store(true, Ordering::Relaxed);
+    }
+
     /// HTTP/2 says it in a frame instead of a header.
     pub(crate) fn is_closing(&self) -> bool {
         !self.http2 && self.closing.load(Ordering::Relaxed)
@@ -81,7 +91,7 @@ impl Connection {
         }
         Body::stream(TimedBody {
             inner: Body::incoming(body),
-            door: self.door.clone(),
+            door: self.door().clone(),
             bytes: 0,
             waited: Duration::ZERO,
             waiting: None,
@@ -159,7 +169,7 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) fn new(tcp: TcpStream, prefix: Bytes, connection: Arc<Connection>) -> Self {
-        let write_timeout = connection.door.options.limits.write_timeout;
+        let write_timeout = connection.door().options.limits.write_timeout;
         let mut scanner = (!connection.http2).then(Scanner::default);
         if let Some(scanner) = &mut scanner {
             scanner.scan(&prefix);
@@ -189,7 +199,7 @@ impl Stream {
         let timeout = self.write_timeout;
         let timer = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         ready!(timer.as_mut().poll(cx));
-        self.connection.door.counters.slow_clients.fetch_add(1, Ordering::Relaxed);
+        self.connection.door().counters.slow_clients.fetch_add(1, Ordering::Relaxed);
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
     }
 }
@@ -206,6 +216,9 @@ impl hyper::rt::Read for Stream {
             buffer.put_slice(&this.prefix[..taken]);
             this.prefix.advance(taken);
             return Poll::Ready(Ok(()));
+        }
+        if this.scanner.is_some() && this.connection.upgraded.load(Ordering::Relaxed) {
+            this.scanner = None;
         }
         // SAFETY: the cursor's memory is only written to, by the socket, and only what
         // was written is declared filled.

@@ -227,7 +227,7 @@ fn describe_target(target: &Target) -> String {
 fn describe_backend(backend: &Backend) -> String {
     match backend {
         Backend::Function(function) => format!("function {}", function.key.function),
-        Backend::Upstream(name) => format!("upstream {name}"),
+        Backend::Upstream(pool) => format!("upstream {}", pool.name),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use squall_types::dial::{Dial, Endpoint, OpenFuture, ResolveFuture};
 use squall_types::invoke::{Invocation, InvokeFuture};
 use squall_types::log::{AccessRecord, LogLine, LogSink};
 use squall_types::manifest::Manifest;
@@ -45,14 +46,24 @@ impl Outbound for Inert {
     }
 }
 
+impl Dial for Inert {
+    fn resolve(&self, _: &Endpoint) -> ResolveFuture {
+        Box::pin(std::future::pending())
+    }
+    fn open(&self, _: &Endpoint, _: std::net::SocketAddr) -> OpenFuture {
+        Box::pin(std::future::pending())
+    }
+}
+
 pub(crate) fn inert_contracts() -> Contracts {
     let inert = Arc::new(Inert);
     Contracts {
         invoke: inert.clone(),
         usage: inert.clone(),
         logs: inert.clone(),
-        outbound: inert,
+        outbound: inert.clone(),
         blobs: Arc::new(|id: &BlobId| id.to_string().into()),
+        dial: inert,
     }
 }
 

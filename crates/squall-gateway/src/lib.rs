@@ -18,6 +18,7 @@ mod explain;
 mod guard;
 mod inert;
 mod policy;
+mod proxy;
 mod rejection;
 mod response;
 mod routing;
@@ -34,6 +35,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use squall_types::Invoke;
+use squall_types::dial::Dial;
 use squall_types::log::LogSink;
 use squall_types::outbound::Outbound;
 use squall_types::state::{ApplySnapshot, BlobId, Snapshot};
@@ -45,6 +47,7 @@ pub use crate::explain::explain_manifest;
 use crate::assets::Files;
 use crate::metrics::Counters;
 use crate::policy::identity::Sources;
+use crate::proxy::Upstreams;
 use crate::routing::RouteTable;
 
 pub use crate::policy::identity::hash_password;
@@ -102,6 +105,8 @@ pub struct Contracts {
     pub blobs: BlobPath,
     /// For the keys of token issuers.
     pub outbound: Arc<dyn Outbound>,
+    /// Opens connections to upstreams.
+    pub dial: Arc<dyn Dial>,
 }
 
 /// The gateway of a node. Clones share everything.
@@ -113,6 +118,7 @@ pub(crate) struct Door {
     pub(crate) contracts: Contracts,
     pub(crate) routes: ArcSwap<RouteTable>,
     pub(crate) files: Files,
+    pub(crate) upstreams: Upstreams,
     pub(crate) counters: Counters,
     pub(crate) identity: Sources,
     pub(crate) connections: listener::Connections,
@@ -121,6 +127,7 @@ pub(crate) struct Door {
 impl Gateway {
     pub fn new(options: Options, contracts: Contracts) -> Self {
         let files = Files::new(contracts.blobs.clone());
+        let upstreams = Upstreams::new(contracts.dial.clone());
         let connections = listener::Connections::new(options.limits.connections_max);
         let identity = Sources::new(contracts.outbound.clone());
         Self(Arc::new(Door {
@@ -129,6 +136,7 @@ impl Gateway {
             identity,
             routes: ArcSwap::from_pointee(RouteTable::default()),
             files,
+            upstreams,
             counters: Counters::default(),
             connections,
         }))
@@ -140,6 +148,7 @@ impl Gateway {
     /// # Errors
     /// Fails when the socket can not be registered with the core's runtime.
     pub fn serve(&self, core: &Handle, listener: TcpListener) -> std::io::Result<()> {
+        self.0.upstreams.run_on(core);
         let _entered = core.enter();
         let listener = tokio::net::TcpListener::from_std(listener)?;
         core.spawn(listener::accept(self.0.clone(), listener));
@@ -156,6 +165,7 @@ impl Gateway {
     pub fn write_metrics(&self, out: &mut String) {
         self.0.counters.write(out, self.0.connections.open());
         self.0.identity.write_metrics(out);
+        self.0.upstreams.write_metrics(out);
     }
 }
 

@@ -28,7 +28,7 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const LAST_REQUEST_WINDOW: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
-enum Phase {
+pub(crate) enum Phase {
     Serving,
     /// Each connection ends after its next response.
     Closing,
@@ -72,6 +72,11 @@ impl Connections {
         left
     }
 
+    /// For what is no longer a connection of HTTP, and has to end with the node all the same.
+    pub(crate) fn draining(&self) -> Draining {
+        Draining(self.phase.subscribe())
+    }
+
     async fn all_gone(&self, until: tokio::time::Instant) {
         loop {
             let gone = self.gone.notified();
@@ -82,10 +87,31 @@ impl Connections {
     }
 }
 
+/// Tells when the node begins to drain.
+pub(crate) struct Draining(watch::Receiver<Phase>);
+
+impl Draining {
+    /// Drives `main` until it ends; `None` when the node drains first.
+    pub(crate) async fn unless_draining<M: Future>(&self, main: M) -> Option<M::Output> {
+        let mut waiting = self.0.clone();
+        let draining = waiting.wait_for(|phase| *phase > Phase::Serving);
+        match unless(pin!(main), draining, &self.0).await {
+            Either::Left(output) => Some(output),
+            Either::Right(_) => None,
+        }
+    }
+}
+
 /// Counts a connection until it is gone.
-struct Open {
+pub(crate) struct Open {
     door: Arc<Door>,
     _place: OwnedSemaphorePermit,
+}
+
+impl Open {
+    pub(crate) fn door(&self) -> &Arc<Door> {
+        &self.door
+    }
 }
 
 impl Drop for Open {
@@ -146,7 +172,7 @@ async fn serve(open: Open, mut tcp: TcpStream, peer: IpAddr) {
             return;
         }
     };
-    let connection = Connection::new(door, peer, http2);
+    let connection = Connection::new(open, peer, http2);
     let stream = Stream::new(tcp, prefix, connection.clone());
     let served = pin!(async {
         if http2 {
@@ -161,7 +187,6 @@ async fn serve(open: Open, mut tcp: TcpStream, peer: IpAddr) {
         // Clients that leave or send nonsense: their business, seen when debugging.
         tracing::debug!(%peer, "a connection ended: {error}");
     }
-    drop(open);
 }
 
 /// Drives `main` until it ends or `signal` does. `signal` hangs on changes of `phase`, and
@@ -231,7 +256,9 @@ async fn serve_http1(connection: Arc<Connection>, stream: Stream) -> hyper::Resu
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(limits.head_bytes_max.max(8 << 10))
         .max_headers(limits.headers_max)
-        .serve_connection(stream, service);
+        .serve_connection(stream, service)
+        // The service decides; what it does not switch stays as it is.
+        .with_upgrades();
     let mut serving = pin!(serving);
     loop {
         let seen = phase.clone();

@@ -23,6 +23,8 @@ use crate::client::{self, Client};
 use crate::connection::Connection;
 use crate::guard;
 use crate::policy::{self, Reply};
+use crate::proxy::upgrade::{self, Upgrade};
+use crate::proxy::{self, UpstreamPool};
 use crate::rejection::Rejection;
 use crate::response::{OutgoingBody, RequestEnd};
 use crate::routing::sticky::Point;
@@ -81,7 +83,8 @@ pub(crate) async fn serve(
     if let Ok(id) = request_id {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    if connection.is_closing() {
+    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if connection.is_closing() && !switches {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let bodyless =
@@ -262,15 +265,12 @@ impl Exchange<'_> {
         backend: &Backend,
     ) -> Result<Response<Body>, Rejection> {
         let timeout = self.matched.route().policies.response_timeout;
-        let called = async {
-            match backend {
-                Backend::Function(function) => self.invoke(end, function.clone()).await,
-                Backend::Upstream(name) => Err(Rejection::new(
-                    ErrorCode::NoRoute,
-                    format!("nothing leads to the upstream {name} yet"),
-                )),
-            }
+        let function = match backend {
+            Backend::Function(function) => function.clone(),
+            // It keeps to the timeout itself, and tells what the time went to.
+            Backend::Upstream(pool) => return self.forward(end, pool).await,
         };
+        let called = self.invoke(end, function);
         match timeout {
             None => called.await,
             Some(longest) => tokio::time::timeout(longest, called).await.unwrap_or_else(|_| {
@@ -278,6 +278,41 @@ impl Exchange<'_> {
                 Err(Rejection::new(ErrorCode::WallTimeExceeded, message))
             }),
         }
+    }
+
+    /// Sends the request to an upstream.
+    async fn forward(
+        self,
+        end: &RequestEnd,
+        pool: &Arc<UpstreamPool>,
+    ) -> Result<Response<Body>, Rejection> {
+        let Self { connection, client, target, matched, mut head, body } = self;
+        let route = matched.route();
+        let most = route.policies.limits.body_bytes;
+        let body = policy::size::limit(connection.guard_body(body), most);
+        let wanted = upgrade::wanted(&mut head);
+        let wanted = wanted.filter(|_| http_body::Body::is_end_stream(&body));
+        let draining = || connection.door().connections.draining();
+        let upgrade = wanted.map(|wanted| Upgrade::new(wanted, draining(), end.connection.clone()));
+        guard::strip_request(&mut head.headers);
+        set_squall_headers(&mut head.headers, &matched, &target, end);
+        route.request_headers.apply(&mut head.headers);
+        let path = rewritten(&matched, &target);
+        head.uri = Uri::from(path.unwrap_or_else(|| target.path_and_query.clone()));
+        head.extensions.clear();
+        let context = proxy::Context {
+            forwarded: proxy::Forwarded {
+                client: client.address,
+                https: client.https,
+                authority: &target.authority,
+                trace: end.trace,
+                via: pool.settings.via.then_some(head.version),
+            },
+            host: route.rewrite.as_ref().and_then(|rewrite| rewrite.host.as_deref()),
+            response_timeout: route.policies.response_timeout,
+            upgrade,
+        };
+        pool.forward(Request::from_parts(head, body), context).await
     }
 
     async fn invoke(
@@ -392,7 +427,24 @@ fn prepare_head(
     if let Ok(id) = HeaderValue::from_str(end.trace.trace_id_hex().as_str()) {
         headers.insert(REQUEST_ID, id);
     }
-    if route.has_parameters {
+    set_squall_headers(headers, matched, target, end);
+    route.request_headers.apply(headers);
+    let path = rewritten(matched, target).unwrap_or_else(|| target.path_and_query.clone());
+    let uri = Uri::builder().scheme(proto).authority(seen).path_and_query(path);
+    // Each part was checked on its own; together they are a URI.
+    head.uri = uri.build().expect("a checked authority and a checked path");
+    head.extensions.clear();
+}
+
+/// What functions and upstreams are told and a caller can not: the parameters of the path,
+/// and who is calling.
+fn set_squall_headers(
+    headers: &mut HeaderMap,
+    matched: &Match,
+    target: &guard::Target,
+    end: &RequestEnd,
+) {
+    if matched.route().has_parameters {
         let parameters = matched.candidate.by.parameters(target.path());
         let pairs = parameters.iter().map(|(name, value)| format!("{name}={value}"));
         let pairs = pairs.collect::<Vec<_>>().join("&");
@@ -403,12 +455,6 @@ fn prepare_head(
     if let Some(identity) = &end.identity {
         identity.set_headers(headers);
     }
-    route.request_headers.apply(headers);
-    let path = rewritten(matched, target).unwrap_or_else(|| target.path_and_query.clone());
-    let uri = Uri::builder().scheme(proto).authority(seen).path_and_query(path);
-    // Each part was checked on its own; together they are a URI.
-    head.uri = uri.build().expect("a checked authority and a checked path");
-    head.extensions.clear();
 }
 
 fn respond(fixed: &Fixed) -> Response<Body> {

@@ -152,6 +152,7 @@ impl Door {
             logs: fake.clone(),
             blobs: Arc::new(move |id: &BlobId| folder.join(id.to_string())),
             outbound: crate::inert::inert_contracts().outbound,
+            dial: crate::inert::inert_contracts().dial,
         };
         let gateway = Gateway::new(options, contracts);
         gateway.apply(&Arc::new(Snapshot { version: 1, apps: apps(blob) }));

@@ -18,7 +18,7 @@ use tokio_rustls::client::TlsStream;
 use crate::host::Host;
 use crate::pool::{Connection, Sender};
 use crate::resolve::Resolve;
-use crate::tls::{Trust, TlsConnectors};
+use crate::tls::{TlsConnectors, Trust};
 
 /// More answers than this help nobody who waits for a connection.
 const MAX_ADDRESSES: usize = 8;

@@ -228,6 +228,7 @@ impl Server {
                 logs: logs.clone(),
                 blobs: blob_path,
                 outbound: Arc::new(outbound.clone()),
+                dial: Arc::new(outbound.clone()),
             },
         );
         bindings.join(&gateway);

@@ -157,6 +157,23 @@ codes! {
     /// The revision that the request asks for by header does not exist or serves no more.
     RevisionNotServed = 509, 404, Client, false, "no such revision here";
 
+    // 06xx: an upstream did not answer.
+    /// No target is left: none passes its health check, or none may be reached.
+    UpstreamUnavailable = 600, 503, Backend, true, "upstream is not available";
+    UpstreamConnectFailed = 601, 502, Backend, true, "no connection to the upstream";
+    /// No connection, or no head of a response, in time.
+    UpstreamTimeout = 602, 504, Backend, true, "upstream took too long";
+    /// Its answer is not HTTP, or can be read in two ways.
+    UpstreamProtocol = 603, 502, Backend, false, "upstream gave an invalid answer";
+    /// The connection ended before the response did.
+    UpstreamBroke = 604, 502, Backend, true, "upstream broke off";
+    /// Most requests failed; none are sent for a while.
+    CircuitOpen = 605, 503, Backend, true, "upstream is given rest";
+    /// None of its names has ever resolved.
+    UpstreamUnresolved = 606, 503, Backend, true, "upstream's name does not resolve";
+    /// So many requests are there already that no more are sent.
+    UpstreamOverloaded = 607, 503, Backend, true, "upstream has too many requests";
+
     // 04xx: starting a node.
     DataDirLocked = 400, 500, Node, false, "data directory is in use";
     DataDirTooNew = 401, 500, Node, false, "data directory was written by a newer version";

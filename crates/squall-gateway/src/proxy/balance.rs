@@ -130,12 +130,7 @@ pub(crate) fn hash(bytes: &[u8]) -> u64 {
 }
 
 /// What a request is hashed by, where it has it.
-pub(crate) fn key_of(
-    key: &HashKey,
-    client: IpAddr,
-    uri: &Uri,
-    headers: &HeaderMap,
-) -> Option<u64> {
+pub(crate) fn key_of(key: &HashKey, client: IpAddr, uri: &Uri, headers: &HeaderMap) -> Option<u64> {
     match key {
         HashKey::Ip => match client {
             IpAddr::V4(address) => Some(hash(&address.octets())),
@@ -147,7 +142,8 @@ pub(crate) fn key_of(
             headers.get(name).map(|value| hash(value.as_bytes()))
         }
         HashKey::Cookie(name) => {
-            let cookies = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+            let cookies =
+                headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
             find(cookies.flat_map(|line| line.split(';')), name)
         }
         HashKey::Query(name) => find(uri.query()?.split('&'), name),
@@ -193,7 +189,8 @@ mod tests {
         let longest = picks.chunk_by(|a, b| a == b).map(<[String]>::len).max().unwrap();
         assert!(longest <= 7, "{longest} in a row");
         let counts = counts(picks.into_iter());
-        for (target, expected) in [("10.0.0.0:80", 500), ("10.0.0.1:80", 100), ("10.0.0.2:80", 100)] {
+        for (target, expected) in [("10.0.0.0:80", 500), ("10.0.0.1:80", 100), ("10.0.0.2:80", 100)]
+        {
             assert!(counts[target].abs_diff(expected) <= 2, "{counts:?}");
         }
         let without = |target: &Target| target.label != "10.0.0.0:80";

@@ -84,9 +84,8 @@ async fn resolve_all(pool: &UpstreamPool) {
 
 /// A target that stays keeps its connections and what is known of it.
 fn keep_or_add(before: &TargetSet, origin: &Arc<Origin>, address: SocketAddr) -> Arc<Target> {
-    let same = |target: &&Arc<Target>| {
-        Arc::ptr_eq(&target.origin, origin) && target.address == address
-    };
+    let same =
+        |target: &&Arc<Target>| Arc::ptr_eq(&target.origin, origin) && target.address == address;
     let kept = before.targets.iter().find(same).cloned();
     kept.unwrap_or_else(|| Arc::new(Target::new(origin.clone(), address)))
 }

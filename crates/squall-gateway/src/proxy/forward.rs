@@ -12,6 +12,7 @@ use squall_types::outbound::{OutboundError, OutboundErrorKind};
 use squall_types::trace::random;
 use squall_types::{Body, BodyError, ErrorCode};
 
+use super::balance;
 use super::flight::{Admission, Fault, Flight};
 use super::forwarded::Forwarded;
 use super::http1::{Connection, Exchange, Failure, RequestHead, ResponseHead, Stream, TimeLimits};
@@ -21,7 +22,6 @@ use super::replay::ReplayBody;
 use super::response::{self, Keep};
 use super::target::Target;
 use super::upgrade::{Tunnel, Upgrade};
-use super::balance;
 use crate::rejection::Rejection;
 
 /// A server that closes idle connections is given this much time less than it says.
@@ -110,14 +110,11 @@ impl UpstreamPool {
             balance::key_of(key, context.forwarded.client, &head.uri, &head.headers)
         });
         let (answer, target, flight) = forwarding.try_until_answered(key).await?;
-        let keep_alive = self.settings.keep_alive;
+        let idle = forwarding.limits.idle;
         match answer {
-            Answer::Http2(answer) => {
-                Ok(response::from_http2(answer, forwarding.limits.idle, flight))
-            }
+            Answer::Http2(answer) => Ok(response::from_http2(answer, idle, flight)),
             Answer::Http1(exchange, head) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
                 let upgrade = upgrade.expect("a switch that nobody asked for is refused");
-                let idle = forwarding.limits.idle;
                 Ok(Tunnel::open(upgrade, *exchange, head, idle, self, flight))
             }
             Answer::Http1(exchange, head) => {
@@ -125,10 +122,10 @@ impl UpstreamPool {
                 let said = head.keeps_for.map(|said| said.saturating_sub(KEEP_ALIVE_MARGIN));
                 let keep = head.keep_alive.then(|| Keep {
                     target: target.clone(),
-                    most: keep_alive,
+                    most: self.settings.keep_alive,
                     keeps_for: said.map_or(keeps_for, |said| said.min(keeps_for)),
                 });
-                response::from_http1(*exchange, head, keep, forwarding.limits.idle, flight)
+                response::from_http1(*exchange, head, keep, idle, flight)
                     .map_err(|why| self.refuse(ErrorCode::UpstreamProtocol, &target, why))
             }
         }

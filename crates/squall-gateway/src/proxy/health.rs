@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{HeaderMap, HeaderValue, Method, Request, header};
+use squall_types::Body;
 use squall_types::dial::{Dialed, Offer};
 use squall_types::gateway::{HealthCheck, Protocol};
-use squall_types::Body;
 
 use super::http1::{Connection, Exchange, RequestHead, Stream, TimeLimits};
 use super::http2;
@@ -28,7 +28,8 @@ pub(super) async fn watch(pool: Weak<UpstreamPool>, check: HealthCheck) {
         join_all(targets.iter().map(|target| check_one(&held, target, &check))).await;
         drop(held);
         // Until names are resolved for the first time there is nobody to ask.
-        let pause = if targets.is_empty() { interval.min(Duration::from_millis(100)) } else { interval };
+        let pause =
+            if targets.is_empty() { interval.min(Duration::from_millis(100)) } else { interval };
         tokio::time::sleep(pause.saturating_sub(began.elapsed())).await;
     }
 }

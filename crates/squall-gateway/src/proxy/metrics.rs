@@ -30,9 +30,12 @@ const OF_TARGETS: [OfTarget; 7] = [
     ("idle_connections", "gauge", "Connections that wait for a request.", |target, _| {
         target.waiting() as u64
     }),
-    ("ejections_total", "counter", "Times that a target was taken out after failures.", |target, _| {
-        read(&target.counters.ejections)
-    }),
+    (
+        "ejections_total",
+        "counter",
+        "Times that a target was taken out after failures.",
+        |target, _| read(&target.counters.ejections),
+    ),
     ("checks_failed_total", "counter", "Health checks that a target failed.", |target, _| {
         read(&target.counters.checks_failed)
     }),
@@ -57,9 +60,12 @@ const OF_POOLS: [OfPool; 8] = [
     ("circuit_open", "gauge", "Whether the circuit breaker is open.", |pool| {
         u64::from(pool.is_circuit_open())
     }),
-    ("panics_total", "counter", "Requests sent to an ejected target for want of another.", |pool| {
-        read(&pool.counters.panics)
-    }),
+    (
+        "panics_total",
+        "counter",
+        "Requests sent to an ejected target for want of another.",
+        |pool| read(&pool.counters.panics),
+    ),
     ("tunnels", "gauge", "Open WebSockets and other upgraded connections.", |pool| {
         u64::from(pool.counters.tunnels.load(Ordering::Relaxed))
     }),
@@ -77,13 +83,11 @@ const FAILURES: [Failure; 4] = [
 ];
 
 pub(super) fn write(pools: &[Arc<UpstreamPool>], out: &mut String) {
-    let named: Vec<(String, &Arc<UpstreamPool>, Vec<Arc<Target>>)> = pools
-        .iter()
-        .map(|pool| {
-            let labels = format!("app=\"{}\",upstream=\"{}\"", pool.app, escaped(&pool.name));
-            (labels, pool, pool.targets())
-        })
-        .collect();
+    let named = pools.iter().map(|pool| {
+        let labels = format!("app=\"{}\",upstream=\"{}\"", pool.app, escaped(&pool.name));
+        (labels, pool, pool.targets())
+    });
+    let named: Vec<_> = named.collect();
     let name = "squall_upstream_requests_total";
     write_head(out, name, "counter", "Responses of targets, by class of status.");
     for (labels, _, targets) in &named {
@@ -118,7 +122,8 @@ pub(super) fn write(pools: &[Arc<UpstreamPool>], out: &mut String) {
         for (labels, pool, targets) in &named {
             for target in targets {
                 let (label, value) = (&target.label, value(target, pool.now_ms()));
-                let _ = writeln!(out, "squall_upstream_{name}{{{labels},target=\"{label}\"}} {value}");
+                let _ =
+                    writeln!(out, "squall_upstream_{name}{{{labels},target=\"{label}\"}} {value}");
             }
         }
     }

@@ -36,11 +36,13 @@ pub(crate) use forward::Context;
 pub(crate) use forwarded::Forwarded;
 pub(crate) use pool::UpstreamPool;
 
+/// Of each app and name, one for each configuration that a live revision has.
+type Pools = HashMap<(AppName, String), Vec<Weak<UpstreamPool>>>;
+
 /// The upstreams of a node.
 pub(crate) struct Upstreams {
     dial: Arc<dyn Dial>,
-    /// Of each app and name, one for each configuration that a live revision has.
-    pools: Mutex<HashMap<(AppName, String), Vec<Weak<UpstreamPool>>>>,
+    pools: Mutex<Pools>,
     /// Where names are resolved and targets checked.
     runtime: OnceLock<Handle>,
 }
@@ -54,7 +56,7 @@ impl Upstreams {
         Self { dial, pools: Mutex::default(), runtime }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(AppName, String), Vec<Weak<UpstreamPool>>>> {
+    fn lock(&self) -> MutexGuard<'_, Pools> {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

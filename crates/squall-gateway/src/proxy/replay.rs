@@ -171,7 +171,7 @@ impl HttpBody for OneTry {
 
     /// Of the whole body: it is asked for before anything is read.
     fn size_hint(&self) -> SizeHint {
-        self.shared.lock().size.clone()
+        self.shared.lock().size
     }
 }
 

@@ -103,7 +103,10 @@ impl Http1Body {
         self.flight.land();
     }
 
-    fn fail(&mut self, message: impl Into<String>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn fail(
+        &mut self,
+        message: impl Into<String>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.exchange = None;
         self.flight.broke_off();
         Poll::Ready(Some(Err(broke(message))))
@@ -190,8 +193,12 @@ pub(crate) fn from_http2(
     let (mut head, body) = response.into_parts();
     head.extensions.clear();
     head.version = http::Version::HTTP_11;
-    let squalls: Vec<http::HeaderName> =
-        head.headers.keys().filter(|name| name.as_str().starts_with("x-squall-")).cloned().collect();
+    let squalls: Vec<http::HeaderName> = head
+        .headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("x-squall-"))
+        .cloned()
+        .collect();
     for name in squalls {
         head.headers.remove(name);
     }
@@ -227,14 +234,15 @@ impl HttpBody for Http2Body {
                     Some(Err(_)) => this.flight.broke_off(),
                     Some(Ok(_)) => {}
                 }
-                let broken = |cause: hyper::Error| broke(format!("the response broke off: {cause}"));
+                let broken =
+                    |cause: hyper::Error| broke(format!("the response broke off: {cause}"));
                 Poll::Ready(frame.map(|frame| frame.map_err(broken)))
             }
             Poll::Pending => {
                 let idle = this.idle;
-                let waiting = this
-                    .waiting
-                    .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + idle)));
+                let waiting = this.waiting.get_or_insert_with(|| {
+                    Box::pin(tokio::time::sleep_until(Instant::now() + idle))
+                });
                 ready!(waiting.as_mut().poll(cx));
                 this.flight.broke_off();
                 let paused = idle.as_millis();

@@ -40,7 +40,7 @@ impl Origin {
             false => format!("{host}:{port}"),
         };
         let asked = upstream.tls.clone().unwrap_or_default();
-        let tls = https.then(|| EndpointTls {
+        let tls = https.then_some(EndpointTls {
             server_name: asked.server_name,
             insecure: asked.insecure,
             offer: match upstream.protocol {
@@ -269,7 +269,12 @@ impl Health {
     }
 
     /// Takes the result of an active check. `Some` when that changed what it is.
-    pub(crate) fn checked(&self, good: bool, healthy_after: u32, unhealthy_after: u32) -> Option<bool> {
+    pub(crate) fn checked(
+        &self,
+        good: bool,
+        healthy_after: u32,
+        unhealthy_after: u32,
+    ) -> Option<bool> {
         let is_good = self.passes_checks();
         if good == is_good {
             self.checks.store(0, Ordering::Relaxed);
@@ -291,7 +296,8 @@ mod tests {
 
     #[test]
     fn ejections_grow_end_and_fade() {
-        let settings = OutlierEjection { consecutive_failures: 2, ejection_ms: 100, max_ejected_percent: 50 };
+        let settings =
+            OutlierEjection { consecutive_failures: 2, ejection_ms: 100, max_ejected_percent: 50 };
         let health = Health::default();
         assert!(!health.failed(&settings));
         health.succeeded();
@@ -316,13 +322,17 @@ mod tests {
         assert_eq!([check(false), check(false), check(true)], [None; 3]);
         assert_eq!([check(false), check(false), check(false)], [None, None, Some(false)]);
         assert!(!health.passes_checks());
-        assert_eq!([check(true), check(false), check(true), check(true)], [None, None, None, Some(true)]);
+        assert_eq!(
+            [check(true), check(false), check(true), check(true)],
+            [None, None, None, Some(true)]
+        );
         assert!(health.passes_checks());
     }
 
     #[test]
     fn base_urls_are_taken_apart() {
-        let upstream: Upstream = upstream_of(r#"{"targets":["https://API.example.com/v1/"],"protocol":"http2"}"#);
+        let upstream: Upstream =
+            upstream_of(r#"{"targets":["https://API.example.com/v1/"],"protocol":"http2"}"#);
         let origin = Origin::new(&upstream.targets[0], &upstream).unwrap();
         assert_eq!(origin.prefix, "/v1");
         assert_eq!(origin.authority, "api.example.com");

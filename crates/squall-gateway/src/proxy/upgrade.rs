@@ -16,13 +16,14 @@ use http::{Response, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use squall_types::Body;
-use squall_types::usage::Meter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::flight::Flight;
 use super::http1::{Exchange, ResponseHead, Stream};
 use super::pool::UpstreamPool;
 use super::websocket::{self, Frames};
+use crate::connection::Connection;
+use crate::listener::Draining;
 use crate::timer::Deadline;
 
 /// What both ends have to close in, after they were told.
@@ -33,11 +34,9 @@ const SCRATCH_BYTES: usize = 32 << 10;
 pub(crate) struct Upgrade {
     on: OnUpgrade,
     protocol: HeaderValue,
-    /// Ready when the node drains.
-    pub(crate) draining: Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// Lives as long as the tunnel: the client's connection, and what counts it.
-    pub(crate) guard: Box<dyn Send>,
-    pub(crate) meter: Option<Arc<Meter>>,
+    draining: Draining,
+    /// The client's: it counts as open for as long as the tunnel is.
+    connection: Arc<Connection>,
 }
 
 /// The protocol that a request asks for, and its connection; both are taken out of the
@@ -69,11 +68,10 @@ fn names_upgrade(headers: &HeaderMap) -> bool {
 impl Upgrade {
     pub(crate) fn new(
         (on, protocol): (OnUpgrade, HeaderValue),
-        draining: impl Future<Output = ()> + Send + 'static,
-        guard: impl Send + 'static,
-        meter: Option<Arc<Meter>>,
+        draining: Draining,
+        connection: Arc<Connection>,
     ) -> Self {
-        Self { on, protocol, draining: Box::pin(draining), guard: Box::new(guard), meter }
+        Self { on, protocol, draining, connection }
     }
 
     pub(super) fn protocol(&self) -> &HeaderValue {
@@ -90,7 +88,6 @@ pub(crate) struct Tunnel {
     idle: Duration,
     quiet_since: Option<Instant>,
     deadline: Deadline,
-    meter: Option<Arc<Meter>>,
 }
 
 /// One way of a tunnel.
@@ -133,14 +130,15 @@ impl Tunnel {
         let (upstream, early) = exchange.into_connection().into_parts();
         let mut outward = Direction::new(frames(), &websocket::CLOSE_TO_CLIENT);
         let inward = Direction::new(frames(), &websocket::CLOSE_TO_SERVER);
-        let Upgrade { on, mut draining, guard, meter, .. } = upgrade;
+        let Upgrade { on, draining, connection, .. } = upgrade;
+        connection.becomes_tunnel();
         if let Some(frames) = &mut outward.frames {
             frames.advance(&early, false);
         }
         outward.pending = early;
         let pool = pool.clone();
         pool.counters.tunnels.fetch_add(1, Ordering::Relaxed);
-        let open = OpenTunnel { pool, _flight: flight, _guard: guard };
+        let open = OpenTunnel { pool, _flight: flight, _connection: connection };
         tokio::spawn(async move {
             let _open = open;
             // Fails when the response did not reach the client.
@@ -153,14 +151,9 @@ impl Tunnel {
                 idle,
                 quiet_since: None,
                 deadline: Deadline::default(),
-                meter,
             };
-            tokio::select! {
-                biased;
-                () = std::future::poll_fn(|cx| tunnel.poll(cx)) => return,
-                () = &mut draining => {}
-            }
-            if !is_websocket {
+            let copying = std::future::poll_fn(|cx| tunnel.poll(cx));
+            if draining.unless_draining(copying).await.is_some() || !is_websocket {
                 return;
             }
             tunnel.inward.part();
@@ -184,10 +177,6 @@ impl Tunnel {
         let (Ok((moved_in, in_over)), Ok((moved_out, out_over))) = (inward, outward) else {
             return Poll::Ready(());
         };
-        if let Some(meter) = &self.meter {
-            meter.add_bytes_in(moved_in);
-            meter.add_bytes_out(moved_out);
-        }
         if in_over && out_over {
             return Poll::Ready(());
         }
@@ -305,7 +294,7 @@ impl Direction {
 struct OpenTunnel {
     pool: Arc<UpstreamPool>,
     _flight: Flight,
-    _guard: Box<dyn Send>,
+    _connection: Arc<Connection>,
 }
 
 impl Drop for OpenTunnel {

@@ -83,8 +83,9 @@ impl Compiling<'_> {
     }
 
     pub(crate) fn upstream(&self, name: &str) -> Option<Backend> {
-        let (name, _) = self.revision.manifest.upstreams.get_key_value(name)?;
-        Some(Backend::Upstream(name.as_str().into()))
+        let settings = self.revision.manifest.upstreams.get(name)?;
+        let app = &self.revision.app;
+        Some(Backend::Upstream(self.door.upstreams.compile(app, name, settings)))
     }
 }
 

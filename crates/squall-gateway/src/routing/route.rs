@@ -14,6 +14,7 @@ use super::Compiling;
 use super::condition::{Conditions, Wanted};
 use super::sticky::Sticky;
 use crate::policy::Policies;
+use crate::proxy::UpstreamPool;
 use crate::transform::{HeaderPlan, QueryPlan, Redirection, RewritePlan};
 
 pub(crate) struct Route {
@@ -44,7 +45,7 @@ pub(crate) enum Target {
 #[derive(Clone)]
 pub(crate) enum Backend {
     Function(Arc<FunctionSpec>),
-    Upstream(Arc<str>),
+    Upstream(Arc<UpstreamPool>),
 }
 
 /// Several backends, by weight.

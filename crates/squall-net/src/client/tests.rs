@@ -597,3 +597,60 @@ async fn tls_is_verified_and_alpn_chooses_the_protocol() {
         assert_eq!(outcome, Err(OutboundErrorKind::TlsCertificate));
     }
 }
+
+#[tokio::test]
+async fn what_is_dialled_is_under_the_same_guard() {
+    use squall_types::dial::{Dial as _, Dialed, Endpoint, EndpointTls, Offer};
+
+    let (authority, certificate, key) = certificates(&["site.test"]);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let server = serve("127.0.0.2", Some(TlsAcceptor::from(Arc::new(config)))).await;
+    let names = Names::new(&[
+        ("site.test", &[&[PUBLIC]]),
+        ("other.test", &[&[PUBLIC]]),
+        ("mixed.test", &[&[PUBLIC, PRIVATE]]),
+    ]);
+    let options =
+        ClientOptions { resolver: names, extra_roots: vec![authority], ..ClientOptions::default() };
+    let client = GuardedClient::with_judgement(options, judge).unwrap();
+    let endpoint = |host: &str, allow_private: bool| Endpoint {
+        host: host.to_owned(),
+        port: server.port,
+        allow_private,
+        tls: None,
+    };
+
+    let denied = client.resolve(&endpoint("mixed.test", false)).await.unwrap_err();
+    assert_eq!(denied.kind, OutboundErrorKind::Denied);
+    assert_eq!(client.resolve(&endpoint("mixed.test", true)).await.unwrap().len(), 2);
+    for form in ["127.0.0.1", "0x7f.1", "[::ffff:127.0.0.1]"] {
+        let denied = client.resolve(&endpoint(form, false)).await.unwrap_err();
+        assert_eq!(denied.kind, OutboundErrorKind::Denied, "{form}");
+    }
+    // Whatever the caller believes that the name means.
+    let private = SocketAddr::from((PRIVATE, server.port));
+    let denied = client.open(&endpoint("site.test", false), private).await.err().unwrap();
+    assert_eq!(denied.kind, OutboundErrorKind::Denied);
+
+    let address = SocketAddr::from((PUBLIC, server.port));
+    let encrypted = |host: &str, insecure: bool, name: Option<&str>, offer: Offer| {
+        let server_name = name.map(str::to_owned);
+        let tls = Some(EndpointTls { server_name, insecure, offer });
+        client.open(&Endpoint { tls, ..endpoint(host, false) }, address)
+    };
+    for (offer, expected) in [(Offer::Either, true), (Offer::Http2, true), (Offer::Http1, false)] {
+        let dialed = encrypted("site.test", false, None, offer).await.unwrap();
+        assert!(matches!(dialed, Dialed::Tls { http2, .. } if http2 == expected), "{offer:?}");
+    }
+    let wrong = encrypted("other.test", false, None, Offer::Either).await.err().unwrap();
+    assert_eq!(wrong.kind, OutboundErrorKind::TlsCertificate);
+    encrypted("other.test", false, Some("site.test"), Offer::Either).await.unwrap();
+    encrypted("other.test", true, None, Offer::Either).await.unwrap();
+}

@@ -17,6 +17,9 @@ pub struct Upstream {
     /// The upstream sees the Host that the client asked for, rather than its own.
     #[serde(default, skip_serializing_if = "super::is_false")]
     pub pass_host: bool,
+    /// Says `Via` to the upstream (RFC 9110, section 7.6.3).
+    #[serde(default, skip_serializing_if = "super::is_false")]
+    pub via: bool,
     /// Targets may be at private and loopback addresses.
     #[serde(default, skip_serializing_if = "super::is_false")]
     pub allow_private: bool,
@@ -27,6 +30,9 @@ pub struct Upstream {
     /// Idle connections kept for each target and core.
     #[serde(default = "Upstream::usual_keep_alive")]
     pub keep_alive: usize,
+    /// How long they are kept, and less where the upstream says so (`Keep-Alive: timeout=5`).
+    #[serde(default = "Upstream::usual_keep_alive_ms")]
+    pub keep_alive_ms: u64,
     /// How often names are resolved again.
     #[serde(default = "Upstream::usual_dns_refresh_ms")]
     pub dns_refresh_ms: u64,
@@ -43,6 +49,9 @@ pub struct Upstream {
 impl Upstream {
     fn usual_keep_alive() -> usize {
         64
+    }
+    fn usual_keep_alive_ms() -> u64 {
+        30_000
     }
     fn usual_dns_refresh_ms() -> u64 {
         30_000
@@ -171,7 +180,7 @@ pub struct UpstreamTls {
 pub struct UpstreamTimeouts {
     /// Connecting, TLS included.
     pub connect_ms: u64,
-    /// Of one try, from the request to the head of the response.
+    /// Of one try, from the last that was sent of the request to the head of the response.
     pub first_byte_ms: u64,
     /// Without a byte in either direction, once the head is there. Also of WebSockets.
     pub idle_ms: u64,
@@ -325,6 +334,7 @@ impl Upstream {
             ("timeouts.connect_ms", times.connect_ms),
             ("timeouts.first_byte_ms", times.first_byte_ms),
             ("timeouts.idle_ms", times.idle_ms),
+            ("keep_alive_ms", self.keep_alive_ms),
             ("dns_refresh_ms", self.dns_refresh_ms),
         ];
         if let Some(health) = &self.health {

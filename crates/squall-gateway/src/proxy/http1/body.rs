@@ -64,16 +64,8 @@ impl Decoder {
         }
     }
 
-    pub(crate) fn is_done(&self) -> bool {
-        matches!(self.0, State::Done)
-    }
-
     /// `at_end`: nothing more will be read.
-    pub(crate) fn next(
-        &mut self,
-        buffer: &mut BytesMut,
-        at_end: bool,
-    ) -> Result<Piece, Malformed> {
+    pub(crate) fn next(&mut self, buffer: &mut BytesMut, at_end: bool) -> Result<Piece, Malformed> {
         let cut_off = Err(Malformed("the connection ended before the body did"));
         loop {
             let unfinished = match &mut self.0 {

@@ -82,7 +82,10 @@ pub(crate) struct TimeLimits {
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// It closed the connection before it said anything.
-    Closed { nothing_sent: bool, cause: Option<io::Error> },
+    Closed {
+        nothing_sent: bool,
+        cause: Option<io::Error>,
+    },
     /// It broke off in the middle of the head.
     BrokeOff,
     Malformed(Malformed),
@@ -176,7 +179,8 @@ impl Exchange {
         if self.connection.deadline.poll(until, cx).is_pending() {
             return Poll::Pending;
         }
-        let failure = if Some(until) == limits.total { Failure::OutOfTime } else { Failure::Silent };
+        let failure =
+            if Some(until) == limits.total { Failure::OutOfTime } else { Failure::Silent };
         Poll::Ready(Err(failure))
     }
 
@@ -329,8 +333,7 @@ impl Sending {
                 self.waits_for_body = starved;
                 return Ok(progress);
             }
-            let slices =
-                [IoSlice::new(out), IoSlice::new(&self.piece), IoSlice::new(self.behind)];
+            let slices = [IoSlice::new(out), IoSlice::new(&self.piece), IoSlice::new(self.behind)];
             let used = if self.piece.is_empty() && self.behind.is_empty() { 1 } else { 3 };
             match stream.poll_write(cx, &slices[..used]) {
                 Poll::Pending => return Ok(progress),
@@ -458,7 +461,9 @@ fn write_hex(size: usize, out: &mut BytesMut) {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Closed { cause: None, .. } => f.write_str("it closed the connection without an answer"),
+            Self::Closed { cause: None, .. } => {
+                f.write_str("it closed the connection without an answer")
+            }
             Self::Closed { cause: Some(cause), .. } => write!(f, "the connection broke: {cause}"),
             Self::BrokeOff => f.write_str("it broke off in the middle of its head"),
             Self::Malformed(Malformed(why)) => write!(f, "its answer is not valid: {why}"),

@@ -52,15 +52,16 @@ impl HeadReader {
     /// The length of the head. Every line must end with CR LF: a lone LF is an end to some
     /// readers and not to others.
     fn find_end(&mut self, buffer: &[u8]) -> Result<Option<usize>, Malformed> {
+        // Whoever speaks another protocol may wait for an answer to what he said.
+        if !b"HTTP/1.".starts_with(&buffer[..buffer.len().min(7)]) {
+            return Err(Malformed("it does not speak HTTP/1"));
+        }
         while let Some(distance) = memchr::memchr(b'\n', &buffer[self.scanned..]) {
             let place = self.scanned + distance;
             if place == 0 || buffer[place - 1] != b'\r' {
                 return Err(Malformed("a line of the head does not end with CR LF"));
             }
             let empty = place - self.line_start == 1;
-            if empty && self.line_start == 0 {
-                return Err(Malformed("the head begins with an empty line"));
-            }
             self.scanned = place + 1;
             self.line_start = place + 1;
             if empty {
@@ -68,10 +69,6 @@ impl HeadReader {
             }
         }
         self.scanned = buffer.len();
-        // Nobody has to wait for a line that can not become one.
-        if self.line_start == 0 && !b"HTTP/1.".starts_with(&buffer[..buffer.len().min(7)]) {
-            return Err(Malformed("it does not speak HTTP/1"));
-        }
         if buffer.len() > HEAD_MAX_BYTES {
             return Err(Malformed("the head is too large"));
         }
@@ -131,9 +128,9 @@ fn parse(head: &Bytes, to_head_request: bool) -> Result<ResponseHead, Malformed>
         // RFC 9110, section 8.6: there is none to speak of.
         headers.remove(header::CONTENT_LENGTH);
     }
-    let reason = response.reason.filter(|reason| {
-        !reason.is_empty() && Some(*reason) != status.canonical_reason()
-    });
+    let reason = response
+        .reason
+        .filter(|reason| !reason.is_empty() && Some(*reason) != status.canonical_reason());
     Ok(ResponseHead {
         status,
         reason: reason.map(|reason| head.slice_ref(reason.as_bytes())),
