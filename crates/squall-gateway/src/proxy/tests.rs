@@ -22,7 +22,7 @@ use super::*;
 
 /// Resolves names as the test says, and connects to what it is told.
 #[derive(Default)]
-struct Names(Mutex<HashMap<String, Vec<IpAddr>>>);
+pub(super) struct Names(Mutex<HashMap<String, Vec<IpAddr>>>);
 
 impl Names {
     fn set(&self, name: &str, addresses: &[IpAddr]) {

@@ -302,3 +302,6 @@ impl Drop for OpenTunnel {
         self.pool.counters.tunnels.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;
