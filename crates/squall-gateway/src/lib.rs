@@ -24,6 +24,7 @@ mod response;
 mod routing;
 mod timer;
 mod transform;
+mod vary;
 
 mod metrics;
 

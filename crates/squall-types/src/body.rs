@@ -75,6 +75,12 @@ impl Body {
         self
     }
 
+    /// Other bytes under the same guard.
+    #[must_use]
+    pub fn replaced_by(self, bytes: impl Into<Bytes>) -> Self {
+        Self { guard: self.guard, ..Self::full(bytes) }
+    }
+
     /// The bytes, when the whole body is already here.
     pub fn as_full(&self) -> Option<&[u8]> {
         match &self.kind {

@@ -10,6 +10,8 @@ use squall_types::gateway::{Policy, RequestLimits};
 
 use crate::routing::{Compiling, Route};
 
+pub(crate) mod compression;
+pub(crate) mod cors;
 pub(crate) mod identity;
 pub(crate) mod size;
 

@@ -151,6 +151,9 @@ fn policy(at: &str, policy: &Policy, manifest: &Manifest) -> Checked {
     if let Some(cors) = &policy.cors {
         cors.check(&format!("{at}.cors"))?;
     }
+    if let Some(compression) = &policy.compression {
+        compression.check(&format!("{at}.compression"))?;
+    }
     if policy.access_log.as_ref().is_some_and(|log| !(0.0..=1.0).contains(&log.sample)) {
         return Err(format!("{at}.access_log.sample must be from 0 to 1"));
     }
