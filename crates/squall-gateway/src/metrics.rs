@@ -7,7 +7,7 @@ use squall_types::metrics::{write_head, write_metric};
 use squall_types::shard::{Padded, SHARDS, own_shard};
 
 /// Upper bounds of the latency histogram, in microseconds.
-const BOUNDS_US: [u64; 12] =
+pub(crate) const BOUNDS_US: [u64; 12] =
     [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 2_500_000, 10_000_000];
 
 #[derive(Default)]
@@ -30,11 +30,19 @@ struct Ended {
     bytes_out: AtomicU64,
 }
 
+/// The place of a status among the classes.
+pub(crate) fn class_of(status: u16) -> usize {
+    if status == 499 { 0 } else { usize::from(status / 100).min(5) }
+}
+
+pub(crate) fn class_label(class: usize) -> String {
+    if class == 0 { "499".to_owned() } else { format!("{class}xx") }
+}
+
 impl Counters {
     pub(crate) fn ended(&self, status: u16, duration_us: u64, bytes_in: u64, bytes_out: u64) {
         let own = &self.ended[own_shard()].0;
-        let class = if status == 499 { 0 } else { usize::from(status / 100).min(5) };
-        own.classes[class].fetch_add(1, Ordering::Relaxed);
+        own.classes[class_of(status)].fetch_add(1, Ordering::Relaxed);
         let bucket = BOUNDS_US.partition_point(|bound| *bound < duration_us);
         own.latency[bucket].fetch_add(1, Ordering::Relaxed);
         own.latency_sum_us.fetch_add(duration_us, Ordering::Relaxed);
@@ -50,7 +58,7 @@ impl Counters {
         let name = "squall_http_requests_total";
         write_head(out, name, "counter", "Requests that have ended.");
         for class in 0..6 {
-            let label = if class == 0 { "499".to_owned() } else { format!("{class}xx") };
+            let label = class_label(class);
             let _ = writeln!(
                 out,
                 "{name}{{status=\"{label}\"}} {}",

@@ -1,5 +1,6 @@
 //! Log lines and where they go.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -62,6 +63,8 @@ pub struct AccessRecord {
     pub function: Option<Arc<FunctionSpec>>,
     /// The app, where one matched.
     pub app: Option<crate::AppName>,
+    /// The route that won, where one did.
+    pub route: Option<Arc<str>>,
     pub method: http::Method,
     pub host: String,
     pub path: String,
@@ -74,8 +77,51 @@ pub struct AccessRecord {
     pub client: std::net::IpAddr,
     /// `HTTP/1.1` or `HTTP/2.0`.
     pub version: http::Version,
+    /// `None` without TLS.
+    pub tls: Option<TlsVersion>,
+    /// Who that is, where a policy asked.
+    pub caller: Option<Box<Caller>>,
+    /// Where the request was sent, when the route leads to an upstream.
+    pub upstream: Option<Box<UpstreamCall>>,
     pub user_agent: Option<http::HeaderValue>,
     pub trace: TraceContext,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsVersion {
+    V12,
+    V13,
+}
+
+impl TlsVersion {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TlsVersion::V12 => "1.2",
+            TlsVersion::V13 => "1.3",
+        }
+    }
+}
+
+/// A caller whose identity was verified.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// The `[identity]` table that knows it.
+    pub source: String,
+    /// The id of an API client, the subject of a token, or the name of a user.
+    pub name: String,
+    /// The part of an API key that is no secret. Never the key.
+    pub key_prefix: Option<String>,
+}
+
+/// What became of a request at an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamCall {
+    pub name: Arc<str>,
+    /// Of the last target that was tried; `None` when there was none to try.
+    pub address: Option<SocketAddr>,
+    /// From the first try to the head of the response, or to giving up.
+    pub duration_us: u64,
+    pub tries: u32,
 }
 
 /// Takes lines without blocking; when it can not keep up it drops and counts.
@@ -107,6 +153,59 @@ pub struct LogEntry {
     pub status: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_us: Option<u64>,
+    #[serde(flatten)]
+    pub access: AccessFields,
+}
+
+/// What an access record says beside what every entry has. A log line has none of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default)]
+pub struct AccessFields {
+    /// The route that won.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Without the query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_in: Option<u64>,
+    /// As they were sent, compressed where they were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_out: Option<u64>,
+    /// The client's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// `HTTP/1.1` or `HTTP/2.0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// `1.2` or `1.3`, with TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<String>,
+    /// The `[identity]` table that knows the caller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// The API client, the subject of the token, or the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
+    /// The part of the caller's API key that is no secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_prefix: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+    /// Of the upstream's target that was tried last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_address: Option<String>,
+    /// From the first try to the head of the upstream's response, or to giving up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_us: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_tries: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
 }
 
 /// Which entries are wanted; every field that is given must match.

@@ -10,8 +10,9 @@ use squall_types::gateway::{Policy, RequestLimits};
 
 use crate::routing::{Compiling, Route};
 
+mod access_log;
 pub(crate) mod compression;
-pub(crate) mod cors;
+mod cors;
 pub(crate) mod identity;
 pub(crate) mod size;
 

@@ -1,10 +1,9 @@
 //! The JSON of a log line, in and out.
 
-use std::borrow::Cow;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use squall_types::log::{AccessRecord, Level, LogEntry, LogFilter, LogLine, Source};
+use squall_types::log::{AccessFields, AccessRecord, Level, LogEntry, LogFilter, LogLine, Source};
 use squall_types::trace::HexId;
 
 use crate::day::Clock;
@@ -124,9 +123,9 @@ fn status_matches(wanted: &str, status: u16) -> bool {
     }
 }
 
-/// A stored line, with what an access record has instead of a message.
+/// A stored line. An access record has other fields instead of a message.
 #[derive(Deserialize)]
-struct Stored<'a> {
+struct Stored {
     at: String,
     level: Level,
     source: Source,
@@ -139,16 +138,12 @@ struct Stored<'a> {
     trace_id: String,
     status: Option<u16>,
     duration_us: Option<u64>,
-    #[serde(borrow)]
-    method: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    path: Option<Cow<'a, str>>,
 }
 
 /// Reads one line of a log file; `None` when it is not one that this version wrote or
 /// the filter does not want it.
 pub(super) fn parse(line: &[u8], filter: &LogFilter) -> Option<LogEntry> {
-    let stored: Stored<'_> = serde_json::from_slice(line).ok()?;
+    let stored: Stored = serde_json::from_slice(line).ok()?;
     let notice = stored.source == Source::Platform && stored.trace_id.is_empty();
     let wanted = if notice {
         filter.status.is_none() && filter.trace_id.is_none()
@@ -165,14 +160,15 @@ pub(super) fn parse(line: &[u8], filter: &LogFilter) -> Option<LogEntry> {
     if !wanted {
         return None;
     }
+    let mut access = AccessFields::default();
     let message = match stored.message {
         Some(message) => message,
-        None => access_message(
-            stored.method.as_deref()?,
-            stored.path.as_deref()?,
-            stored.status?,
-            stored.duration_us?,
-        ),
+        None => {
+            // Only what is wanted is read whole.
+            access = serde_json::from_slice(line).ok()?;
+            let (method, path) = (access.method.as_deref()?, access.path.as_deref()?);
+            access_message(method, path, stored.status?, stored.duration_us?)
+        }
     };
     Some(LogEntry {
         at: stored.at,
@@ -186,6 +182,7 @@ pub(super) fn parse(line: &[u8], filter: &LogFilter) -> Option<LogEntry> {
         trace_id: stored.trace_id,
         status: stored.status,
         duration_us: stored.duration_us,
+        access,
     })
 }
 
@@ -250,6 +247,9 @@ impl Formatter {
     }
 
     fn access(&mut self, record: &AccessRecord, out: &mut Vec<u8>) {
+        if let Some(route) = &record.route {
+            string(out, ",\"route\":", route);
+        }
         raw(out, ",\"method\":\"", record.method.as_str());
         string(out, ",\"host\":", &record.host);
         string(out, ",\"path\":", &record.path);
@@ -262,12 +262,25 @@ impl Formatter {
         self.number(out, ",\"bytes_out\":", record.bytes_out);
         out.extend_from_slice(b",\"client\":\"");
         let _ = std::io::Write::write_fmt(out, format_args!("{}", record.client));
-        out.extend_from_slice(match record.version {
-            http::Version::HTTP_10 => b"\",\"version\":\"HTTP/1.0\"",
-            http::Version::HTTP_2 => b"\",\"version\":\"HTTP/2.0\"",
-            http::Version::HTTP_3 => b"\",\"version\":\"HTTP/3.0\"",
-            _ => b"\",\"version\":\"HTTP/1.1\"",
-        });
+        raw(out, "\",\"version\":\"", version(record.version));
+        if let Some(tls) = record.tls {
+            raw(out, ",\"tls\":\"", tls.as_str());
+        }
+        if let Some(caller) = &record.caller {
+            string(out, ",\"identity\":", &caller.source);
+            string(out, ",\"caller\":", &caller.name);
+            if let Some(prefix) = &caller.key_prefix {
+                string(out, ",\"key_prefix\":", prefix);
+            }
+        }
+        if let Some(upstream) = &record.upstream {
+            string(out, ",\"upstream\":", &upstream.name);
+            if let Some(address) = upstream.address {
+                raw(out, ",\"upstream_address\":\"", &address.to_string());
+            }
+            self.number(out, ",\"upstream_us\":", upstream.duration_us);
+            self.number(out, ",\"upstream_tries\":", upstream.tries.into());
+        }
         if let Some(user_agent) = &record.user_agent {
             string(out, ",\"user_agent\":", &String::from_utf8_lossy(user_agent.as_bytes()));
         }
@@ -307,7 +320,46 @@ impl Formatter {
             trace_id: item.trace_id().map_or_else(String::new, |id| id.as_str().to_owned()),
             status: item.status(),
             duration_us,
+            access: match item {
+                Item::Access(record) => access_fields(record),
+                _ => AccessFields::default(),
+            },
         }
+    }
+}
+
+fn access_fields(record: &AccessRecord) -> AccessFields {
+    let (caller, upstream) = (record.caller.as_ref(), record.upstream.as_ref());
+    let user_agent = record.user_agent.as_ref();
+    AccessFields {
+        route: record.route.as_ref().map(|route| route.to_string()),
+        method: Some(record.method.to_string()),
+        host: Some(record.host.clone()),
+        path: Some(record.path.clone()),
+        bytes_in: Some(record.bytes_in),
+        bytes_out: Some(record.bytes_out),
+        client: Some(record.client.to_string()),
+        version: Some(version(record.version).to_owned()),
+        tls: record.tls.map(|tls| tls.as_str().to_owned()),
+        identity: caller.map(|caller| caller.source.clone()),
+        caller: caller.map(|caller| caller.name.clone()),
+        key_prefix: caller.and_then(|caller| caller.key_prefix.clone()),
+        upstream: upstream.map(|upstream| upstream.name.to_string()),
+        upstream_address: upstream
+            .and_then(|upstream| upstream.address)
+            .map(|address| address.to_string()),
+        upstream_us: upstream.map(|upstream| upstream.duration_us),
+        upstream_tries: upstream.map(|upstream| upstream.tries),
+        user_agent: user_agent.map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned()),
+    }
+}
+
+fn version(version: http::Version) -> &'static str {
+    match version {
+        http::Version::HTTP_10 => "HTTP/1.0",
+        http::Version::HTTP_2 => "HTTP/2.0",
+        http::Version::HTTP_3 => "HTTP/3.0",
+        _ => "HTTP/1.1",
     }
 }
 

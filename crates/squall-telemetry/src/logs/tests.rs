@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use squall_types::limits::Limits;
-use squall_types::log::{Level, Source};
+use squall_types::log::{Caller, Level, Source, TlsVersion, UpstreamCall};
 use squall_types::manifest::{InstanceMode, SharedInstances};
 use squall_types::state::{BlobId, FunctionKey, FunctionSpec, HandlerWorld};
 use squall_types::trace::TraceContext;
@@ -58,6 +58,7 @@ fn access(ms: u64, path: &str, status: u16) -> AccessRecord {
         at: at(ms),
         function: Some(spec("shop")),
         app: Some(AppName::parse("shop").unwrap()),
+        route: Some("or\"ders".into()),
         method: http::Method::GET,
         host: "shop.localhost".into(),
         path: path.to_owned(),
@@ -68,6 +69,18 @@ fn access(ms: u64, path: &str, status: u16) -> AccessRecord {
         bytes_out: 20,
         client: "127.0.0.1".parse().unwrap(),
         version: http::Version::HTTP_11,
+        tls: Some(TlsVersion::V13),
+        caller: Some(Box::new(Caller {
+            source: "partners".into(),
+            name: "acme".into(),
+            key_prefix: Some("sk_abc".into()),
+        })),
+        upstream: Some(Box::new(UpstreamCall {
+            name: "users".into(),
+            address: Some("[::1]:8080".parse().unwrap()),
+            duration_us: 1_000,
+            tries: 2,
+        })),
         user_agent: Some(http::HeaderValue::from_bytes(b"curl \xff \"quoted\"").unwrap()),
         trace: trace(2),
     }
@@ -103,6 +116,34 @@ fn recent_entries_are_in_order_of_time_and_survive_a_restart() {
     assert_eq!(first.at, "2026-11-23T08:49:28.001Z");
     assert_eq!(first.status, Some(200));
     assert_eq!(first.trace_id, "02".repeat(16));
+}
+
+#[test]
+fn an_access_record_is_read_back_whole() {
+    let dir = tempdir().unwrap();
+    let logs = open(dir.path());
+    logs.access(access(1, "/", 200));
+    let bare = AccessRecord { route: None, tls: None, caller: None, upstream: None, ..access(2, "/", 200) };
+    logs.access(bare);
+    logs.line(line("shop", 3, "a line has none of it"));
+    logs.flush();
+    let entries = logs.recent(&LogFilter::default(), 3);
+    let fields = |index: usize| serde_json::to_value(&*entries[index]).unwrap();
+    let expected = serde_json::json!({
+        "at": "2026-11-23T08:49:28.001Z", "level": "info", "source": "access", "app": "shop",
+        "function": "api", "revision": "abcdefghij", "message": "GET / 200 1.2ms",
+        "trace_id": "02".repeat(16), "status": 200, "duration_us": 1_234, "route": "or\"ders",
+        "method": "GET", "host": "shop.localhost", "path": "/", "bytes_in": 10, "bytes_out": 20,
+        "client": "127.0.0.1", "version": "HTTP/1.1", "tls": "1.3", "identity": "partners",
+        "caller": "acme", "key_prefix": "sk_abc", "upstream": "users",
+        "upstream_address": "[::1]:8080", "upstream_us": 1_000, "upstream_tries": 2,
+        "user_agent": "curl \u{fffd} \"quoted\"",
+    });
+    assert_eq!(fields(0), expected);
+    for name in ["route", "tls", "caller", "upstream", "key_prefix"] {
+        assert!(fields(1).get(name).is_none(), "{name}");
+    }
+    assert_eq!(fields(2).as_object().unwrap().len(), 8, "{}", fields(2));
 }
 
 #[track_caller]

@@ -18,6 +18,7 @@ mod matching;
 mod part;
 mod password;
 mod path;
+mod report;
 mod transform;
 mod upstream;
 
@@ -32,6 +33,9 @@ pub use matching::ValueMatch;
 pub use part::{FunctionPart, GatewayPart, PartError};
 pub use password::PasswordHash;
 pub use path::{PathPattern, PathSegment};
+pub use report::{
+    LatencyBucket, ReportRoutes, RouteReport, RoutesReport, latency_quantile_us,
+};
 pub use transform::{HeaderChanges, QueryChanges, Rewrite};
 pub use upstream::{
     Balance, CircuitBreaker, HashKey, HealthCheck, OutlierEjection, Protocol, Retry, Upstream,
@@ -295,7 +299,8 @@ pub struct Hsts {
     pub preload: bool,
 }
 
-/// Which requests have a line in the access log.
+/// Which requests have a line in the access log. The trace id decides, so that a trace is
+/// logged whole, also where other routes sample fewer of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccessLog {

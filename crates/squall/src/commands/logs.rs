@@ -243,7 +243,7 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use squall_types::log::Source;
+    use squall_types::log::{AccessFields, Source};
 
     use super::*;
 
@@ -260,6 +260,7 @@ mod tests {
             trace_id: "0af7".to_owned(),
             status: None,
             duration_us: None,
+            access: AccessFields::default(),
         }
     }
 

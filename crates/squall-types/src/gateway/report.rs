@@ -1,0 +1,90 @@
+//! What the gateway counted for each route, as `squall gateway top` reads it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::AppName;
+
+/// All routes at one moment. The difference of two of them is what happened in between.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct RoutesReport {
+    /// Microseconds since the server process started to count. When it is less than
+    /// before, the counters began anew.
+    pub uptime_us: u64,
+    /// By app and route. Routes that were never asked are there with zeros.
+    pub items: Vec<RouteReport>,
+}
+
+/// Counters of one route, over all revisions of its app that have it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct RouteReport {
+    pub app: AppName,
+    /// Its name in the manifest, `route-1`, `function-api` or `assets`.
+    pub route: String,
+    /// Requests that have ended, by class of status: `2xx`; `499` where the client left
+    /// before the response's head.
+    pub requests: BTreeMap<String, u64>,
+    /// Of `requests`: those that ended with an error code.
+    pub rejections: BTreeMap<String, u64>,
+    /// Requests whose response has not ended.
+    pub in_flight: u64,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    /// From the head of a request to the end of its response; buckets that are empty are
+    /// left out.
+    pub latency: Vec<LatencyBucket>,
+    pub latency_sum_us: u64,
+}
+
+/// How many requests took longer than `from_us` and at most `to_us`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct LatencyBucket {
+    pub from_us: u64,
+    /// `null` for the last bucket, which has no end.
+    pub to_us: Option<u64>,
+    pub count: u64,
+}
+
+/// Knows what the routes of this node have done.
+pub trait ReportRoutes: Send + Sync + 'static {
+    /// Of one app, or of all.
+    fn routes(&self, app: Option<&AppName>) -> RoutesReport;
+}
+
+/// The time that `part` (0 to 1) of the requests stayed within, straight between the
+/// bounds of a bucket. `None` without requests.
+pub fn latency_quantile_us(buckets: &[LatencyBucket], part: f64) -> Option<u64> {
+    let all: u64 = buckets.iter().map(|bucket| bucket.count).sum();
+    let mut before = 0;
+    let wanted = part * all as f64;
+    for bucket in buckets.iter().filter(|bucket| bucket.count > 0) {
+        if (before + bucket.count) as f64 >= wanted {
+            let within = ((wanted - before as f64) / bucket.count as f64).clamp(0.0, 1.0);
+            let width = bucket.to_us.unwrap_or(bucket.from_us) - bucket.from_us;
+            return Some(bucket.from_us + (width as f64 * within) as u64);
+        }
+        before += bucket.count;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bucket(from_us: u64, to_us: Option<u64>, count: u64) -> LatencyBucket {
+        LatencyBucket { from_us, to_us, count }
+    }
+
+    #[test]
+    fn quantiles_lie_in_their_buckets() {
+        let buckets = [bucket(0, Some(10), 50), bucket(10, Some(20), 0), bucket(20, Some(40), 50)];
+        for (part, expected) in [(0.0, 0), (0.25, 5), (0.5, 10), (0.75, 30), (0.99, 39), (1.0, 40)] {
+            assert_eq!(latency_quantile_us(&buckets, part), Some(expected), "{part}");
+        }
+        assert_eq!(latency_quantile_us(&[], 0.5), None);
+        assert_eq!(latency_quantile_us(&[bucket(10, Some(20), 0)], 0.5), None);
+        assert_eq!(latency_quantile_us(&[bucket(100, None, 3)], 0.99), Some(100));
+    }
+}
