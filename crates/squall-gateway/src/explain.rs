@@ -76,7 +76,7 @@ fn fill(
     let matched = preflight
         .as_ref()
         .and_then(|method| chosen.find(target.host(), &asked(method)).ok())
-        .filter(|matched| matched.route().policies.settings.cors.is_some());
+        .filter(|matched| matched.route().policies.cors.is_some());
     let method = if matched.is_some() { preflight.as_ref() } else { None };
     let method = method.unwrap_or(&head.method);
     let found = match matched {

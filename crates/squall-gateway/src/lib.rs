@@ -27,6 +27,7 @@ mod transform;
 mod vary;
 
 mod metrics;
+mod route_metrics;
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -35,12 +36,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
-use squall_types::Invoke;
 use squall_types::dial::Dial;
+use squall_types::gateway::{ReportRoutes, RoutesReport};
 use squall_types::log::LogSink;
 use squall_types::outbound::Outbound;
 use squall_types::state::{ApplySnapshot, BlobId, Snapshot};
 use squall_types::usage::UsageSink;
+use squall_types::{AppName, Invoke};
 use tokio::runtime::Handle;
 
 pub use crate::explain::explain_manifest;
@@ -49,6 +51,8 @@ use crate::assets::Files;
 use crate::metrics::Counters;
 use crate::policy::identity::Sources;
 use crate::proxy::Upstreams;
+use crate::policy::compression::Encoders;
+use crate::route_metrics::RouteRegistry;
 use crate::routing::RouteTable;
 
 pub use crate::policy::identity::hash_password;
@@ -122,6 +126,8 @@ pub(crate) struct Door {
     pub(crate) upstreams: Upstreams,
     pub(crate) counters: Counters,
     pub(crate) identity: Sources,
+    pub(crate) route_metrics: RouteRegistry,
+    pub(crate) encoders: Arc<Encoders>,
     pub(crate) connections: listener::Connections,
 }
 
@@ -139,6 +145,8 @@ impl Gateway {
             files,
             upstreams,
             counters: Counters::default(),
+            route_metrics: RouteRegistry::default(),
+            encoders: Arc::default(),
             connections,
         }))
     }
@@ -167,6 +175,8 @@ impl Gateway {
         self.0.counters.write(out, self.0.connections.open());
         self.0.identity.write_metrics(out);
         self.0.upstreams.write_metrics(out);
+        self.0.route_metrics.write(out);
+        self.0.encoders.write_metrics(out);
     }
 }
 
@@ -174,6 +184,14 @@ impl ApplySnapshot for Gateway {
     fn apply(&self, snapshot: &Arc<Snapshot>) {
         let before = self.0.routes.load_full();
         self.0.routes.store(Arc::new(RouteTable::compile(snapshot, &before, &self.0)));
+        drop(before);
+        self.0.route_metrics.forget_gone();
+    }
+}
+
+impl ReportRoutes for Gateway {
+    fn routes(&self, app: Option<&AppName>) -> RoutesReport {
+        self.0.route_metrics.report(app)
     }
 }
 

@@ -73,7 +73,8 @@ pub(crate) async fn serve(
         rejection.into_response(&asked)
     });
     if let Some(route) = &end.route {
-        policy::finish(route, &mut end.reply, &mut response);
+        let (method, reply) = (&end.method, &mut end.reply);
+        policy::finish(route, method, reply, &door.encoders, &mut response);
     }
     end.status = response.status().as_u16();
     if let Some(meter) = &end.meter {
@@ -130,6 +131,7 @@ fn begin(
         route: None,
         reply: Reply::default(),
         identity: None,
+        upstream: None,
         function: None,
         meter: None,
         status: 499,
@@ -168,9 +170,13 @@ async fn answer(
     let matched = find_route(door, end, &target, &head)?;
     let route = matched.route().clone();
     end.app = Some(matched.app.name.clone());
-    end.route = Some(route.clone());
+    end.take_route(route.clone());
     let mut exchange = Exchange { connection, client, target, matched, head, body };
 
+    route.policies.read(&exchange.head.headers, &mut end.reply);
+    if let Some(allowed) = route.policies.preflight(&exchange.head, &mut end.reply) {
+        return Ok(allowed);
+    }
     policy::size::check(&route.policies.limits, &exchange.head, &exchange.target, &exchange.body)?;
 
     if let Some(authenticator) = &route.policies.authenticator {
@@ -210,7 +216,7 @@ fn find_route(
     // A preflight asks on behalf of another method, whose route knows the answer.
     if let Some(method) = policy::preflight_for(head)
         && let Ok(matched) = chosen.find(target.host(), &asked(&method, target, head))
-        && matched.route().policies.settings.cors.is_some()
+        && matched.route().policies.cors.is_some()
     {
         return Ok(matched);
     }

@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use squall_types::log::AccessRecord;
+use squall_types::log::{AccessRecord, UpstreamCall};
 use squall_types::state::FunctionSpec;
 use squall_types::trace::TraceContext;
 use squall_types::usage::Meter;
@@ -18,6 +18,7 @@ use squall_types::{AppName, Body, BodyError, ErrorCode};
 use crate::connection::Connection;
 use crate::policy::Reply;
 use crate::policy::identity::Identity;
+use crate::route_metrics::Ended;
 use crate::routing::Route;
 
 /// What is known of a request; written down when the last of it is gone.
@@ -37,6 +38,8 @@ pub(crate) struct RequestEnd {
     pub(crate) reply: Reply,
     /// Who calls, once that is verified.
     pub(crate) identity: Option<Identity>,
+    /// What became of the request at an upstream, where the route leads to one.
+    pub(crate) upstream: Option<Box<UpstreamCall>>,
     pub(crate) function: Option<Arc<FunctionSpec>>,
     pub(crate) meter: Option<Arc<Meter>>,
     /// 499 until a head is on its way.
@@ -46,6 +49,12 @@ pub(crate) struct RequestEnd {
 }
 
 impl RequestEnd {
+    /// From here on the request is counted for its route, too.
+    pub(crate) fn take_route(&mut self, route: Arc<Route>) {
+        route.metrics.started();
+        self.route = Some(route);
+    }
+
     fn finish(&self) {
         if let Some(meter) = &self.meter {
             meter.finish();
@@ -59,10 +68,24 @@ impl Drop for RequestEnd {
         let bytes_in = self.meter.as_ref().map_or(0, |meter| meter.bytes_in());
         let door = self.connection.door();
         door.counters.ended(self.status, duration_us, bytes_in, self.bytes_out);
+        let route = self.route.take();
+        if let Some(route) = &route {
+            route.metrics.ended(&Ended {
+                status: self.status,
+                code: self.code,
+                duration_us,
+                bytes_in,
+                bytes_out: self.bytes_out,
+            });
+            if !route.policies.access_log.keeps(&self.trace, self.status) {
+                return;
+            }
+        }
         door.contracts.logs.access(AccessRecord {
             at: self.at,
             function: self.function.take(),
             app: self.app.take(),
+            route: route.map(|route| route.name.clone()),
             method: std::mem::take(&mut self.method),
             host: std::mem::take(&mut self.host),
             path: std::mem::take(&mut self.path),
@@ -73,6 +96,9 @@ impl Drop for RequestEnd {
             bytes_out: self.bytes_out,
             client: self.client,
             version: self.version,
+            tls: None,
+            caller: None,
+            upstream: self.upstream.take(),
             user_agent: self.user_agent.take(),
             trace: self.trace,
         });

@@ -18,6 +18,7 @@ use squall_types::{AppName, Body, ErrorCode, Invoke, InvokeError, RevisionId};
 
 use crate::{Contracts, DoorLimits, Gateway, Options};
 
+mod bodies;
 mod routes;
 
 #[derive(Default)]

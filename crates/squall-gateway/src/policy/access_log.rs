@@ -36,9 +36,7 @@ mod tests {
 
     fn kept(sample: f64, errors: bool, status: u16, of: usize) -> usize {
         let sampling = LogSampling::compile(Some(&AccessLog { sample, errors }));
-        (0..of)
-            .filter(|_| sampling.keeps(&TraceContext::from_random(random()), status))
-            .count()
+        (0..of).filter(|_| sampling.keeps(&TraceContext::from_random(random()), status)).count()
     }
 
     #[test]

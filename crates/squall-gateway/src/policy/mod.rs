@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response};
 use squall_types::Body;
 use squall_types::gateway::{Policy, RequestLimits};
@@ -17,6 +17,9 @@ pub(crate) mod identity;
 pub(crate) mod size;
 
 use identity::Authenticator;
+use access_log::LogSampling;
+use compression::{CompressionRules, Encoders, Offer};
+use cors::{CorsPermit, CorsRules};
 
 /// What a route asks of requests and does to responses.
 pub(crate) struct Policies {
@@ -27,12 +30,19 @@ pub(crate) struct Policies {
     pub(crate) authenticator: Option<Authenticator>,
     /// From the request's head to the response's.
     pub(crate) response_timeout: Option<Duration>,
+    pub(crate) cors: Option<CorsRules>,
+    compression: Option<CompressionRules>,
+    pub(crate) access_log: LogSampling,
 }
 
 /// What is learned on a request's way in and needed on its response's way out.
 #[derive(Default)]
 pub(crate) struct Reply {
     pub(crate) set_cookies: Vec<HeaderValue>,
+    /// A preflight was answered: it is nobody's response but ours.
+    is_preflight: bool,
+    cors: Option<CorsPermit>,
+    offer: Option<Offer>,
 }
 
 impl Policies {
@@ -48,8 +58,28 @@ impl Policies {
             limits,
             authenticator: Authenticator::compile(&settings, &revision.app, identity, sources),
             response_timeout: timeouts.response_ms.map(Duration::from_millis),
+            cors: settings.cors.as_ref().and_then(CorsRules::compile),
+            compression: settings.compression.as_ref().and_then(CompressionRules::compile),
+            access_log: LogSampling::compile(settings.access_log.as_ref()),
             settings,
         }
+    }
+
+    /// Reads what the response will depend on, before the head is handed on.
+    pub(crate) fn read(&self, asked: &HeaderMap, reply: &mut Reply) {
+        reply.cors = self.cors.as_ref().map(|cors| cors.permit(asked));
+        reply.offer = self.compression.as_ref().map(|rules| rules.offer(asked));
+    }
+
+    /// The answer to a CORS preflight.
+    pub(crate) fn preflight(
+        &self,
+        head: &http::request::Parts,
+        reply: &mut Reply,
+    ) -> Option<Response<Body>> {
+        let response = self.cors.as_ref()?.preflight(&head.method, &head.headers)?;
+        reply.is_preflight = true;
+        Some(response)
     }
 }
 
@@ -63,10 +93,26 @@ pub(crate) fn preflight_for(head: &http::request::Parts) -> Option<Method> {
 }
 
 /// What a route does to every response, rejections included.
-pub(crate) fn finish(route: &Route, reply: &mut Reply, response: &mut Response<Body>) {
+pub(crate) fn finish(
+    route: &Route,
+    method: &Method,
+    reply: &mut Reply,
+    encoders: &Arc<Encoders>,
+    response: &mut Response<Body>,
+) {
+    if reply.is_preflight {
+        return;
+    }
     let headers = response.headers_mut();
     for cookie in reply.set_cookies.drain(..) {
         headers.append(header::SET_COOKIE, cookie);
     }
     route.response_headers.apply(headers);
+    let policies = &route.policies;
+    if let (Some(cors), Some(permit)) = (&policies.cors, reply.cors.take()) {
+        cors.decorate(permit, headers);
+    }
+    if let (Some(compression), Some(offer)) = (&policies.compression, reply.offer.take()) {
+        compression.apply(offer, method, encoders, response);
+    }
 }

@@ -11,6 +11,7 @@ use squall_types::{AppName, ErrorCode, FunctionName, RevisionId};
 
 use crate::Door;
 use crate::rejection::Rejection;
+use crate::route_metrics::RouteMetrics;
 
 pub(crate) mod condition;
 mod matcher;
@@ -86,6 +87,11 @@ impl Compiling<'_> {
         let settings = self.revision.manifest.upstreams.get(name)?;
         let app = &self.revision.app;
         Some(Backend::Upstream(self.door.upstreams.compile(app, name, settings)))
+    }
+
+    /// The counters of a route of this app, also of an earlier configuration.
+    fn metrics(&self, route: &Arc<str>) -> Arc<RouteMetrics> {
+        self.door.route_metrics.of(&self.revision.app, route)
     }
 }
 

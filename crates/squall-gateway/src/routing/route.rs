@@ -15,6 +15,7 @@ use super::condition::{Conditions, Wanted};
 use super::sticky::Sticky;
 use crate::policy::Policies;
 use crate::proxy::UpstreamPool;
+use crate::route_metrics::RouteMetrics;
 use crate::transform::{HeaderPlan, QueryPlan, Redirection, RewritePlan};
 
 pub(crate) struct Route {
@@ -28,6 +29,7 @@ pub(crate) struct Route {
     pub(crate) request_query: QueryPlan,
     pub(crate) response_headers: HeaderPlan,
     pub(crate) policies: Policies,
+    pub(crate) metrics: Arc<RouteMetrics>,
     /// Its paths have parameters, which its target is told.
     pub(crate) has_parameters: bool,
 }
@@ -127,6 +129,7 @@ impl Route {
             request_query: QueryPlan::new(&route.request_query),
             response_headers: HeaderPlan::new(&route.response_headers),
             policies: Policies::compile(&name, &route.policy, compiling),
+            metrics: compiling.metrics(&name),
             has_parameters,
             name,
         })
@@ -167,6 +170,7 @@ impl Route {
             request_query: QueryPlan::default(),
             response_headers: HeaderPlan::default(),
             policies: Policies::compile(&name, policy, compiling),
+            metrics: compiling.metrics(&name),
             has_parameters: false,
             name,
         }

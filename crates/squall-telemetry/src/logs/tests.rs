@@ -123,7 +123,13 @@ fn an_access_record_is_read_back_whole() {
     let dir = tempdir().unwrap();
     let logs = open(dir.path());
     logs.access(access(1, "/", 200));
-    let bare = AccessRecord { route: None, tls: None, caller: None, upstream: None, ..access(2, "/", 200) };
+    let bare = AccessRecord {
+        route: None,
+        tls: None,
+        caller: None,
+        upstream: None,
+        ..access(2, "/", 200)
+    };
     logs.access(bare);
     logs.line(line("shop", 3, "a line has none of it"));
     logs.flush();

@@ -80,7 +80,8 @@ mod tests {
     #[test]
     fn quantiles_lie_in_their_buckets() {
         let buckets = [bucket(0, Some(10), 50), bucket(10, Some(20), 0), bucket(20, Some(40), 50)];
-        for (part, expected) in [(0.0, 0), (0.25, 5), (0.5, 10), (0.75, 30), (0.99, 39), (1.0, 40)] {
+        for (part, expected) in [(0.0, 0), (0.25, 5), (0.5, 10), (0.75, 30), (0.99, 39), (1.0, 40)]
+        {
             assert_eq!(latency_quantile_us(&buckets, part), Some(expected), "{part}");
         }
         assert_eq!(latency_quantile_us(&[], 0.5), None);

@@ -6,7 +6,7 @@
 
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use brotli::CompressorWriter;
 use flate2::{Compress, FlushCompress, Status};
@@ -207,9 +207,12 @@ fn write_gzip(
     }
 }
 
+/// Encoders of a core that wait for their next body.
+type Idle = Vec<(CompressionAlgorithm, Encoder)>;
+
 /// The encoders of a node, and what is counted about them.
 pub(crate) struct Encoders {
-    idle: [Padded<Mutex<Vec<(CompressionAlgorithm, Encoder)>>>; SHARDS],
+    idle: [Padded<Mutex<Idle>>; SHARDS],
     used_bytes: AtomicUsize,
     memory_bytes_max: usize,
     /// Pieces that may be compressed off the request cores at once: as many as there are
@@ -269,20 +272,21 @@ impl Encoders {
         Some(lease)
     }
 
-    fn idle_of(
-        &self,
-        shard: usize,
-    ) -> std::sync::MutexGuard<'_, Vec<(CompressionAlgorithm, Encoder)>> {
+    fn idle_of(&self, shard: usize) -> MutexGuard<'_, Idle> {
         self.idle[shard].0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Prometheus text.
     pub(crate) fn write_metrics(&self, out: &mut String) {
         use std::fmt::Write as _;
-        let families: [(&str, &str, fn(&Counts) -> &AtomicU64); 3] = [
-            ("responses", "Responses that were compressed.", |counts| &counts.responses),
-            ("input_bytes", "Bytes before compression.", |counts| &counts.bytes_in),
-            ("output_bytes", "Bytes after compression.", |counts| &counts.bytes_out),
+        type Of = fn(&Counts) -> &AtomicU64;
+        let responses: Of = |counts| &counts.responses;
+        let (bytes_in, bytes_out): (Of, Of) =
+            (|counts| &counts.bytes_in, |counts| &counts.bytes_out);
+        let families = [
+            ("responses", "Responses that were compressed.", responses),
+            ("input_bytes", "Bytes before compression.", bytes_in),
+            ("output_bytes", "Bytes after compression.", bytes_out),
         ];
         for (family, help, of) in families {
             let metric = format!("squall_compression_{family}_total");

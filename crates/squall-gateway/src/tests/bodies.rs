@@ -1,0 +1,223 @@
+//! CORS, compression, counters and the access log over real sockets.
+
+use std::io::Read as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use squall_types::gateway::{ReportRoutes as _, RouteReport};
+use squall_types::log::AccessRecord;
+use squall_types::state::{ApplySnapshot as _, BlobId, Snapshot};
+
+use super::{Door, app, status};
+
+const ROUTES: &str = r#"
+[gateway.policy]
+cors = { origins = ["https://app.example.com"], methods = ["PUT"], headers = ["x-token"], expose = ["x-request-id"] }
+compression = { min_bytes = 16 }
+[[routes]]
+name = "put"
+paths = ["/orders"]
+methods = ["PUT"]
+function = "api"
+response_headers = { set = { content-type = "text/plain", access-control-allow-origin = "*" } }
+policy = { limits = { body_bytes = 5 } }
+[[routes]]
+name = "own"
+paths = ["/own"]
+response = { status = 200, body = "a body of more than sixteen bytes", headers = { access-control-allow-origin = "https://own.example" } }
+policy = { cors = { origins = [] }, compression = { algorithms = [] } }
+[[routes]]
+name = "sampled"
+paths = ["/sampled/*"]
+function = "api"
+policy = { access_log = { sample = 0.5 } }
+[[routes]]
+name = "silent"
+paths = ["/fails"]
+function = "api"
+policy = { access_log = { sample = 0 } }
+"#;
+
+fn door() -> Door {
+    Door::of("one", ROUTES)
+}
+
+fn send(door: &Door, method: &str, path: &str, headers: &str) -> String {
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: one.localhost\r\nConnection: close\r\n");
+    door.raw(format!("{head}{headers}\r\n").as_bytes())
+}
+
+const ORIGIN: &str = "Origin: https://app.example.com\r\n";
+
+impl Door {
+    /// Records of requests, which are written when the last byte is gone.
+    fn records(&self, count: usize) -> Vec<AccessRecord> {
+        for _ in 0..500 {
+            let records = self.fake.access.lock().unwrap();
+            if records.len() >= count {
+                return records.clone();
+            }
+            drop(records);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{count} records were expected");
+    }
+
+    fn report(&self, route: &str) -> RouteReport {
+        let report = self.gateway.routes(None);
+        let found = report.items.iter().find(|one| one.route == route);
+        found.unwrap_or_else(|| panic!("{route}: {report:?}")).clone()
+    }
+}
+
+#[test]
+fn a_preflight_is_answered_for_the_route_of_the_method_that_it_asks_for() {
+    let door = door();
+    let asks = format!("{ORIGIN}Access-Control-Request-Method: PUT\r\n");
+    let allowed = send(&door, "OPTIONS", "/orders", &asks);
+    assert_eq!(status(&allowed), 204, "{allowed}");
+    assert!(allowed.contains("access-control-allow-origin: https://app.example.com\r\n"));
+    assert!(allowed.contains("access-control-allow-methods: GET, HEAD, POST, PUT\r\n"));
+    assert!(allowed.contains("access-control-allow-headers: x-token\r\n"), "{allowed}");
+    assert_eq!(allowed.matches("access-control-allow-origin").count(), 1);
+
+    let refused = send(&door, "OPTIONS", "/orders", &asks.replace("app.", "evil."));
+    assert_eq!(status(&refused), 204);
+    assert!(!refused.contains("access-control-allow"), "{refused}");
+    // Without an origin it is a request like any other, which the route does not take.
+    let plain = send(&door, "OPTIONS", "/orders", "");
+    assert!(status(&plain) >= 400, "{plain}");
+    assert_eq!(door.fake.usage.lock().unwrap().len(), 0, "no function was reached");
+    assert_eq!(door.records(3)[0].route.as_deref(), Some("put"));
+}
+
+#[test]
+fn pages_read_answers_and_rejections() {
+    let door = door();
+    let answer = send(&door, "PUT", "/orders", ORIGIN);
+    assert_eq!(status(&answer), 200, "{answer}");
+    assert!(answer.contains("access-control-allow-origin: https://app.example.com\r\n"));
+    assert!(answer.contains("access-control-expose-headers: x-request-id\r\n"));
+    assert_eq!(answer.matches("access-control-allow-origin").count(), 1, "{answer}");
+    assert!(answer.contains("vary: origin\r\n"), "{answer}");
+
+    let body = "Content-Length: 6\r\n";
+    let refused = send(&door, "PUT", "/orders", &format!("{ORIGIN}{body}"));
+    assert_eq!(status(&refused), 413, "{refused}");
+    assert!(refused.contains("access-control-allow-origin: https://app.example.com\r\n"));
+    let other = send(&door, "PUT", "/orders", "Origin: https://evil.example.com\r\n");
+    assert!(!other.contains("access-control-"), "{other}");
+    assert!(other.contains("vary: origin\r\n"), "{other}");
+}
+
+#[test]
+fn a_route_without_origins_leaves_cors_to_its_target() {
+    let answer = door().get("/own", ORIGIN);
+    assert!(answer.contains("access-control-allow-origin: https://own.example\r\n"), "{answer}");
+    assert!(!answer.contains("vary"), "{answer}");
+}
+
+#[test]
+fn responses_are_compressed_for_those_who_take_it() {
+    let door = door();
+    let plain = send(&door, "PUT", "/orders", "");
+    assert!(plain.contains("PUT http://one.localhost/orders\n"), "{plain}");
+    let answer = send(&door, "PUT", "/orders", "Accept-Encoding: gzip\r\n");
+    assert!(answer.contains("content-encoding: gzip\r\n"), "{answer}");
+    assert!(answer.contains("vary: accept-encoding\r\n"), "{answer}");
+    assert!(!answer.contains("PUT http://"), "{answer}");
+    let own = door.get("/own", "Accept-Encoding: gzip\r\n");
+    assert!(own.ends_with("sixteen bytes") && !own.contains("content-encoding"), "{own}");
+    // A file of ten bytes is too short to be worth it.
+    let file = door.get("/a.txt", "Accept-Encoding: gzip\r\n");
+    assert!(file.ends_with("0123456789") && !file.contains("content-encoding"), "{file}");
+    let mut metrics = String::new();
+    door.gateway.write_metrics(&mut metrics);
+    let line = "squall_compression_responses_total{coding=\"gzip\"} 1\n";
+    assert!(metrics.contains(line), "{metrics}");
+}
+
+#[test]
+fn a_compressed_body_arrives_as_it_was() {
+    let door = door();
+    let request = "PUT /orders HTTP/1.1\r\nHost: one.localhost\r\nConnection: close\r\nAccept-Encoding: br;q=0.5, zstd\r\n\r\n";
+    let mut stream = std::net::TcpStream::connect(door.address).unwrap();
+    std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    assert!(head.contains("content-encoding: zstd\r\n"), "{head}");
+    let length = format!("content-length: {}\r\n", answer.len() - end);
+    assert!(head.contains(&length), "{head}");
+    let body = String::from_utf8(zstd::decode_all(&answer[end..]).unwrap()).unwrap();
+    assert!(body.starts_with("PUT http://one.localhost/orders\n"), "{body}");
+    assert_eq!(door.records(1)[0].bytes_out, (answer.len() - end) as u64);
+}
+
+#[test]
+fn what_a_route_does_is_counted_over_new_configurations() {
+    let door = door();
+    let started =
+        |version| Arc::new(Snapshot { version, apps: vec![app("one", ROUTES, BlobId([1; 32]))] });
+    send(&door, "PUT", "/orders", "");
+    door.records(1);
+    door.gateway.apply(&started(2));
+    send(&door, "PUT", "/orders", "Content-Length: 6\r\n");
+    door.records(2);
+    let report = door.report("put");
+    assert_eq!(report.requests, [("2xx".to_owned(), 1), ("4xx".to_owned(), 1)].into());
+    assert_eq!(report.rejections, [("SQ0105".to_owned(), 1)].into());
+    assert_eq!(report.in_flight, 0);
+    assert_eq!(door.report("assets").requests.len(), 0);
+    let names = |door: &Door| door.gateway.routes(None).items.len();
+    // Four tables, the function's own paths, the files.
+    assert_eq!(names(&door), 6);
+    let other = vec![app("two", "", BlobId([1; 32]))];
+    door.gateway.apply(&Arc::new(Snapshot { version: 3, apps: other }));
+    assert_eq!(names(&door), 2, "{:?}", door.gateway.routes(None));
+}
+
+#[test]
+fn a_thousand_swaps_leave_nothing_behind() {
+    let door = door();
+    for version in 0..1_000 {
+        let name = format!("{ROUTES}\n[[routes]]\nname = \"v{version}\"\nresponse.status = 200\n");
+        let apps = vec![app("one", &name, BlobId([1; 32]))];
+        door.gateway.apply(&Arc::new(Snapshot { version, apps }));
+    }
+    assert_eq!(door.gateway.routes(None).items.len(), 7);
+    assert_eq!(door.gateway.0.route_metrics.len(), 7);
+}
+
+#[test]
+fn a_trace_is_logged_whole_or_not_at_all_and_errors_always() {
+    let door = door();
+    let trace = |random: &str| {
+        format!("traceparent: 00-0af7651916cd43dd84{random}-b7ad6b7169203331-01\r\n")
+    };
+    let (kept, left_out) = (trace("00000000000001"), trace("ffffffffffffff"));
+    for path in ["/sampled/a", "/sampled/b"] {
+        assert_eq!(status(&door.get(path, &kept)), 200);
+        assert_eq!(status(&door.get(path, &left_out)), 200);
+    }
+    assert_eq!(status(&door.get("/fails", &left_out)), 500);
+    let records = door.records(3);
+    let paths: Vec<&str> = records.iter().map(|record| record.path.as_str()).collect();
+    assert_eq!(paths, ["/sampled/a", "/sampled/b", "/fails"]);
+    assert_eq!(door.report("sampled").requests["2xx"], 4, "all are counted");
+}
+
+#[test]
+fn a_trace_joins_the_record_the_response_and_what_is_sent_on() {
+    let door = door();
+    let id = "0af7651916cd43dd8448eb211c80319c";
+    let answer = door.get("/api/x", &format!("traceparent: 00-{id}-b7ad6b7169203331-01\r\n"));
+    assert!(answer.contains(&format!("x-request-id: {id}\r\n")), "{answer}");
+    let sent = answer.lines().find(|line| line.starts_with("traceparent: ")).unwrap();
+    let record = &door.records(1)[0];
+    assert_eq!(record.trace.trace_id_hex().as_str(), id);
+    let header = String::from_utf8(record.trace.header().to_vec()).unwrap();
+    assert_eq!(sent, format!("traceparent: {header}"), "the same span, too");
+    assert_eq!(record.route.as_deref(), Some("function-api"));
+}
