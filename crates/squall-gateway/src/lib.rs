@@ -49,9 +49,9 @@ pub use crate::explain::explain_manifest;
 
 use crate::assets::Files;
 use crate::metrics::Counters;
+use crate::policy::compression::Encoders;
 use crate::policy::identity::Sources;
 use crate::proxy::Upstreams;
-use crate::policy::compression::Encoders;
 use crate::route_metrics::RouteRegistry;
 use crate::routing::RouteTable;
 

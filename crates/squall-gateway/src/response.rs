@@ -97,7 +97,7 @@ impl Drop for RequestEnd {
             client: self.client,
             version: self.version,
             tls: None,
-            caller: None,
+            caller: self.identity.as_ref().map(|identity| Box::new(identity.caller())),
             upstream: self.upstream.take(),
             user_agent: self.user_agent.take(),
             trace: self.trace,

@@ -45,7 +45,8 @@ pub struct Clients {
 pub struct ApiKeyText(String);
 
 const KEY_START: &str = "sqk_";
-const PREFIX_LETTERS: usize = 12;
+/// Letters of the part of a key that is no secret.
+pub const PREFIX_LETTERS: usize = 12;
 const SECRET_LETTERS: usize = 32;
 
 impl ApiKeyText {

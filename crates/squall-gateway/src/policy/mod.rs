@@ -16,10 +16,10 @@ mod cors;
 pub(crate) mod identity;
 pub(crate) mod size;
 
-use identity::Authenticator;
 use access_log::LogSampling;
 use compression::{CompressionRules, Encoders, Offer};
 use cors::{CorsPermit, CorsRules};
+use identity::Authenticator;
 
 /// What a route asks of requests and does to responses.
 pub(crate) struct Policies {

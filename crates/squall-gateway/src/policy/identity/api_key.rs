@@ -11,6 +11,8 @@ use squall_types::clients::{ApiClient, ApiKeyText, Clients};
 use squall_types::gateway::ApiKeySource;
 use subtle::ConstantTimeEq as _;
 
+use super::KeyPrefix;
+
 pub(super) struct ApiKeys {
     header: HeaderName,
     query: Option<String>,
@@ -66,7 +68,7 @@ impl ApiKeys {
     }
 }
 
-/// The client of a key.
+/// The client of a key, and the part of the key that may be told.
 ///
 /// # Errors
 /// Why it is not let in, in words for its bearer: what is said about a key's state is said
@@ -75,7 +77,7 @@ pub(super) fn check(
     text: &str,
     clients: &Clients,
     now: u64,
-) -> Result<Arc<ApiClient>, &'static str> {
+) -> Result<(Arc<ApiClient>, KeyPrefix), &'static str> {
     const UNKNOWN: &str = "the API key is not known";
     let (prefix, hash) = ApiKeyText::parse(text).ok_or("the API key is malformed")?;
     let key = clients.keys.get(prefix);
@@ -89,7 +91,8 @@ pub(super) fn check(
     if key.client.disabled {
         return Err("the API client is disabled");
     }
-    Ok(key.client.clone())
+    let prefix = prefix.as_bytes().try_into().map_err(|_| UNKNOWN)?;
+    Ok((key.client.clone(), prefix))
 }
 
 fn parameters(target: &PathAndQuery) -> impl Iterator<Item = (&str, &str)> {

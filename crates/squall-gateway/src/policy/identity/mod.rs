@@ -20,8 +20,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
-use squall_types::clients::{ApiClient, Clients};
+use squall_types::clients::{ApiClient, Clients, PREFIX_LETTERS};
 use squall_types::gateway::{IdentitySource, Policy};
+use squall_types::log::Caller;
 use squall_types::metrics::write_head;
 use squall_types::outbound::Outbound;
 use squall_types::{AppName, ErrorCode};
@@ -44,9 +45,12 @@ pub(crate) struct Identity {
 
 #[derive(Clone)]
 enum Who {
-    Client(Arc<ApiClient>),
+    Client(Arc<ApiClient>, KeyPrefix),
     Subject(Arc<Subject>),
 }
+
+/// The part of an API key that is no secret.
+type KeyPrefix = [u8; PREFIX_LETTERS];
 
 /// The name of an `[identity]` table, and as it is sent.
 struct SourceName {
@@ -69,7 +73,7 @@ impl Identity {
     /// The id of the API client, the subject of the token, or the name of the user.
     pub(crate) fn name(&self) -> &str {
         match &self.who {
-            Who::Client(client) => &client.id,
+            Who::Client(client, _) => &client.id,
             Who::Subject(subject) => &subject.name,
         }
     }
@@ -79,7 +83,7 @@ impl Identity {
     pub(crate) fn limit_key(&self) -> (&str, &str) {
         match &self.who {
             // No source has an empty name.
-            Who::Client(client) => ("", &client.id),
+            Who::Client(client, _) => ("", &client.id),
             Who::Subject(subject) => (&self.source.text, &subject.name),
         }
     }
@@ -87,14 +91,23 @@ impl Identity {
     /// With its plan, when the caller is one.
     pub(crate) fn client(&self) -> Option<&Arc<ApiClient>> {
         match &self.who {
-            Who::Client(client) => Some(client),
+            Who::Client(client, _) => Some(client),
             Who::Subject(_) => None,
         }
     }
 
+    /// For the access log.
+    pub(crate) fn caller(&self) -> Caller {
+        let key_prefix = match &self.who {
+            Who::Client(_, prefix) => Some(String::from_utf8_lossy(prefix).into_owned()),
+            Who::Subject(_) => None,
+        };
+        Caller { source: self.source.text.clone(), name: self.name().to_owned(), key_prefix }
+    }
+
     fn scopes(&self) -> &[String] {
         match &self.who {
-            Who::Client(client) => &client.scopes,
+            Who::Client(client, _) => &client.scopes,
             Who::Subject(subject) => &subject.scopes,
         }
     }
@@ -105,7 +118,7 @@ impl Identity {
         headers.insert(headers::IDENTITY, self.source.header.clone());
         match &self.who {
             Who::Subject(subject) => subject.headers.set(headers),
-            Who::Client(client) => {
+            Who::Client(client, _) => {
                 headers.insert(headers::CLIENT, headers::value(&client.id));
                 if let Some(scopes) = headers::scopes(&client.scopes) {
                     headers.insert(headers::SCOPES, scopes);
@@ -306,9 +319,9 @@ impl Authenticator {
                     let Some(key) = keys.find(headers, target).map_err(invalid)? else {
                         continue;
                     };
-                    let client = api_key::check(&key, clients, now).map_err(invalid)?;
+                    let (client, prefix) = api_key::check(&key, clients, now).map_err(invalid)?;
                     let source = source.name.clone();
-                    return Ok(Some(Identity { source, who: Who::Client(client) }));
+                    return Ok(Some(Identity { source, who: Who::Client(client, prefix) }));
                 }
                 Check::Basic(passwords) => {
                     let credentials = authorization(headers, "basic").map_err(invalid)?;
