@@ -18,7 +18,7 @@ fn a_key_is_known_until_it_expires_or_its_client_is_disabled() {
     keys.insert(made[1].prefix().into(), key(client("acme", false), &made[1], Some(1_000)));
     keys.insert(made[2].prefix().into(), key(client("late", true), &made[2], None));
     let clients = Clients { keys };
-    let ask = |text: &str, now| check(text, &clients, now).map(|client| client.id.clone());
+    let ask = |text: &str, now| check(text, &clients, now).map(|(client, _)| client.id.clone());
 
     assert_eq!(ask(made[0].as_str(), 5_000), Ok("acme".to_owned()));
     assert_eq!(ask(made[1].as_str(), 999), Ok("acme".to_owned()));
