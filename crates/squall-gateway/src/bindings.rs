@@ -91,7 +91,11 @@ async fn call(
         SystemTime::now(),
         Instant::now(),
     );
-    let request = prepare(bound, trace);
+    let mut request = prepare(bound, trace);
+    if app.is_some() {
+        // Within an app, who calls may be passed on. Another app only claims to know.
+        guard::strip_our_word(request.headers_mut());
+    }
     let length = http_body::Body::size_hint(request.body()).exact();
     let invoked = if length.is_some_and(|length| length > function.limits.request_body_bytes) {
         let message = format!("the body is larger than {name} takes (limits.request_body_bytes)");

@@ -66,10 +66,8 @@ impl Key {
         };
         let algorithm = match jwk.get("alg") {
             None => None,
-            // RFC 9864 gives EdDSA with this curve a name of its own.
-            Some(Value::String(name)) if name == "Ed25519" => Some(JwtAlgorithm::EdDSA),
             Some(name) => {
-                let known = name.as_str().and_then(JwtAlgorithm::named);
+                let known = name.as_str().and_then(super::token::named);
                 Some(known.ok_or_else(|| format!("its algorithm {name} is not supported"))?)
             }
         };

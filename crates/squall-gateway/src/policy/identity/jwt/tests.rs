@@ -112,6 +112,7 @@ async fn claims_in_all_their_forms_are_understood() {
     assert!(ask_with_token(&bench.door, &bench.with_claims(&text)).await.is_ok());
     for header in [
         r#"{"alg":"EdDSA"}"#,
+        r#"{"alg":"Ed25519","kid":"ed25519"}"#,
         r#"{"alg":"EdDSA","kid":"ed25519","typ":"at+jwt"}"#,
         r#"{"alg":"EdDSA","kid":"ed25519","typ":"application/at+JWT"}"#,
         r#"{"kid":"ed25519","alg":"EdDSA","unknown":{"is":["ignored"]}}"#,
