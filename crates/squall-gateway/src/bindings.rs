@@ -91,11 +91,7 @@ async fn call(
         SystemTime::now(),
         Instant::now(),
     );
-    let mut request = prepare(bound, trace);
-    if app.is_some() {
-        // Within an app, who calls may be passed on. Another app only claims to know.
-        guard::strip_our_word(request.headers_mut());
-    }
+    let request = prepare(bound, trace);
     let length = http_body::Body::size_hint(request.body()).exact();
     let invoked = if length.is_some_and(|length| length > function.limits.request_body_bytes) {
         let message = format!("the body is larger than {name} takes (limits.request_body_bytes)");

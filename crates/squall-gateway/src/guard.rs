@@ -284,11 +284,6 @@ pub(crate) fn strip_request(headers: &mut HeaderMap) {
     }
     headers.remove(header::PROXY_AUTHORIZATION);
     headers.remove(header::EXPECT);
-    strip_our_word(headers);
-}
-
-/// Removes what only the gateway may say, such as who calls.
-pub(crate) fn strip_our_word(headers: &mut HeaderMap) {
     if headers.keys().any(|name| name.as_str().starts_with("x-squall-")) {
         let ours: Vec<HeaderName> =
             headers.keys().filter(|name| name.as_str().starts_with("x-squall-")).cloned().collect();
