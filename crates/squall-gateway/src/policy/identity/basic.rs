@@ -5,39 +5,23 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use squall_types::gateway::{Basic, PasswordHash};
 use subtle::ConstantTimeEq as _;
-use tokio::sync::Semaphore;
 
 use super::headers::SubjectHeaders;
 use super::remembered::{Digest, Remembered};
+use super::turns::Turns;
 use super::{Identity, SourceName, Subject};
 
 /// Passwords that one thread remembers, in each of two generations.
 const REMEMBERED: usize = 256;
 const REMEMBERED_S: u64 = 5 * 60;
-/// Checks at once, of all apps, and those that wait for their turn.
-const AT_ONCE: usize = 2;
-const WAITING_MAX: usize = 64;
 /// OWASP's recommendation for Argon2id: 19 MiB, two passes, one lane.
 const USUAL: (u32, u32, u32) = (19_456, 2, 1);
-
-/// Bounds the checks of all sources of a node together.
-pub(super) struct Turns {
-    permits: Arc<Semaphore>,
-    waiting: AtomicUsize,
-}
-
-impl Default for Turns {
-    fn default() -> Self {
-        Self { permits: Arc::new(Semaphore::new(AT_ONCE)), waiting: AtomicUsize::new(0) }
-    }
-}
 
 pub(super) struct Passwords {
     name: Arc<SourceName>,
@@ -115,7 +99,9 @@ impl Passwords {
         let (name, password) = decoded.split_once(':').ok_or(MALFORMED)?;
         let user = self.users.get(name);
         let hash = user.map_or(&self.nobody, |user| &user.hash).clone();
-        let is_right = self.turns.check(password.to_owned(), hash).await.ok_or(Refusal::Busy)?;
+        let password = password.to_owned();
+        let is_right = self.turns.run(move || matches(&password, &hash)).await;
+        let is_right = is_right.ok_or(Refusal::Busy)?;
         let user = user.filter(|_| is_right);
         let user = user.ok_or(Refusal::Invalid("the name or the password is wrong"))?;
         let subject = user.subject.clone();
@@ -126,31 +112,6 @@ impl Passwords {
 
     fn identity(&self, subject: Arc<Subject>) -> Identity {
         Identity::subject(self.name.clone(), subject)
-    }
-}
-
-impl Turns {
-    /// Whether the password is right; `None` when too many wait already.
-    async fn check(self: &Arc<Self>, password: String, hash: PasswordHash) -> Option<bool> {
-        struct Waiting<'a>(&'a AtomicUsize);
-        impl Drop for Waiting<'_> {
-            fn drop(&mut self) {
-                self.0.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
-        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let waiting = Waiting(&self.waiting);
-        if before >= WAITING_MAX {
-            return None;
-        }
-        let permit = self.permits.clone().acquire_owned().await.ok()?;
-        drop(waiting);
-        // The check goes on when its request is given up, and so does its permit.
-        let checked = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            matches(&password, &hash)
-        });
-        checked.await.ok()
     }
 }
 

@@ -11,6 +11,7 @@ mod jwt;
 
 mod headers;
 mod remembered;
+mod turns;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -29,10 +30,11 @@ use squall_types::{AppName, ErrorCode};
 
 use crate::rejection::Rejection;
 use api_key::ApiKeys;
-use basic::{Passwords, Turns};
+use basic::Passwords;
 use headers::SubjectHeaders;
 use jwks::Jwks;
 use jwt::JwtSource;
+use turns::Turns;
 
 pub use basic::hash_password;
 
@@ -151,7 +153,9 @@ enum Check {
 pub(crate) struct Sources {
     known: Mutex<HashMap<(AppName, String), Vec<Weak<Source>>>>,
     outbound: Arc<dyn Outbound>,
-    turns: Arc<Turns>,
+    /// Apart, so that a flood of passwords keeps no token waiting.
+    passwords: Arc<Turns>,
+    signatures: Arc<Turns>,
     counters: Arc<Counters>,
 }
 
@@ -170,7 +174,13 @@ impl Counters {
 
 impl Sources {
     pub(crate) fn new(outbound: Arc<dyn Outbound>) -> Self {
-        Self { known: Mutex::default(), outbound, turns: Arc::default(), counters: Arc::default() }
+        Self {
+            known: Mutex::default(),
+            outbound,
+            passwords: Arc::default(),
+            signatures: Arc::default(),
+            counters: Arc::default(),
+        }
     }
 
     /// The source of that name in an app's `identity` table.
@@ -199,13 +209,14 @@ impl Sources {
                 let label = format!("identity.{name} of {app}");
                 let (outbound, counters) = (self.outbound.clone(), self.counters.clone());
                 let keys = Jwks::new(jwt, label, outbound, counters);
-                Check::Jwt(Box::new(JwtSource::new(jwt.clone(), source_name.clone(), keys)))
+                let (name, turns) = (source_name.clone(), self.signatures.clone());
+                Check::Jwt(Box::new(JwtSource::new(jwt.clone(), name, keys, turns)))
             }
             IdentitySource::ApiKey(settings) => {
                 ApiKeys::new(settings).map_or(Check::Nothing, Check::ApiKey)
             }
             IdentitySource::Basic(settings) => {
-                let turns = self.turns.clone();
+                let turns = self.passwords.clone();
                 let passwords = Passwords::new(settings, source_name.clone(), turns);
                 Check::Basic(Box::new(passwords))
             }
@@ -307,6 +318,11 @@ impl Authenticator {
                         Ok(identity) => return Ok(Some(identity)),
                         Err(jwt::Refusal::OtherIssuer) => other_issuer = Some(source),
                         Err(jwt::Refusal::Invalid(why)) => return Err(invalid(why)),
+                        Err(jwt::Refusal::Busy) => {
+                            let why = "too many tokens are being checked";
+                            let refused = refused(ErrorCode::IdentityUnavailable, why);
+                            return Err(Refused { retry_after_s: Some(1), ..refused });
+                        }
                         Err(jwt::Refusal::NoKeys(until)) => {
                             let why = "the keys of the token's issuer can not be had";
                             let refused = refused(ErrorCode::IdentityUnavailable, why);

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::policy::identity::turns::WAITING_MAX;
 
 /// As little as Argon2 takes: tests shall not wait for passwords.
 fn cheap(password: &str) -> String {
@@ -85,14 +86,14 @@ async fn a_wrong_or_malformed_password_is_refused() {
 async fn a_flood_of_passwords_is_turned_away_instead_of_queued_for_ever() {
     let passwords = Arc::new(passwords(&[("alice", "right")]));
     assert!(ask(&passwords, &encoded("alice:right")).await.is_ok());
-    let _all = passwords.turns.permits.clone().acquire_many_owned(AT_ONCE as u32).await.unwrap();
+    let _all = passwords.turns.hold_all().await;
     let waiting: Vec<_> = (0..WAITING_MAX)
         .map(|number| {
             let passwords = passwords.clone();
             tokio::spawn(async move { ask(&passwords, &encoded(format!("eve:{number}"))).await })
         })
         .collect();
-    while passwords.turns.waiting.load(Ordering::Relaxed) < WAITING_MAX {
+    while passwords.turns.waiting() < WAITING_MAX {
         tokio::task::yield_now().await;
     }
     assert_eq!(ask(&passwords, &encoded("eve:more")).await, Err("busy"));
@@ -102,7 +103,7 @@ async fn a_flood_of_passwords_is_turned_away_instead_of_queued_for_ever() {
     for one in waiting {
         let _ = one.await;
     }
-    assert_eq!(passwords.turns.waiting.load(Ordering::Relaxed), 0);
+    assert_eq!(passwords.turns.waiting(), 0);
 }
 
 #[test]

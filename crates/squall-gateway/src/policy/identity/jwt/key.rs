@@ -10,10 +10,10 @@ use serde_json::{Map, Value};
 use squall_types::gateway::JwtAlgorithm;
 
 const RSA_BITS_MIN: usize = 2048;
-/// Checking a signature of a larger one would hold up a request core.
-const RSA_BITS_MAX: usize = 4096;
+const RSA_BITS_MAX: usize = 8192;
+const RSA_BITS_QUICK: usize = 2048;
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Key {
     pub(crate) id: Option<String>,
     /// The one algorithm that the issuer uses it with, when it says so.
@@ -21,7 +21,7 @@ pub(crate) struct Key {
     material: Material,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Material {
     Rsa {
         modulus: Vec<u8>,
@@ -84,6 +84,15 @@ impl Key {
     /// Whether signatures of `algorithm` may be this key's at all.
     pub(crate) fn fits(&self, algorithm: JwtAlgorithm) -> bool {
         self.algorithm.is_none_or(|own| own == algorithm) && self.material.fits(algorithm)
+    }
+
+    /// Whether a check takes longer than a request core may be held up.
+    pub(super) fn is_costly(&self) -> bool {
+        match &self.material {
+            Material::Rsa { modulus, .. } => modulus.len() * 8 > RSA_BITS_QUICK,
+            Material::P384(_) => true,
+            Material::P256(_) | Material::Ed25519(_) => false,
+        }
     }
 
     pub(super) fn verifies(&self, algorithm: JwtAlgorithm, signed: &[u8], given: &[u8]) -> bool {

@@ -10,11 +10,12 @@ mod token;
 
 use std::sync::Arc;
 
-use squall_types::gateway::{Jwt, JwtAlgorithm};
+use squall_types::gateway::Jwt;
 
 use super::headers::SubjectHeaders;
 use super::jwks::{Jwks, KeySet, Unavailable};
 use super::remembered::Remembered;
+use super::turns::Turns;
 use super::{Identity, SourceName, Subject};
 use token::Token;
 
@@ -28,6 +29,7 @@ pub(super) struct JwtSource {
     name: Arc<SourceName>,
     keys: Arc<Jwks>,
     verified: Remembered<Verified>,
+    turns: Arc<Turns>,
 }
 
 #[derive(Clone)]
@@ -46,11 +48,18 @@ pub(super) enum Refusal {
     Invalid(&'static str),
     /// Nobody can tell now.
     NoKeys(Unavailable),
+    /// Too many others wait for a check.
+    Busy,
 }
 
 impl JwtSource {
-    pub(super) fn new(settings: Jwt, name: Arc<SourceName>, keys: Arc<Jwks>) -> Self {
-        Self { settings, name, keys, verified: Remembered::new(REMEMBERED) }
+    pub(super) fn new(
+        settings: Jwt,
+        name: Arc<SourceName>,
+        keys: Arc<Jwks>,
+        turns: Arc<Turns>,
+    ) -> Self {
+        Self { settings, name, keys, verified: Remembered::new(REMEMBERED), turns }
     }
 
     pub(super) async fn identify(&self, text: &str, now: u64) -> Result<Identity, Refusal> {
@@ -91,18 +100,39 @@ impl JwtSource {
     /// The keys with which the signature is right.
     async fn verify(&self, token: &Token<'_>) -> Result<Arc<KeySet>, Refusal> {
         let set = self.keys.wait().await.map_err(Refusal::NoKeys)?;
-        match is_signed(token, &set) {
+        match self.is_signed(token, &set).await? {
             Signature::Right => return Ok(set),
             Signature::Wrong => return Err(Refusal::Invalid("the token's signature is wrong")),
             Signature::OfUnknownKey => {}
         }
         // The issuer may have a new key since.
         if let Some(set) = self.keys.renewed().await
-            && is_signed(token, &set) == Signature::Right
+            && self.is_signed(token, &set).await? == Signature::Right
         {
             return Ok(set);
         }
         Err(Refusal::Invalid("the token's key is not among those of its issuer"))
+    }
+
+    async fn is_signed(&self, token: &Token<'_>, set: &KeySet) -> Result<Signature, Refusal> {
+        let algorithm = token.algorithm;
+        let Some(key) = set.find(token.key_id.as_deref(), algorithm) else {
+            return Ok(Signature::OfUnknownKey);
+        };
+        let is_right = if key.is_costly() {
+            let (key, signed) = (key.clone(), token.signed.to_owned());
+            let signature = token.signature.clone();
+            let check = move || key.verifies(algorithm, signed.as_bytes(), &signature);
+            self.turns.run(check).await.ok_or(Refusal::Busy)?
+        } else {
+            key.verifies(algorithm, token.signed.as_bytes(), &token.signature)
+        };
+        Ok(match token.key_id {
+            _ if is_right => Signature::Right,
+            Some(_) => Signature::Wrong,
+            // Issuers that do not name their keys change them, too.
+            None => Signature::OfUnknownKey,
+        })
     }
 }
 
@@ -111,21 +141,6 @@ enum Signature {
     Right,
     Wrong,
     OfUnknownKey,
-}
-
-fn is_signed(token: &Token<'_>, set: &KeySet) -> Signature {
-    let algorithm: JwtAlgorithm = token.algorithm;
-    let Some(key) = set.find(token.key_id.as_deref(), algorithm) else {
-        return Signature::OfUnknownKey;
-    };
-    if key.verifies(algorithm, token.signed.as_bytes(), &token.signature) {
-        return Signature::Right;
-    }
-    match token.key_id {
-        Some(_) => Signature::Wrong,
-        // Issuers that do not name their keys change them, too.
-        None => Signature::OfUnknownKey,
-    }
 }
 
 #[cfg(test)]
