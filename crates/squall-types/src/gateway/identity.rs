@@ -186,8 +186,9 @@ impl Jwt {
     }
 
     fn check_url(&self, at: &str, url: &str) -> Result<(), String> {
-        let secure = url.starts_with("https://");
-        if !secure && !(self.allow_private && url.starts_with("http://")) {
+        let allowed =
+            url.starts_with("https://") || self.allow_private && url.starts_with("http://");
+        if !allowed {
             return Err(format!(
                 "{at} = {url:?} must be an https URL; with allow_private = true also an http one, for development"
             ));

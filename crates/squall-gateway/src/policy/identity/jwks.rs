@@ -264,8 +264,8 @@ impl Jwks {
     async fn get(&self, url: &str) -> Result<(HeaderMap, Vec<u8>), String> {
         let uri: Uri = url.parse().map_err(|_| format!("{url:?} is not a URL"))?;
         let authority = uri.authority().ok_or_else(|| format!("{url:?} names no host"))?;
-        let is_secure = uri.scheme_str() == Some("https");
-        if !is_secure && !(self.allow_private && uri.scheme_str() == Some("http")) {
+        let scheme = uri.scheme_str().unwrap_or_default();
+        if scheme != "https" && !(self.allow_private && scheme == "http") {
             return Err(format!("{url} is not an https URL"));
         }
         let policy = OutboundPolicy {

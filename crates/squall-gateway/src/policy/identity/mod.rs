@@ -148,10 +148,13 @@ enum Check {
     Nothing,
 }
 
+/// By app and name. Revisions that are live together may differ in what they mean by one.
+type KnownSources = HashMap<(AppName, String), Vec<Weak<Source>>>;
+
 /// Every source of the node that a route names. Sources with the same settings stay the
 /// same from one configuration to the next, with the keys that they fetched.
 pub(crate) struct Sources {
-    known: Mutex<HashMap<(AppName, String), Vec<Weak<Source>>>>,
+    known: Mutex<KnownSources>,
     outbound: Arc<dyn Outbound>,
     /// Apart, so that a flood of passwords keeps no token waiting.
     passwords: Arc<Turns>,
