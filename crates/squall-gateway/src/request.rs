@@ -12,6 +12,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
+use squall_types::log::UpstreamCall;
 use squall_types::state::{FunctionSpec, HandlerWorld};
 use squall_types::trace::{TraceContext, random};
 use squall_types::usage::Meter;
@@ -132,6 +133,7 @@ fn begin(
         reply: Reply::default(),
         identity: None,
         upstream: None,
+        bytes_in: None,
         function: None,
         meter: None,
         status: 499,
@@ -289,13 +291,14 @@ impl Exchange<'_> {
     /// Sends the request to an upstream.
     async fn forward(
         self,
-        end: &RequestEnd,
+        end: &mut RequestEnd,
         pool: &Arc<UpstreamPool>,
     ) -> Result<Response<Body>, Rejection> {
         let Self { connection, client, target, matched, mut head, body } = self;
         let route = matched.route();
         let most = route.policies.limits.body_bytes;
         let body = policy::size::limit(connection.guard_body(body), most);
+        let body = end.count_in(body);
         let wanted = upgrade::wanted(&mut head);
         let wanted = wanted.filter(|_| http_body::Body::is_end_stream(&body));
         let draining = || connection.door().connections.draining();
@@ -317,6 +320,7 @@ impl Exchange<'_> {
             host: route.rewrite.as_ref().and_then(|rewrite| rewrite.host.as_deref()),
             response_timeout: route.policies.response_timeout,
             upgrade,
+            call: end.upstream.insert(Box::new(UpstreamCall::to(pool.name.clone()))),
         };
         pool.forward(Request::from_parts(head, body), context).await
     }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
@@ -45,6 +46,8 @@ pub(crate) struct RequestEnd {
     /// 499 until a head is on its way.
     pub(crate) status: u16,
     pub(crate) code: Option<ErrorCode>,
+    /// Of a body that no meter counts.
+    pub(crate) bytes_in: Option<Arc<AtomicU64>>,
     pub(crate) bytes_out: u64,
 }
 
@@ -53,6 +56,15 @@ impl RequestEnd {
     pub(crate) fn take_route(&mut self, route: Arc<Route>) {
         route.metrics.started();
         self.route = Some(route);
+    }
+
+    /// Counts the body of a request that goes to no function.
+    pub(crate) fn count_in(&mut self, body: Body) -> Body {
+        if body.is_end_stream() {
+            return body;
+        }
+        let bytes = self.bytes_in.insert(Arc::default()).clone();
+        Body::stream(CountedBody { inner: body, bytes })
     }
 
     fn finish(&self) {
@@ -65,7 +77,11 @@ impl RequestEnd {
 impl Drop for RequestEnd {
     fn drop(&mut self) {
         let duration_us = self.accepted.elapsed().as_micros() as u64;
-        let bytes_in = self.meter.as_ref().map_or(0, |meter| meter.bytes_in());
+        let read = |bytes: &Arc<AtomicU64>| bytes.load(Ordering::Relaxed);
+        let bytes_in = match &self.meter {
+            Some(meter) => meter.bytes_in(),
+            None => self.bytes_in.as_ref().map_or(0, read),
+        };
         let door = self.connection.door();
         door.counters.ended(self.status, duration_us, bytes_in, self.bytes_out);
         let route = self.route.take();
@@ -102,6 +118,36 @@ impl Drop for RequestEnd {
             user_agent: self.user_agent.take(),
             trace: self.trace,
         });
+    }
+}
+
+struct CountedBody {
+    inner: Body,
+    bytes: Arc<AtomicU64>,
+}
+
+impl HttpBody for CountedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }
 

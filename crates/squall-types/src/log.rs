@@ -124,6 +124,13 @@ pub struct UpstreamCall {
     pub tries: u32,
 }
 
+impl UpstreamCall {
+    /// Nothing was tried yet.
+    pub fn to(name: Arc<str>) -> Self {
+        Self { name, address: None, duration_us: 0, tries: 0 }
+    }
+}
+
 /// Takes lines without blocking; when it can not keep up it drops and counts.
 pub trait LogSink: Send + Sync + 'static {
     fn line(&self, line: LogLine);

@@ -8,6 +8,7 @@ use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode, Uri};
 use squall_types::dial::{Dialed, Endpoint, Offer};
 use squall_types::gateway::Protocol;
+use squall_types::log::UpstreamCall;
 use squall_types::outbound::{OutboundError, OutboundErrorKind};
 use squall_types::trace::random;
 use squall_types::{Body, BodyError, ErrorCode};
@@ -37,6 +38,27 @@ pub(crate) struct Context<'a> {
     pub(crate) response_timeout: Option<Duration>,
     /// What the client wants to switch to.
     pub(crate) upgrade: Option<Upgrade>,
+    /// Written while the request is under way, since it may be given up at any time.
+    pub(crate) call: &'a mut UpstreamCall,
+}
+
+/// A call under way: how long it took is noted however it ends.
+struct Noted<'a> {
+    call: &'a mut UpstreamCall,
+    started: Instant,
+}
+
+impl Noted<'_> {
+    fn tries(&mut self, target: &Target) {
+        self.call.address = Some(target.address);
+        self.call.tries += 1;
+    }
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        self.call.duration_us = self.started.elapsed().as_micros() as u64;
+    }
 }
 
 /// What all tries of a request have in common.
@@ -85,6 +107,7 @@ impl UpstreamPool {
         mut context: Context<'_>,
     ) -> Result<Response<Body>, Rejection> {
         let started = Instant::now();
+        let mut noted = Noted { call: context.call, started };
         self.resolved().await?;
         let admission = self.admit(started)?;
         let (head, body) = request.into_parts();
@@ -109,7 +132,7 @@ impl UpstreamPool {
         let key = self.settings.hash_on.as_ref().and_then(|key| {
             balance::key_of(key, context.forwarded.client, &head.uri, &head.headers)
         });
-        let (answer, target, flight) = forwarding.try_until_answered(key).await?;
+        let (answer, target, flight) = forwarding.try_until_answered(key, &mut noted).await?;
         let idle = forwarding.limits.idle;
         match answer {
             Answer::Http2(answer) => Ok(response::from_http2(answer, idle, flight)),
@@ -142,6 +165,7 @@ impl Forwarding<'_> {
     async fn try_until_answered(
         &self,
         key: Option<u64>,
+        noted: &mut Noted<'_>,
     ) -> Result<(Answer, Arc<Target>, Flight), Rejection> {
         let pool = self.pool;
         let mut tried: Vec<Arc<Target>> = Vec::new();
@@ -153,6 +177,7 @@ impl Forwarding<'_> {
                 return Err(refuse(ErrorCode::UpstreamUnavailable, message));
             };
             let retries_left = (pool.settings.retry.attempts as usize).saturating_sub(tried.len());
+            noted.tries(&target);
             let mut flight = Flight::begin(&target, self.admission);
             match self.try_once(&target).await {
                 Ok(answer) => {

@@ -49,10 +49,10 @@ async fn check_one(pool: &UpstreamPool, target: &Arc<Target>, check: &HealthChec
     let good = problem.is_none();
     let (app, upstream, label) = (&pool.app, &pool.name, &target.label);
     match target.health.checked(good, check.healthy_after, check.unhealthy_after) {
-        Some(true) => tracing::info!(%app, upstream, target = label, "passes its checks again"),
+        Some(true) => tracing::info!(%app, %upstream, target = label, "passes its checks again"),
         Some(false) => {
             let problem = problem.unwrap_or_default();
-            tracing::warn!(%app, upstream, target = label, "fails its checks and is not used: {problem}");
+            tracing::warn!(%app, %upstream, target = label, "fails its checks and is not used: {problem}");
         }
         None => {}
     }

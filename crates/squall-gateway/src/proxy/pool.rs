@@ -38,7 +38,7 @@ pub(crate) enum Resolution {
 
 pub(crate) struct UpstreamPool {
     pub(crate) app: AppName,
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) settings: Upstream,
     pub(super) dial: Arc<dyn Dial>,
     pub(super) origins: Vec<Arc<Origin>>,
@@ -80,7 +80,7 @@ impl UpstreamPool {
         let origins = settings.targets.iter().filter_map(|target| Origin::new(target, settings));
         Self {
             app,
-            name: name.to_owned(),
+            name: name.into(),
             dial,
             origins: origins.map(Arc::new).collect(),
             set: ArcSwap::from_pointee(TargetSet::new(Vec::new(), settings.balance)),
@@ -253,10 +253,10 @@ impl UpstreamPool {
                 Some(Turn::Opened) => {
                     self.counters.circuit_opened.fetch_add(1, Ordering::Relaxed);
                     let rest_ms = self.settings.circuit_breaker.as_ref().map_or(0, |it| it.open_ms);
-                    tracing::warn!(app = %self.app, upstream = self.name, "most requests fail: none are sent for {rest_ms} ms");
+                    tracing::warn!(app = %self.app, upstream = %self.name, "most requests fail: none are sent for {rest_ms} ms");
                 }
                 Some(Turn::Closed) => {
-                    tracing::info!(app = %self.app, upstream = self.name, "requests are sent again");
+                    tracing::info!(app = %self.app, upstream = %self.name, "requests are sent again");
                 }
                 None => {}
             }
@@ -279,7 +279,7 @@ impl UpstreamPool {
         }
         if let Some(lasts_ms) = target.health.eject(settings, now_ms) {
             target.counters.ejections.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(app = %self.app, upstream = self.name, target = target.label, "ejected for {lasts_ms} ms after failures in a row");
+            tracing::warn!(app = %self.app, upstream = %self.name, target = target.label, "ejected for {lasts_ms} ms after failures in a row");
         }
     }
 
@@ -289,7 +289,7 @@ impl UpstreamPool {
         for target in &self.set.load().targets {
             target.sweep(now);
             if target.health.readmit(now_ms) {
-                tracing::info!(app = %self.app, upstream = self.name, target = target.label, "is used again");
+                tracing::info!(app = %self.app, upstream = %self.name, target = target.label, "is used again");
             }
         }
     }
@@ -311,7 +311,7 @@ impl UpstreamPool {
             0 => String::new(),
             count => format!(" ({count} more failed since the last line)"),
         };
-        tracing::warn!(app = %self.app, upstream = self.name, "{message}{more}");
+        tracing::warn!(app = %self.app, upstream = %self.name, "{message}{more}");
     }
 }
 

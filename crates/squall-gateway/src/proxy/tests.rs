@@ -12,6 +12,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use squall_types::dial::{Dial, Dialed, Endpoint, OpenFuture, ResolveFuture};
 use squall_types::gateway::Upstream;
+use squall_types::log::UpstreamCall;
 use squall_types::outbound::{OutboundError, OutboundErrorKind};
 use squall_types::trace::TraceContext;
 use squall_types::{AppName, Body, BodyError, ErrorCode};
@@ -185,6 +186,7 @@ async fn send(
     pool: &Arc<UpstreamPool>,
     request: Request<Body>,
 ) -> Result<Response<Body>, ErrorCode> {
+    let mut call = UpstreamCall::to(pool.name.clone());
     let context = Context {
         forwarded: Forwarded {
             client: "192.0.2.9".parse().unwrap(),
@@ -196,6 +198,7 @@ async fn send(
         host: None,
         response_timeout: None,
         upgrade: None,
+        call: &mut call,
     };
     pool.forward(request, context).await.map_err(|rejection| rejection.code)
 }
