@@ -288,7 +288,9 @@ impl Forwarding<'_> {
             Protocol::Auto => target.origin.https() && !http2::is_ruled_out(target),
         };
         if !by_http2 {
-            if !fresh && let Some(connection) = target.take_idle(Instant::now()) {
+            if !fresh
+                && let Some(connection) = target.take_idle(Instant::now(), !self.is_idempotent())
+            {
                 target.counters.reused.fetch_add(1, Ordering::Relaxed);
                 return Ok(Wire::Http1(connection));
             }

@@ -86,9 +86,6 @@ struct Seat {
 struct Idle {
     connection: Connection,
     until: Instant,
-    /// Threads beyond the number of seats share them; connections stay with the runtime
-    /// that drives them.
-    runtime: runtime::Id,
 }
 
 /// On one cache line, since each request counts on it in any case.
@@ -136,25 +133,35 @@ impl Target {
         &self.seats[own_shard()].0.http2
     }
 
-    /// The connection of this core that was used last and is still good.
-    pub(crate) fn take_idle(&self, now: Instant) -> Option<Connection> {
+    /// The connection of this core that was used last and is still good. `carefully` looks
+    /// twice, for a request that can not be sent again.
+    pub(crate) fn take_idle(&self, now: Instant, carefully: bool) -> Option<Connection> {
         let mut idle = self.idle(own_shard());
         if idle.is_empty() {
             return None;
         }
         let runtime = runtime::Handle::current().id();
         loop {
-            let place = idle.iter().rposition(|one| one.runtime == runtime)?;
-            let mut one = idle.remove(place);
-            if one.until > now && one.connection.is_quiet() {
-                return Some(one.connection);
+            // Threads beyond the number of seats share them.
+            let place = idle.iter().rposition(|one| one.connection.runtime == runtime)?;
+            let Idle { mut connection, until } = idle.remove(place);
+            let quiet = match carefully {
+                true => connection.is_quiet_now(),
+                false => connection.is_quiet(),
+            };
+            if until > now && quiet {
+                return Some(connection);
             }
         }
     }
 
     /// Keeps a connection of this core, at most `most` of them.
     pub(crate) fn put_idle(&self, mut connection: Connection, most: usize, keeps_for: Duration) {
-        let Ok(handle) = runtime::Handle::try_current() else { return };
+        // A body that was read elsewhere does not bring its connection along.
+        if runtime::Handle::try_current().map(|handle| handle.id()).ok() != Some(connection.runtime)
+        {
+            return;
+        }
         connection.rest();
         let until = Instant::now() + keeps_for;
         let mut idle = self.idle(own_shard());
@@ -164,7 +171,7 @@ impl Target {
             }
             idle.remove(0);
         }
-        idle.push(Idle { connection, until, runtime: handle.id() });
+        idle.push(Idle { connection, until });
     }
 
     /// Closes what has waited too long or was closed from the other side. Connections of

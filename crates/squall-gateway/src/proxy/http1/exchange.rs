@@ -10,6 +10,7 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http::Method;
 use http_body::Body as _;
 use squall_types::{Body, BodyError, ErrorCode};
+use tokio::runtime;
 
 use super::head::HeadReader;
 use super::{Malformed, RequestFraming, RequestHead, ResponseHead, Stream};
@@ -33,6 +34,8 @@ pub(crate) struct Connection {
     deadline: Deadline,
     /// It has served a request before.
     pub(crate) reused: bool,
+    /// The one that drives its socket; it does not move to another.
+    pub(crate) runtime: runtime::Id,
 }
 
 impl Connection {
@@ -43,6 +46,7 @@ impl Connection {
             out: BytesMut::new(),
             deadline: Deadline::default(),
             reused: false,
+            runtime: runtime::Handle::current().id(),
         }
     }
 
@@ -50,6 +54,12 @@ impl Connection {
     /// nobody's question, nor the end.
     pub(crate) fn is_quiet(&mut self) -> bool {
         self.read.is_empty() && self.stream.is_quiet()
+    }
+
+    /// The same, as the system knows it at this moment: for a request that can not be sent
+    /// a second time when the connection turns out to be closed.
+    pub(crate) fn is_quiet_now(&mut self) -> bool {
+        self.is_quiet() && self.stream.is_quiet_now()
     }
 
     /// To wait for the next request.

@@ -1,4 +1,5 @@
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -67,6 +68,14 @@ impl Stream {
                 Pin::new(stream).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
             }
         }
+    }
+
+    /// Asks the system. What stands inside a TLS stream is not to be had.
+    pub(super) fn is_quiet_now(&self) -> bool {
+        let Self::Tcp(stream) = self else { return true };
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = socket2::SockRef::from(stream).peek(&mut byte);
+        matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 
