@@ -188,7 +188,8 @@ impl Control {
     pub fn missing_artifacts(&self) -> Vec<MissingArtifact> {
         let mut calls: HashMap<(String, String), u64> = HashMap::new();
         for row in self.0.options.usage.usage(&UsageFilter::default()).unwrap_or_default() {
-            *calls.entry((row.app, row.function)).or_default() += row.totals.invocations;
+            let Some(function) = row.function else { continue };
+            *calls.entry((row.app, function)).or_default() += row.totals.invocations;
         }
         let mut seen = HashSet::new();
         let mut missing = Vec::new();

@@ -9,7 +9,7 @@ pub mod ledger;
 pub mod logs;
 pub mod process;
 
-mod day;
+mod rfc3339;
 mod shards;
 
 pub use ledger::{Ledger, LedgerOptions};

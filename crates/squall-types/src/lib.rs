@@ -10,6 +10,7 @@ pub mod usage;
 
 pub mod body;
 pub mod build;
+pub mod calendar;
 pub mod clients;
 pub mod dial;
 pub mod error;
@@ -21,6 +22,7 @@ pub mod metrics;
 pub mod name;
 pub mod node;
 pub mod outbound;
+pub mod rate;
 pub mod shard;
 pub mod state;
 pub mod trace;

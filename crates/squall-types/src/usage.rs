@@ -7,14 +7,84 @@ use std::time::{Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::ErrorCode;
+use crate::clients::ApiClient;
 use crate::invoke::Trigger;
 use crate::state::FunctionSpec;
 use crate::trace::TraceContext;
+use crate::{AppName, RevisionId};
 
-/// What one invocation used. The bill is a sum over these and nothing else.
+/// Whose usage something is: what answered, and which API client asked.
+#[derive(Debug, Clone)]
+pub struct UsageSubject {
+    pub target: UsageTarget,
+    /// An API client that was known by its key. Other callers are not told apart: users
+    /// of an issuer are as many as its names.
+    pub client: Option<Arc<ApiClient>>,
+}
+
+impl UsageSubject {
+    #[must_use]
+    pub fn with_client(mut self, client: Option<Arc<ApiClient>>) -> Self {
+        self.client = client;
+        self
+    }
+}
+
+/// What answered.
+#[derive(Debug, Clone)]
+pub enum UsageTarget {
+    Function(Arc<FunctionSpec>),
+    Upstream(Arc<UpstreamKey>),
+}
+
+/// Which upstream of which revision. One `Arc` of it per compiled revision, so that
+/// records of the same upstream are seen to be the same by their address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct UpstreamKey {
+    pub app: AppName,
+    pub revision: RevisionId,
+    pub upstream: String,
+}
+
+impl UsageTarget {
+    pub fn app(&self) -> &AppName {
+        match self {
+            Self::Function(spec) => &spec.key.app,
+            Self::Upstream(key) => &key.app,
+        }
+    }
+    pub fn revision(&self) -> &RevisionId {
+        match self {
+            Self::Function(spec) => &spec.key.revision,
+            Self::Upstream(key) => &key.revision,
+        }
+    }
+    /// Tells targets apart for as long as one of them is held.
+    pub fn address(&self) -> usize {
+        match self {
+            Self::Function(spec) => Arc::as_ptr(spec) as usize,
+            Self::Upstream(key) => Arc::as_ptr(key) as usize,
+        }
+    }
+}
+
+impl From<Arc<FunctionSpec>> for UsageSubject {
+    fn from(function: Arc<FunctionSpec>) -> Self {
+        Self { target: UsageTarget::Function(function), client: None }
+    }
+}
+
+impl From<Arc<UpstreamKey>> for UsageSubject {
+    fn from(upstream: Arc<UpstreamKey>) -> Self {
+        Self { target: UsageTarget::Upstream(upstream), client: None }
+    }
+}
+
+/// What one invocation, or one request to an upstream, used. The bill is a sum over
+/// these and nothing else.
 #[derive(Debug, Clone)]
 pub struct UsageRecord {
-    pub function: Arc<FunctionSpec>,
+    pub subject: UsageSubject,
     pub trigger: Trigger,
     pub started: SystemTime,
     /// From acceptance to the end of the response.
@@ -47,7 +117,7 @@ pub trait UsageSink: Send + Sync + 'static {
 /// holder lets go, so an abort, a panic or a lost client is counted like any other end.
 pub struct Meter {
     sink: Arc<dyn UsageSink>,
-    function: Arc<FunctionSpec>,
+    subject: UsageSubject,
     trigger: Trigger,
     trace_id: [u8; 16],
     started: SystemTime,
@@ -68,7 +138,7 @@ impl Meter {
     /// Starts counting. `accepted` is when the request's head was complete.
     pub fn start(
         sink: Arc<dyn UsageSink>,
-        function: Arc<FunctionSpec>,
+        subject: impl Into<UsageSubject>,
         trigger: Trigger,
         trace: &TraceContext,
         started: SystemTime,
@@ -76,7 +146,7 @@ impl Meter {
     ) -> Arc<Self> {
         Arc::new(Self {
             sink,
-            function,
+            subject: subject.into(),
             trigger,
             trace_id: trace.trace_id,
             started,
@@ -154,7 +224,7 @@ impl Drop for Meter {
         let finished = *self.finished.get_mut();
         let wall_ns = if finished { *self.ended_ns.get_mut() } else { elapsed_ns(self.accepted) };
         self.sink.record(UsageRecord {
-            function: self.function.clone(),
+            subject: self.subject.clone(),
             trigger: self.trigger,
             started: self.started,
             wall_ns,
@@ -225,26 +295,36 @@ impl UsageTotals {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct UsageFilter {
     pub app: Option<String>,
+    /// An API client of an app.
+    pub client: Option<String>,
     /// First and last day, `YYYY-MM-DD` in UTC, both included.
     pub from: Option<String>,
     pub to: Option<String>,
 }
 
-/// Usage of one function on one day.
+/// Usage of one function or upstream on one day, by one API client or by all who are
+/// none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct UsageRow {
     /// `YYYY-MM-DD` in UTC, by the start of the invocation.
     pub day: String,
     pub app: String,
-    pub function: String,
+    /// What answered: a function or an upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
     pub revision: String,
     pub trigger: Trigger,
+    /// The API client that asked, where it was known by a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
     pub totals: UsageTotals,
 }
 
 /// Reads the ledger back.
 pub trait UsageStore: Send + Sync + 'static {
-    /// Rows by day, app, function and revision. Includes everything recorded before
+    /// Rows by day, app, target, revision, trigger and client. Includes everything recorded before
     /// the call, flushed or not. May read from disk: call it off the request cores.
     fn usage(&self, filter: &UsageFilter) -> std::io::Result<Vec<UsageRow>>;
 }

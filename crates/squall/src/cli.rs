@@ -397,6 +397,9 @@ pub(crate) struct DeleteOptions {
 pub(crate) struct UsageOptions {
     #[arg(long, short)]
     pub(crate) app: Option<AppName>,
+    /// Of this API client only
+    #[arg(long, value_name = "ID")]
+    pub(crate) client: Option<String>,
     /// First day, in UTC
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = crate::time::parse_day)]
     pub(crate) since: Option<String>,
@@ -412,7 +415,10 @@ pub(crate) struct UsageOptions {
 pub(crate) enum UsageBy {
     Day,
     App,
+    /// Functions, and upstreams beside them
     Function,
+    /// API clients; all callers without one are a row of their app
+    Client,
 }
 
 fn parse_share(text: &str) -> Result<(RevisionId, u8), String> {

@@ -91,7 +91,7 @@ const OPERATIONS: &[Operation] = &[
     Operation { method: "delete", scope: Some("admin"), status: "204", answer: None, ..read("/v1/tokens/{id}", "revokeToken", "Revoke a token.", schema::<Token>) },
     Operation { query: LOG_FILTER, ..read("/v1/logs", "getLogs", "The newest log entries, oldest first.", schema::<Page<LogEntry>>) },
     Operation { query: LOG_FILTER, answer: Some(("text/event-stream", None)), ..read("/v1/logs/stream", "followLogs", "Log entries as they come: events `entry` and `dropped`.", schema::<LogEntry>) },
-    Operation { query: &[("app", "Of this app only."), ("since", "First day, YYYY-MM-DD in UTC."), ("until", "Last day, included.")], ..read("/v1/usage", "getUsage", "Usage by day, app, function and revision.", schema::<Usage>) },
+    Operation { query: &[("app", "Of this app only."), ("client", "Of the API clients of this id only."), ("since", "First day, YYYY-MM-DD in UTC."), ("until", "Last day, included.")], ..read("/v1/usage", "getUsage", "Usage by day, app, function or upstream, revision and API client.", schema::<Usage>) },
 ];
 
 /// The whole document.

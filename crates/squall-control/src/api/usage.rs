@@ -11,7 +11,7 @@ use crate::api::problem::Problem;
 use crate::api::{Answer, Api};
 use crate::tokens::Scope;
 
-/// Rows by day, app, function and revision, and their sum.
+/// Rows by day, app, function or upstream, revision, trigger and API client, and their sum.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct Usage {
     pub rows: Vec<UsageRow>,
@@ -21,6 +21,7 @@ pub struct Usage {
 #[derive(Debug, serde::Deserialize)]
 pub(crate) struct Wanted {
     app: Option<String>,
+    client: Option<String>,
     since: Option<String>,
     until: Option<String>,
 }
@@ -48,7 +49,8 @@ pub(crate) async fn sums(
     caller.needs(Scope::Read)?;
     check_day("since", &wanted.since)?;
     check_day("until", &wanted.until)?;
-    let filter = UsageFilter { app: wanted.app, from: wanted.since, to: wanted.until };
+    let Wanted { app, client, since, until } = wanted;
+    let filter = UsageFilter { app, client, from: since, to: until };
     crate::blocking(move || {
         let rows = inner.options.usage.usage(&filter).map_err(|error| {
             Problem::new(

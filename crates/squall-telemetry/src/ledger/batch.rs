@@ -1,32 +1,42 @@
-//! The payload of a frame: a batch of records with a dictionary of their functions,
+//! The payload of a frame: a batch of records with a dictionary of what they are about,
 //! or sums where memory did not suffice for the records.
 //!
-//! Integers are LEB128. A batch is
+//! Integers are LEB128, texts have their length in front. A batch is
 //!
 //! ```text
-//! 1  base (µs since 1970)
-//!    functions: count, then for each app, function, revision (length, UTF-8), trigger
+//! 3  base (µs since 1970)
+//!    origins: count, then for each
+//!      app, kind of target (1 byte: 1 function, 2 upstream), its name, revision,
+//!      trigger (1 byte), client (empty for none)
 //!    records: count, then for each
-//!      function (index), start (zigzag µs from base), wall ns, cpu ns, memory bytes,
+//!      origin (index), start (zigzag µs from base), wall ns, cpu ns, memory bytes,
 //!      bytes in, bytes out, status, error code or 0, flags (1 byte), trace id (16 bytes)
-//! 2  rows: count, then for each
-//!      day, app, function, revision, trigger, the ten totals in the order of UsageTotals
+//! 4  rows: count, then for each
+//!      day, origin, the ten totals in the order of UsageTotals
 //! ```
+//!
+//! Frames of kind 1 and 2 are those of before there were clients and upstreams: the same,
+//! but for their origins, which are app, function, revision, trigger. They are read for
+//! ever and not written any more.
 //!
 //! Decoding never trusts a count: each element is read or the whole payload is refused.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use squall_types::calendar::{Day, unix_micros};
 use squall_types::invoke::Trigger;
-use squall_types::state::FunctionSpec;
-use squall_types::usage::{UsageRecord, UsageTotals};
+use squall_types::usage::{UsageRecord, UsageSubject, UsageTotals};
 
-use super::totals::{RowKey, Totals, trigger_of};
-use crate::day::{Day, unix_micros};
+use super::totals::{Origin, RowKey, Target, Totals, trigger_of};
 
-const KIND_RECORDS: u8 = 1;
-const KIND_SUMS: u8 = 2;
+const KIND_RECORDS_OF_FUNCTIONS: u8 = 1;
+const KIND_SUMS_OF_FUNCTIONS: u8 = 2;
+const KIND_RECORDS: u8 = 3;
+const KIND_SUMS: u8 = 4;
+
+const TARGET_FUNCTION: u8 = 1;
+const TARGET_UPSTREAM: u8 = 2;
 
 const FLAG_ESTIMATED: u8 = 1;
 const FLAG_COLD: u8 = 2;
@@ -35,17 +45,24 @@ const FLAG_ABORTED: u8 = 4;
 /// Collects records into one payload and sums them on the way.
 #[derive(Default)]
 pub(super) struct Batch {
-    /// By the address of the spec, which `functions` keeps alive.
-    index: HashMap<(*const FunctionSpec, u8), u64>,
-    functions: Vec<Function>,
-    last: Option<(*const FunctionSpec, Trigger, u64)>,
+    index: HashMap<Place, u64>,
+    origins: Vec<OriginSums>,
+    last: Option<(Place, u64)>,
     base_us: u64,
     records: Vec<u8>,
     count: u64,
 }
 
-struct Function {
-    spec: Arc<FunctionSpec>,
+/// An origin as the batch finds it again: by addresses, which `origins` keeps in use.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Place {
+    target: usize,
+    trigger: u8,
+    client: Option<usize>,
+}
+
+struct OriginSums {
+    subject: UsageSubject,
     trigger: Trigger,
     /// Few: nearly all records of a batch began on the same day.
     days: Vec<(Day, UsageTotals)>,
@@ -63,7 +80,7 @@ impl Batch {
         }
         self.count += 1;
         let index = self.index_of(&record);
-        self.functions[index as usize].totals(Day::of_micros(started_us)).add(&record);
+        self.origins[index as usize].totals(Day::of_micros(started_us)).add(&record);
 
         let out = &mut self.records;
         put(out, index);
@@ -84,38 +101,36 @@ impl Batch {
     }
 
     fn index_of(&mut self, record: &UsageRecord) -> u64 {
-        let address = Arc::as_ptr(&record.function);
-        if let Some((last, trigger, index)) = self.last
-            && last == address
-            && trigger == record.trigger
+        let UsageSubject { target, client } = &record.subject;
+        let place = Place {
+            target: target.address(),
+            trigger: record.trigger as u8,
+            client: client.as_ref().map(|client| Arc::as_ptr(client) as usize),
+        };
+        // Most records of a batch are like the one before.
+        if let Some((last, index)) = self.last
+            && last == place
         {
             return index;
         }
-        let functions = &mut self.functions;
-        let index = *self.index.entry((address, record.trigger as u8)).or_insert_with(|| {
-            functions.push(Function {
-                spec: record.function.clone(),
-                trigger: record.trigger,
-                days: Vec::new(),
-            });
-            functions.len() as u64 - 1
+        let origins = &mut self.origins;
+        let index = *self.index.entry(place).or_insert_with(|| {
+            let subject = record.subject.clone();
+            origins.push(OriginSums { subject, trigger: record.trigger, days: Vec::new() });
+            origins.len() as u64 - 1
         });
-        self.last = Some((address, record.trigger, index));
+        self.last = Some((place, index));
         index
     }
 
     /// The payload of a frame.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.records.len() + 32 + 64 * self.functions.len());
+        let mut out = Vec::with_capacity(self.records.len() + 32 + 64 * self.origins.len());
         out.push(KIND_RECORDS);
         put(&mut out, self.base_us);
-        put(&mut out, self.functions.len() as u64);
-        for function in &self.functions {
-            let key = &function.spec.key;
-            put_text(&mut out, key.app.as_str());
-            put_text(&mut out, key.function.as_str());
-            put_text(&mut out, key.revision.as_str());
-            out.push(function.trigger as u8);
+        put(&mut out, self.origins.len() as u64);
+        for origin in &self.origins {
+            put_origin(&mut out, &Origin::new(&origin.subject, origin.trigger));
         }
         put(&mut out, self.count);
         out.extend_from_slice(&self.records);
@@ -123,16 +138,17 @@ impl Batch {
     }
 
     pub(super) fn merge_into(&self, totals: &mut Totals) {
-        for function in &self.functions {
-            for (day, sum) in &function.days {
-                let key = RowKey::new(*day, &function.spec.key, function.trigger);
+        for known in &self.origins {
+            let origin = Origin::new(&known.subject, known.trigger);
+            for (day, sum) in &known.days {
+                let key = RowKey { day: *day, origin: origin.clone() };
                 totals.entry(key).or_default().merge(sum);
             }
         }
     }
 }
 
-impl Function {
+impl OriginSums {
     fn totals(&mut self, day: Day) -> &mut UsageTotals {
         let place = self.days.iter().position(|(known, _)| *known == day).unwrap_or_else(|| {
             self.days.push((day, UsageTotals::default()));
@@ -148,10 +164,7 @@ pub(super) fn encode_sums(totals: &Totals) -> Vec<u8> {
     put(&mut out, totals.len() as u64);
     for (key, sum) in totals {
         put(&mut out, key.day.0.into());
-        put_text(&mut out, &key.app);
-        put_text(&mut out, &key.function);
-        put_text(&mut out, &key.revision);
-        out.push(key.trigger);
+        put_origin(&mut out, &key.origin);
         for number in [
             sum.invocations,
             sum.failed,
@@ -177,8 +190,10 @@ pub(super) fn decode(payload: &[u8], totals: &mut Totals) -> Option<()> {
     let (kind, rest) = payload.split_first()?;
     let mut input = Input(rest);
     match *kind {
-        KIND_RECORDS => decode_records(&mut input, &mut sums)?,
-        KIND_SUMS => decode_sums(&mut input, &mut sums)?,
+        KIND_RECORDS => decode_records(&mut input, Input::origin, &mut sums)?,
+        KIND_SUMS => decode_sums(&mut input, Input::origin, &mut sums)?,
+        KIND_RECORDS_OF_FUNCTIONS => decode_records(&mut input, Input::function, &mut sums)?,
+        KIND_SUMS_OF_FUNCTIONS => decode_sums(&mut input, Input::function, &mut sums)?,
         _ => return None,
     }
     if !input.0.is_empty() {
@@ -188,14 +203,22 @@ pub(super) fn decode(payload: &[u8], totals: &mut Totals) -> Option<()> {
     Some(())
 }
 
-fn decode_records(input: &mut Input<'_>, sums: &mut Totals) -> Option<()> {
+/// Reads an origin in the way of one kind of frame.
+type ReadOrigin<'a> = fn(&mut Input<'a>) -> Option<Origin>;
+
+fn decode_records<'a>(
+    input: &mut Input<'a>,
+    read_origin: ReadOrigin<'a>,
+    sums: &mut Totals,
+) -> Option<()> {
     let base_us = input.number()?;
-    let mut functions: Vec<(RowKey, UsageTotals)> = Vec::new();
+    let mut rows: Vec<(RowKey, UsageTotals)> = Vec::new();
     for _ in 0..input.number()? {
-        functions.push((input.key(Day(0))?, UsageTotals::default()));
+        let key = RowKey { day: Day(0), origin: read_origin(input)? };
+        rows.push((key, UsageTotals::default()));
     }
     for _ in 0..input.number()? {
-        let (key, sum) = functions.get_mut(usize::try_from(input.number()?).ok()?)?;
+        let (key, sum) = rows.get_mut(usize::try_from(input.number()?).ok()?)?;
         let started_us = base_us.wrapping_add(unzigzag(input.number()?) as u64);
         let day = Day::of_micros(started_us);
         if day != key.day {
@@ -226,7 +249,7 @@ fn decode_records(input: &mut Input<'_>, sums: &mut Totals) -> Option<()> {
             bytes_out,
         });
     }
-    for (key, sum) in functions {
+    for (key, sum) in rows {
         if sum.invocations > 0 {
             sums.entry(key).or_default().merge(&sum);
         }
@@ -234,10 +257,14 @@ fn decode_records(input: &mut Input<'_>, sums: &mut Totals) -> Option<()> {
     Some(())
 }
 
-fn decode_sums(input: &mut Input<'_>, sums: &mut Totals) -> Option<()> {
+fn decode_sums<'a>(
+    input: &mut Input<'a>,
+    read_origin: ReadOrigin<'a>,
+    sums: &mut Totals,
+) -> Option<()> {
     for _ in 0..input.number()? {
         let day = Day(u32::try_from(input.number()?).ok()?);
-        let key = input.key(day)?;
+        let key = RowKey { day, origin: read_origin(input)? };
         let sum = UsageTotals {
             invocations: input.number()?,
             failed: input.number()?,
@@ -285,12 +312,43 @@ impl<'a> Input<'a> {
         String::from_utf8(self.bytes(length)?.to_vec()).ok()
     }
 
-    fn key(&mut self, day: Day) -> Option<RowKey> {
-        let (app, function, revision) = (self.text()?, self.text()?, self.text()?);
-        let trigger = self.bytes(1)?[0];
-        trigger_of(trigger)?;
-        Some(RowKey { day, app, function, revision, trigger })
+    fn origin(&mut self) -> Option<Origin> {
+        let app = self.text()?;
+        let kind = self.bytes(1)?[0];
+        let name = self.text()?;
+        let target = match kind {
+            TARGET_FUNCTION => Target::Function(name),
+            TARGET_UPSTREAM => Target::Upstream(name),
+            _ => return None,
+        };
+        let (revision, trigger) = (self.text()?, self.trigger()?);
+        let client = Some(self.text()?).filter(|client| !client.is_empty());
+        Some(Origin { app, target, revision, trigger, client })
     }
+
+    fn function(&mut self) -> Option<Origin> {
+        let (app, function, revision) = (self.text()?, self.text()?, self.text()?);
+        let (target, trigger) = (Target::Function(function), self.trigger()?);
+        Some(Origin { app, target, revision, trigger, client: None })
+    }
+
+    fn trigger(&mut self) -> Option<u8> {
+        let number = self.bytes(1)?[0];
+        trigger_of(number).map(|_| number)
+    }
+}
+
+fn put_origin(out: &mut Vec<u8>, origin: &Origin) {
+    put_text(out, &origin.app);
+    let (kind, name) = match &origin.target {
+        Target::Function(name) => (TARGET_FUNCTION, name),
+        Target::Upstream(name) => (TARGET_UPSTREAM, name),
+    };
+    out.push(kind);
+    put_text(out, name);
+    put_text(out, &origin.revision);
+    out.push(origin.trigger);
+    put_text(out, origin.client.as_deref().unwrap_or_default());
 }
 
 fn put(out: &mut Vec<u8>, mut number: u64) {

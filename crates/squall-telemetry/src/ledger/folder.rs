@@ -19,12 +19,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use squall_types::calendar::Day;
 use squall_types::usage::UsageRow;
 
 use super::segment;
 use super::totals::{self, Totals};
 use super::{Recomputed, Retain};
-use crate::day::Day;
 
 const SEGMENT_SUFFIX: &str = ".seg";
 
@@ -278,7 +278,8 @@ impl DayFile {
     fn totals(&self, path: &Path) -> io::Result<Totals> {
         let mut sums = Totals::new();
         for row in &self.rows {
-            let key = totals::key_of(row).ok_or_else(|| damaged(path, "a row has no valid day"))?;
+            let key = totals::key_of(row)
+                .ok_or_else(|| damaged(path, "a row has no valid day or no target"))?;
             sums.entry(key).or_default().merge(&row.totals);
         }
         Ok(sums)

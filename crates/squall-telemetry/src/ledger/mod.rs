@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use squall_types::calendar::{Day, unix_micros};
 use squall_types::metrics::write_metric;
 use squall_types::usage::{UsageFilter, UsageRecord, UsageRow, UsageSink, UsageStore};
 use ulid::Ulid;
@@ -30,7 +31,6 @@ use ulid::Ulid;
 use self::batch::Batch;
 use self::folder::Folder;
 use self::totals::Totals;
-use crate::day::{Day, unix_micros};
 use crate::lock;
 use crate::shards::{Alarm, Shards};
 
@@ -301,7 +301,8 @@ impl UsageStore for Ledger {
         Ok(sums
             .iter()
             .filter(|(key, _)| {
-                filter.app.as_ref().is_none_or(|app| key.app == *app)
+                filter.app.as_ref().is_none_or(|app| key.origin.app == *app)
+                    && (filter.client.is_none() || key.origin.client == filter.client)
                     && from.is_none_or(|from| from <= key.day)
                     && to.is_none_or(|to| key.day <= to)
             })

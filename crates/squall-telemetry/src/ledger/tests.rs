@@ -4,11 +4,12 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use proptest::prelude::*;
+use squall_types::clients::ApiClient;
 use squall_types::invoke::Trigger;
 use squall_types::limits::Limits;
 use squall_types::manifest::{InstanceMode, SharedInstances};
 use squall_types::state::{BlobId, FunctionKey, FunctionSpec, HandlerWorld};
-use squall_types::usage::UsageTotals;
+use squall_types::usage::{UpstreamKey, UsageSubject, UsageTotals};
 use squall_types::{AppName, ErrorCode, FunctionName, RevisionId};
 use tempfile::tempdir;
 
@@ -38,10 +39,21 @@ fn spec(app: &str) -> Arc<FunctionSpec> {
     })
 }
 
+/// Some records have a client, by an `Arc` of their own each time.
+fn client_of(number: u64) -> Option<Arc<ApiClient>> {
+    let client = ApiClient {
+        id: format!("client-{}", number % 4),
+        plan: None,
+        scopes: Vec::new(),
+        disabled: false,
+    };
+    (!number.is_multiple_of(4)).then(|| Arc::new(client))
+}
+
 /// A record whose every field depends on `number`.
 fn record(function: &Arc<FunctionSpec>, number: u64) -> UsageRecord {
     UsageRecord {
-        function: function.clone(),
+        subject: UsageSubject::from(function.clone()).with_client(client_of(number)),
         trigger: if number.is_multiple_of(5) { Trigger::Manual } else { Trigger::Http },
         started: UNIX_EPOCH + Duration::from_secs(20_000 * DAY_S + number * 7_000),
         wall_ns: 1_000_000 + number * 1_234_567,
@@ -69,7 +81,8 @@ fn expected(records: impl IntoIterator<Item = UsageRecord>) -> Vec<UsageRow> {
     let mut sums = Totals::new();
     for record in records {
         let day = Day::of_micros(unix_micros(record.started));
-        let key = totals::RowKey::new(day, &record.function.key, record.trigger);
+        let origin = totals::Origin::new(&record.subject, record.trigger);
+        let key = totals::RowKey { day, origin };
         sums.entry(key).or_default().add(&record);
     }
     sums.iter().map(|(key, sum)| totals::row_of(key, sum).unwrap()).collect()
@@ -114,6 +127,7 @@ fn usage_is_filtered_by_app_and_day() {
     let days: Vec<String> = all(&ledger).into_iter().map(|row| row.day).collect();
     let filter = UsageFilter {
         app: Some("two".into()),
+        client: None,
         from: Some(days[3].clone()),
         to: Some(days[days.len() / 2].clone()),
     };
@@ -126,8 +140,96 @@ fn usage_is_filtered_by_app_and_day() {
     ledger.recompute().unwrap();
     assert_eq!(ledger.usage(&filter).unwrap(), want);
 
+    let of_client = UsageFilter { client: Some("client-1".into()), ..UsageFilter::default() };
+    let rows = ledger.usage(&of_client).unwrap();
+    assert_eq!(invocations(&rows), 25);
+    assert!(rows.iter().all(|row| row.client.as_deref() == Some("client-1")));
+
     let wrong = UsageFilter { from: Some("yesterday".into()), ..UsageFilter::default() };
     assert_eq!(ledger.usage(&wrong).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+}
+
+#[test]
+fn upstreams_and_clients_have_rows_of_their_own() {
+    let dir = tempdir().unwrap();
+    let ledger = open(dir.path());
+    let function = spec("one");
+    let upstream = Arc::new(UpstreamKey {
+        app: function.key.app.clone(),
+        revision: function.key.revision.clone(),
+        // The name of a function as well: they are not the same thing.
+        upstream: "api".to_owned(),
+    });
+    let of_upstream = |number| {
+        let subject = UsageSubject::from(upstream.clone()).with_client(client_of(number));
+        UsageRecord { subject, ..record(&function, number) }
+    };
+    let records =
+        || (0..60).map(|n| if n % 2 == 0 { record(&function, n) } else { of_upstream(n) });
+    records().for_each(|record| ledger.record(record));
+    let want = expected(records());
+    assert!(want.iter().any(|row| row.upstream.as_deref() == Some("api")));
+    assert!(want.iter().any(|row| row.client.is_none()));
+    assert_eq!(all(&ledger), want);
+    drop(ledger);
+    let ledger = open(dir.path());
+    assert_eq!(all(&ledger), want);
+    ledger.recompute().unwrap();
+    assert_eq!(all(&ledger), want);
+}
+
+/// Frames and sums as they were written before there were clients and upstreams.
+#[test]
+fn what_was_written_before_there_were_clients_is_still_read() {
+    fn text(out: &mut Vec<u8>, text: &str) {
+        out.push(text.len() as u8);
+        out.extend_from_slice(text.as_bytes());
+    }
+    let function = |out: &mut Vec<u8>| {
+        for part in ["one", "api", "abcdefghij"] {
+            text(out, part);
+        }
+        out.push(Trigger::Http as u8);
+    };
+    // Kind 1, base 0, one function, two records of it.
+    let mut records = vec![1, 0, 1];
+    function(&mut records);
+    records.push(2);
+    for wall in [7, 9] {
+        // Function, start, wall, cpu, memory, in, out, status (200), code, flags, trace.
+        records.extend([0, 0, wall, 3, 0, 1, 2, 0xc8, 1, 0, 0]);
+        records.extend([0x5a; 16]);
+    }
+    // Kind 2, one row of the second day.
+    let mut sums = vec![2, 1, 1];
+    function(&mut sums);
+    sums.extend([5, 1, 0, 2, 100, 50, 0, 0, 10, 20]);
+
+    let dir = tempdir().unwrap();
+    let mut bytes = b"squall usage 1\n\0".to_vec();
+    segment::put_frame(&mut bytes, &records);
+    segment::put_frame(&mut bytes, &sums);
+    fs::create_dir_all(dir.path().join("days")).unwrap();
+    fs::write(dir.path().join("01AAAAAAAAAAAAAAAAAAAAAAAA.seg"), &bytes).unwrap();
+    let day = r#"{"segments":[],"rows":[{"day":"1970-01-02","app":"one","function":"api",
+        "revision":"abcdefghij","trigger":"http","totals":{"invocations":1,"failed":0,
+        "aborted":0,"cold":0,"wall_ns":1,"cpu_ns":1,"cpu_estimated_ns":0,"memory_byte_ms":0,
+        "bytes_in":0,"bytes_out":0}}]}"#;
+    fs::write(dir.path().join("days/1970-01-02.json"), day).unwrap();
+
+    let ledger = open(dir.path());
+    let check = || {
+        let rows = all(&ledger);
+        let [first, second] = rows.as_slice() else { panic!("{rows:?}") };
+        assert_eq!((first.day.as_str(), second.day.as_str()), ("1970-01-01", "1970-01-02"));
+        assert_eq!((first.totals.invocations, first.totals.wall_ns), (2, 16));
+        assert_eq!((second.totals.invocations, second.totals.bytes_out), (6, 20));
+        assert_eq!(first.function.as_deref(), Some("api"));
+        assert_eq!((&first.upstream, &first.client), (&None, &None));
+    };
+    check();
+    ledger.inner.roll_up().unwrap();
+    check();
 }
 
 #[test]

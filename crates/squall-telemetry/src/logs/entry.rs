@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use squall_types::log::{AccessFields, AccessRecord, Level, LogEntry, LogFilter, LogLine, Source};
 use squall_types::trace::HexId;
 
-use crate::day::Clock;
+use crate::rfc3339::Clock;
 
 /// What callers leave in the shards.
 pub(super) enum Item {

@@ -1,4 +1,4 @@
-//! Sums of what functions used, from the node's ledger.
+//! Sums of what functions and upstreams used, from the node's ledger.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,9 @@ use crate::output::{self, Align, table};
 struct Row {
     day: String,
     app: String,
-    function: String,
+    function: Option<String>,
+    upstream: Option<String>,
+    client: Option<String>,
     totals: UsageTotals,
 }
 
@@ -26,6 +28,7 @@ pub(super) async fn run(global: &Global, options: &UsageOptions) -> Result<(), F
     let client = connect(global)?;
     let query = Query::new("/v1/usage")
         .with("app", options.app.as_ref().map(|app| app.as_str()))
+        .with("client", options.client.as_deref())
         .with("since", options.since.as_deref())
         .with("until", options.until.as_deref());
     let answer: Value = client.get("reading usage", query.as_str()).await?;
@@ -43,7 +46,7 @@ pub(super) async fn run(global: &Global, options: &UsageOptions) -> Result<(), F
         return Ok(());
     }
     let total = UsageTotals::deserialize(&answer["total"]).map_err(odd)?;
-    output::line(&show(&groups, &total));
+    output::line(&show(&groups, options.by, &total));
     Ok(())
 }
 
@@ -56,6 +59,10 @@ struct Key {
     app: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     function: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
 }
 
 fn group(rows: &[Row], by: Option<UsageBy>) -> BTreeMap<Key, UsageTotals> {
@@ -64,7 +71,9 @@ fn group(rows: &[Row], by: Option<UsageBy>) -> BTreeMap<Key, UsageTotals> {
         let key = Key {
             day: matches!(by, None | Some(UsageBy::Day)).then(|| row.day.clone()),
             app: (by != Some(UsageBy::Day)).then(|| row.app.clone()),
-            function: (by == Some(UsageBy::Function)).then(|| row.function.clone()),
+            function: row.function.clone().filter(|_| by == Some(UsageBy::Function)),
+            upstream: row.upstream.clone().filter(|_| by == Some(UsageBy::Function)),
+            client: row.client.clone().filter(|_| by == Some(UsageBy::Client)),
         };
         groups.entry(key).or_default().merge(&row.totals);
     }
@@ -77,24 +86,36 @@ fn as_json(key: &Key, totals: &UsageTotals) -> Value {
     value
 }
 
-fn show(groups: &BTreeMap<Key, UsageTotals>, total: &UsageTotals) -> String {
-    let names = |key: &Key| -> Vec<String> {
-        [&key.day, &key.app, &key.function].into_iter().flatten().cloned().collect()
-    };
+/// Who used something, as the columns that tell it: title and cell.
+fn names(key: &Key, by: Option<UsageBy>) -> Vec<(&'static str, String)> {
+    let mut cells = Vec::new();
+    cells.extend(key.day.clone().map(|day| ("DAY", day)));
+    cells.extend(key.app.clone().map(|app| ("APP", app)));
+    match by {
+        Some(UsageBy::Function) => {
+            let upstream = key.upstream.as_ref().map(|name| format!("upstream {name}"));
+            let target = key.function.clone().or(upstream).unwrap_or_default();
+            cells.push(("FUNCTION", target));
+        }
+        Some(UsageBy::Client) => {
+            cells.push(("CLIENT", key.client.clone().unwrap_or_else(|| "-".to_owned())));
+        }
+        None | Some(UsageBy::Day | UsageBy::App) => {}
+    }
+    cells
+}
+
+fn show(groups: &BTreeMap<Key, UsageTotals>, by: Option<UsageBy>, total: &UsageTotals) -> String {
     let Some((first, _)) = groups.first_key_value() else {
         return "Nothing ran in this time.".to_owned();
     };
-    let titles = [("DAY", &first.day), ("APP", &first.app), ("FUNCTION", &first.function)];
-    let mut columns: Vec<_> = titles
-        .iter()
-        .filter(|(_, part)| part.is_some())
-        .map(|(title, _)| (*title, Align::Left))
-        .collect();
+    let mut columns: Vec<_> =
+        names(first, by).into_iter().map(|(title, _)| (title, Align::Left)).collect();
     let named = columns.len();
     let numbers = ["CALLS", "FAILED", "ABORTED", "COLD", "WALL", "CPU", "MEMORY", "IN", "OUT"];
     columns.extend(numbers.map(|title| (title, Align::Right)));
     let mut rows: Vec<Vec<String>> =
-        groups.iter().map(|(key, totals)| [names(key), cells(totals)].concat()).collect();
+        groups.iter().map(|(key, totals)| row(&names(key, by), totals)).collect();
     if groups.len() > 1 {
         let mut label = vec!["total".to_owned()];
         label.resize(named, String::new());
@@ -106,6 +127,10 @@ fn show(groups: &BTreeMap<Key, UsageTotals>, total: &UsageTotals) -> String {
         text.push_str(&format!("\n{part} of CPU time is an estimate (shared instances)."));
     }
     text
+}
+
+fn row(names: &[(&str, String)], totals: &UsageTotals) -> Vec<String> {
+    names.iter().map(|(_, cell)| cell.clone()).chain(cells(totals)).collect()
 }
 
 fn cells(totals: &UsageTotals) -> Vec<String> {
@@ -130,7 +155,8 @@ mod tests {
 
     fn row(day: &str, app: &str, function: &str) -> Row {
         let totals = UsageTotals { invocations: 1500, cpu_ns: 2_000_000, ..UsageTotals::default() };
-        Row { day: day.into(), app: app.into(), function: function.into(), totals }
+        let (day, app, function) = (day.into(), app.into(), Some(function.into()));
+        Row { day, app, function, upstream: None, client: None, totals }
     }
 
     #[test]
@@ -146,9 +172,26 @@ mod tests {
         assert_eq!((&value["app"], &value["totals"]["invocations"]), (&json!("a"), &json!(3000)));
         assert_eq!(value.get("day"), None);
         let total = UsageTotals { invocations: 4500, ..UsageTotals::default() };
-        let shown = show(&groups, &total);
+        let shown = show(&groups, Some(UsageBy::App), &total);
         assert!(shown.starts_with("APP    CALLS"), "{shown}");
         assert!(shown.contains("\na      3,000") && shown.contains("\ntotal  4,500"), "{shown}");
-        assert_eq!(show(&BTreeMap::new(), &total), "Nothing ran in this time.");
+        assert_eq!(show(&BTreeMap::new(), None, &total), "Nothing ran in this time.");
+    }
+
+    #[test]
+    fn upstreams_and_clients_are_rows() {
+        let mut upstream = row("2026-01-01", "a", "");
+        (upstream.function, upstream.upstream) = (None, Some("users".into()));
+        let mut known = row("2026-01-01", "a", "x");
+        known.client = Some("acme".into());
+        let rows = [row("2026-01-01", "a", "x"), upstream, known];
+        let total = UsageTotals { invocations: 4500, ..UsageTotals::default() };
+        let shown = |by| show(&group(&rows, Some(by)), Some(by), &total);
+        let by_function = shown(UsageBy::Function);
+        assert!(by_function.contains("\na      x               3,000"), "{by_function}");
+        assert!(by_function.contains("\na      upstream users  1,500"), "{by_function}");
+        let by_client = shown(UsageBy::Client);
+        assert!(by_client.contains("\na      -       3,000"), "{by_client}");
+        assert!(by_client.contains("\na      acme    1,500"), "{by_client}");
     }
 }

@@ -1,4 +1,4 @@
-//! Days and times of the proleptic Gregorian calendar in UTC.
+//! Days of the proleptic Gregorian calendar in UTC.
 //!
 //! The algorithms are Howard Hinnant's `civil_from_days` and `days_from_civil`
 //! (<https://howardhinnant.github.io/date_algorithms.html>).
@@ -8,15 +8,38 @@ use std::time::{Duration, SystemTime};
 
 /// A day, counted from 1970-01-01. Written `YYYY-MM-DD`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Day(pub(crate) u32);
+pub struct Day(pub u32);
 
 impl Day {
-    pub(crate) fn of_micros(unix_us: u64) -> Self {
-        Self(u32::try_from(unix_us / 86_400_000_000).unwrap_or(u32::MAX))
+    pub const SECONDS: u64 = 86_400;
+
+    pub fn of_micros(unix_us: u64) -> Self {
+        Self::of_seconds(unix_us / 1_000_000)
+    }
+
+    pub fn of_seconds(unix_s: u64) -> Self {
+        Self(u32::try_from(unix_s / Self::SECONDS).unwrap_or(u32::MAX))
+    }
+
+    /// Seconds since 1970 at its beginning.
+    pub fn start_s(self) -> u64 {
+        u64::from(self.0) * Self::SECONDS
+    }
+
+    /// The first day of its month.
+    pub fn first_of_month(self) -> Self {
+        let (_, _, day) = self.civil();
+        Self(self.0 - (day - 1))
+    }
+
+    /// The first day of the month after its own.
+    pub fn first_of_next_month(self) -> Self {
+        // No month has more than 31 days, so this lands in the next one.
+        Self(self.first_of_month().0 + 31).first_of_month()
     }
 
     /// Year, month from 1, day from 1.
-    pub(crate) fn civil(self) -> (i64, u32, u32) {
+    pub fn civil(self) -> (i64, u32, u32) {
         let shifted = i64::from(self.0) + 719_468;
         let era = shifted / 146_097;
         let day_of_era = shifted % 146_097;
@@ -31,7 +54,7 @@ impl Day {
     }
 
     /// Reads `YYYY-MM-DD`; `None` when it is not a day since 1970.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
         if bytes.len() != 10 || bytes[4] != b'-' || bytes[7] != b'-' {
             return None;
@@ -61,67 +84,14 @@ impl fmt::Display for Day {
 }
 
 /// Microseconds since 1970; times before are taken for 1970.
-pub(crate) fn unix_micros(time: SystemTime) -> u64 {
+pub fn unix_micros(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// Writes RFC 3339 times with milliseconds; remembers the last second, since most
-/// lines of a batch share it.
-#[derive(Default)]
-pub(crate) struct Clock {
-    second: u64,
-    text: String,
-}
-
-impl Clock {
-    /// `2026-11-23T08:49:28.123Z`
-    pub(crate) fn rfc3339(&mut self, time: SystemTime) -> &str {
-        let millis = unix_micros(time) / 1000;
-        let second = millis / 1000;
-        if self.text.is_empty() || self.second != second {
-            let day = Day::of_micros(second * 1_000_000);
-            let of_day = second % 86_400;
-            let (hour, minute) = (of_day / 3600, of_day / 60 % 60);
-            self.text = format!("{day}T{hour:02}:{minute:02}:{:02}.", of_day % 60);
-            self.second = second;
-        } else {
-            self.text.truncate(self.text.len() - 4);
-        }
-        let millis = (millis % 1000) as u32;
-        for digit in [millis / 100, millis / 10 % 10, millis % 10] {
-            self.text.push(char::from_digit(digit, 10).unwrap_or('0'));
-        }
-        self.text.push('Z');
-        &self.text
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[track_caller]
-    fn check(unix_ms: u64, text: &str) {
-        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(unix_ms);
-        assert_eq!(Clock::default().rfc3339(time), text);
-    }
-
-    #[test]
-    fn times_are_rfc_3339() {
-        check(0, "1970-01-01T00:00:00.000Z");
-        check(951_827_696_007, "2000-02-29T12:34:56.007Z");
-        check(1_795_423_768_123, "2026-11-23T08:49:28.123Z");
-    }
-
-    #[test]
-    fn a_clock_repeats_and_moves_on() {
-        let mut clock = Clock::default();
-        let at = |ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms);
-        assert_eq!(clock.rfc3339(at(1_000)), "1970-01-01T00:00:01.000Z");
-        assert_eq!(clock.rfc3339(at(1_999)), "1970-01-01T00:00:01.999Z");
-        assert_eq!(clock.rfc3339(at(2_001)), "1970-01-01T00:00:02.001Z");
-    }
 
     #[test]
     fn every_day_is_read_as_it_is_written() {
@@ -130,6 +100,20 @@ mod tests {
         }
         for bad in ["2026-02-30", "2026-13-01", "2026-1-1", "1969-12-31", "2026-11-2x", ""] {
             assert_eq!(Day::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn months_begin_with_their_first_day_and_end_before_the_next() {
+        let mut month = Day(0);
+        for number in 0..60_000 {
+            let day = Day(number);
+            if day.civil().2 == 1 {
+                month = day;
+            }
+            assert_eq!(day.first_of_month(), month);
+            let next = day.first_of_next_month();
+            assert!(next > day && next.civil().2 == 1 && next.0 - month.0 <= 31);
         }
     }
 }
