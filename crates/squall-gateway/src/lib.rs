@@ -32,7 +32,7 @@ mod route_metrics;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
@@ -41,7 +41,7 @@ use squall_types::gateway::{ReportRoutes, RoutesReport};
 use squall_types::log::LogSink;
 use squall_types::outbound::Outbound;
 use squall_types::state::{ApplySnapshot, BlobId, Snapshot};
-use squall_types::usage::UsageSink;
+use squall_types::usage::{UsageFilter, UsageSink, UsageStore};
 use squall_types::{AppName, Invoke};
 use tokio::runtime::Handle;
 
@@ -51,6 +51,7 @@ use crate::assets::Files;
 use crate::metrics::Counters;
 use crate::policy::compression::Encoders;
 use crate::policy::identity::Sources;
+use crate::policy::limits::{EmbeddedRates, Limits};
 use crate::proxy::Upstreams;
 use crate::route_metrics::RouteRegistry;
 use crate::routing::RouteTable;
@@ -128,6 +129,7 @@ pub(crate) struct Door {
     pub(crate) identity: Sources,
     pub(crate) route_metrics: RouteRegistry,
     pub(crate) encoders: Arc<Encoders>,
+    pub(crate) limits: Limits,
     pub(crate) connections: listener::Connections,
 }
 
@@ -147,6 +149,8 @@ impl Gateway {
             counters: Counters::default(),
             route_metrics: RouteRegistry::default(),
             encoders: Arc::default(),
+            // The place where a store that nodes share would take over.
+            limits: Limits::new(Arc::new(EmbeddedRates::new())),
             connections,
         }))
     }
@@ -164,6 +168,19 @@ impl Gateway {
         Ok(())
     }
 
+    /// Raises the counts of quotas to what the ledger has of this month. To be called
+    /// before requests come: until then every client begins at none. Reads from disk.
+    ///
+    /// # Errors
+    /// Fails when the ledger can not be read; counts are then as they were.
+    pub fn restore_quotas(&self, usage: &dyn UsageStore) -> std::io::Result<()> {
+        let now = SystemTime::now();
+        let from = Some(Limits::quotas_begin(now).to_string());
+        let rows = usage.usage(&UsageFilter { from, ..UsageFilter::default() })?;
+        self.0.limits.restore_quotas(&rows, now);
+        Ok(())
+    }
+
     /// Stops accepting, lets every connection end after its present request, and waits
     /// until all have ended, at most `longest`. Returns how many had to be cut off.
     pub async fn drain(&self, longest: Duration) -> usize {
@@ -177,6 +194,7 @@ impl Gateway {
         self.0.upstreams.write_metrics(out);
         self.0.route_metrics.write(out);
         self.0.encoders.write_metrics(out);
+        self.0.limits.write_metrics(out);
     }
 }
 

@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use squall_types::log::UpstreamCall;
 use squall_types::state::{FunctionSpec, HandlerWorld};
 use squall_types::trace::{TraceContext, random};
-use squall_types::usage::Meter;
+use squall_types::usage::{Meter, UsageSubject};
 use squall_types::{Body, ErrorCode, Invocation, InvokeError, Trigger};
 
 use crate::Door;
@@ -23,6 +23,8 @@ use crate::assets;
 use crate::client::{self, Client};
 use crate::connection::Connection;
 use crate::guard;
+use crate::policy::identity::Identity;
+use crate::policy::limits::{Arrival, Caller, Held};
 use crate::policy::{self, Reply};
 use crate::proxy::upgrade::{self, Upgrade};
 use crate::proxy::{self, UpstreamPool};
@@ -134,6 +136,7 @@ fn begin(
         identity: None,
         upstream: None,
         bytes_in: None,
+        held: Held::default(),
         function: None,
         meter: None,
         status: 499,
@@ -176,16 +179,33 @@ async fn answer(
     let mut exchange = Exchange { connection, client, target, matched, head, body };
 
     route.policies.read(&exchange.head.headers, &mut end.reply);
+    if let Some(addresses) = &route.policies.addresses {
+        addresses.check(client.address)?;
+    }
     if let Some(allowed) = route.policies.preflight(&exchange.head, &mut end.reply) {
         return Ok(allowed);
     }
     policy::size::check(&route.policies.limits, &exchange.head, &exchange.target, &exchange.body)?;
 
+    let allowance = &route.policies.allowance;
+    let arrival = Arrival { accepted: end.accepted, at: end.at };
+    let told = &mut end.reply.allowance;
+    let anybody =
+        Caller { address: client.address, headers: &exchange.head.headers, identity: None };
+    allowance.admit_anybody(&door.limits, &anybody, arrival, told).await?;
     if let Some(authenticator) = &route.policies.authenticator {
         let Exchange { target, matched, head, .. } = &mut exchange;
         let (headers, target) = (&mut head.headers, &mut target.path_and_query);
         end.identity = authenticator.authenticate(headers, target, &matched.app.clients).await?;
     }
+    let identity = end.identity.as_ref();
+    let caller = Caller {
+        address: client.address,
+        headers: &exchange.head.headers,
+        identity: identity.map(Identity::limit_key),
+    };
+    let known = identity.and_then(Identity::client);
+    end.held = allowance.admit(&door.limits, &caller, known, arrival, told).await?;
 
     match &route.target {
         Target::Redirect(redirect) => Ok(exchange.redirect(redirect)),
@@ -343,13 +363,14 @@ impl Exchange<'_> {
         let contracts = &door.contracts;
         let meter = Meter::start(
             contracts.usage.clone(),
-            function.clone(),
+            UsageSubject::from(function.clone()).with_client(end.api_client()),
             Trigger::Http,
             &end.trace,
             end.at,
             end.accepted,
         );
         end.meter = Some(meter.clone());
+        end.held.reached_target();
 
         let most = matched.route().policies.limits.body_bytes;
         let body = policy::size::limit(connection.guard_body(body), most);

@@ -10,6 +10,7 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use squall_types::clients::ApiClient;
 use squall_types::log::{AccessRecord, UpstreamCall};
 use squall_types::state::FunctionSpec;
 use squall_types::trace::TraceContext;
@@ -19,6 +20,7 @@ use squall_types::{AppName, Body, BodyError, ErrorCode};
 use crate::connection::Connection;
 use crate::policy::Reply;
 use crate::policy::identity::Identity;
+use crate::policy::limits::Held;
 use crate::route_metrics::Ended;
 use crate::routing::Route;
 
@@ -41,6 +43,8 @@ pub(crate) struct RequestEnd {
     pub(crate) identity: Option<Identity>,
     /// What became of the request at an upstream, where the route leads to one.
     pub(crate) upstream: Option<Box<UpstreamCall>>,
+    /// Given back when this is dropped.
+    pub(crate) held: Held,
     pub(crate) function: Option<Arc<FunctionSpec>>,
     pub(crate) meter: Option<Arc<Meter>>,
     /// 499 until a head is on its way.
@@ -65,6 +69,11 @@ impl RequestEnd {
         }
         let bytes = self.bytes_in.insert(Arc::default()).clone();
         Body::stream(CountedBody { inner: body, bytes })
+    }
+
+    /// Whose usage the request is, besides that of its target.
+    pub(crate) fn api_client(&self) -> Option<Arc<ApiClient>> {
+        self.identity.as_ref().and_then(Identity::client).cloned()
     }
 
     fn finish(&self) {

@@ -35,6 +35,8 @@ use crate::javascript::StoredMaps;
 const BACKGROUND_THREADS: usize = 2;
 /// How long open admin requests may take to finish before a handover.
 const ADMIN_PATIENCE: Duration = Duration::from_secs(45);
+/// By then most of what an old server had to finish is in the ledger.
+const QUOTAS_AFTER_HANDOVER: Duration = Duration::from_secs(60);
 
 /// `squall __server`: what the supervisor starts. Returns the exit code.
 pub fn serve() -> i32 {
@@ -328,6 +330,7 @@ impl Server {
             }
         }
         self.control_work(Control::reload).await?;
+        self.restore_quotas().await;
         if self.builder.js_is_compiled() {
             // To map it takes milliseconds: no request shall find it missing.
             prepare_js(&self.control, &self.builder).await;
@@ -354,6 +357,19 @@ impl Server {
         };
         channel.send(&event).await.map_err(gone)?;
         Ok(admin)
+    }
+
+    /// What API clients used of their quotas is in the ledger. A server that takes over
+    /// looks again when the old one has written what it had still to finish.
+    async fn restore_quotas(&self) {
+        restore_quotas(self.gateway.clone(), self.ledger.clone()).await;
+        if self.job.handover {
+            let (gateway, ledger) = (self.gateway.clone(), self.ledger.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(QUOTAS_AFTER_HANDOVER).await;
+                restore_quotas(gateway, ledger).await;
+            });
+        }
     }
 
     async fn control_work(
@@ -630,6 +646,15 @@ impl Node for Facts {
             write(&mut out);
         }
         out
+    }
+}
+
+async fn restore_quotas(gateway: Gateway, ledger: Arc<Ledger>) {
+    let restored = tokio::task::spawn_blocking(move || gateway.restore_quotas(&*ledger)).await;
+    if let Ok(Err(error)) = restored {
+        tracing::error!(
+            "quotas of API clients begin at none, because the usage ledger can not be read: {error}"
+        );
     }
 }
 

@@ -152,8 +152,16 @@ codes! {
     /// The key, token or password is wrong, or its time has passed.
     InvalidCredentials = 501, 401, Client, false, "credentials are not valid";
     InsufficientScope = 502, 403, Client, false, "a scope is missing";
+    /// A rate limit of the route, the app or the caller's plan is used up.
+    RateLimited = 503, 429, Client, true, "too many requests";
+    /// The caller's plan has no requests left in this day or month.
+    QuotaExceeded = 504, 429, Client, true, "request quota is used up";
+    /// As many requests are on their way as the route or the caller's plan allows.
+    TooManyConcurrent = 505, 429, Client, true, "too many requests at once";
     /// Nobody can tell now whether the credential is right.
     IdentityUnavailable = 506, 503, Backend, true, "identity can not be verified now";
+    /// The app's address rules do not let this caller in.
+    AddressDenied = 507, 403, Client, false, "address not allowed";
     /// The revision that the request asks for by header does not exist or serves no more.
     RevisionNotServed = 509, 404, Client, false, "no such revision here";
 

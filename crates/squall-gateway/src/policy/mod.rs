@@ -11,15 +11,19 @@ use squall_types::gateway::{Policy, RequestLimits};
 use crate::routing::{Compiling, Route};
 
 mod access_log;
+pub(crate) mod address;
 pub(crate) mod compression;
 mod cors;
 pub(crate) mod identity;
+pub(crate) mod limits;
 pub(crate) mod size;
 
 use access_log::LogSampling;
+use address::Addresses;
 use compression::{CompressionRules, Encoders, Offer};
 use cors::{CorsPermit, CorsRules};
 use identity::Authenticator;
+use limits::{Fields, RouteLimits};
 
 /// What a route asks of requests and does to responses.
 pub(crate) struct Policies {
@@ -28,6 +32,10 @@ pub(crate) struct Policies {
     pub(crate) limits: RequestLimits,
     /// Whom it lets in; everybody without it.
     pub(crate) authenticator: Option<Authenticator>,
+    /// None lets every address in.
+    pub(crate) addresses: Option<Addresses>,
+    /// Rates, requests at once, and what plans say of both.
+    pub(crate) allowance: RouteLimits,
     /// From the request's head to the response's.
     pub(crate) response_timeout: Option<Duration>,
     pub(crate) cors: Option<CorsRules>,
@@ -43,20 +51,30 @@ pub(crate) struct Reply {
     is_preflight: bool,
     cors: Option<CorsPermit>,
     offer: Option<Offer>,
+    /// What the caller is told of its limits.
+    pub(crate) allowance: Fields,
 }
 
 impl Policies {
     /// `own` is the route's; where it says nothing, the app's holds.
-    pub(crate) fn compile(_route: &Arc<str>, own: &Policy, compiling: &Compiling<'_>) -> Self {
+    pub(crate) fn compile(route: &Arc<str>, own: &Policy, compiling: &Compiling<'_>) -> Self {
         let settings = own.over(&compiling.revision.manifest.gateway.policy);
         let limits = settings.limits.clone().unwrap_or_default();
         let timeouts = settings.timeouts.clone().unwrap_or_default();
-        let revision = compiling.revision;
-        let identity = &revision.manifest.identity;
-        let sources = &compiling.door.identity;
+        let Compiling { revision, door, plans } = compiling;
+        let (identity, sources) = (&revision.manifest.identity, &door.identity);
         Self {
             limits,
             authenticator: Authenticator::compile(&settings, &revision.app, identity, sources),
+            addresses: settings.addresses.as_ref().and_then(Addresses::compile),
+            allowance: RouteLimits::compile(
+                route,
+                &settings,
+                own,
+                &revision.manifest,
+                plans,
+                &door.limits,
+            ),
             response_timeout: timeouts.response_ms.map(Duration::from_millis),
             cors: settings.cors.as_ref().and_then(CorsRules::compile),
             compression: settings.compression.as_ref().and_then(CompressionRules::compile),
@@ -107,6 +125,7 @@ pub(crate) fn finish(
     for cookie in reply.set_cookies.drain(..) {
         headers.append(header::SET_COOKIE, cookie);
     }
+    reply.allowance.set(headers);
     route.response_headers.apply(headers);
     let policies = &route.policies;
     if let (Some(cors), Some(permit)) = (&policies.cors, reply.cors.take()) {

@@ -10,6 +10,7 @@ use squall_types::state::{AppState, Environment, FunctionSpec, RevisionState, Sn
 use squall_types::{AppName, ErrorCode, FunctionName, RevisionId};
 
 use crate::Door;
+use crate::policy::limits::Plans;
 use crate::rejection::Rejection;
 use crate::route_metrics::RouteMetrics;
 
@@ -67,6 +68,7 @@ enum HostPattern {
 pub(crate) struct Compiling<'a> {
     pub(crate) revision: &'a RevisionState,
     pub(crate) door: &'a Arc<Door>,
+    pub(crate) plans: Arc<Plans>,
 }
 
 /// Who answers a request.
@@ -123,7 +125,8 @@ impl HostPattern {
 
 impl Compiled {
     fn new(revision: &Arc<RevisionState>, door: &Arc<Door>) -> Self {
-        let compiling = Compiling { revision, door };
+        let plans = Arc::new(Plans::compile(&revision.manifest, &door.limits));
+        let compiling = Compiling { revision, door, plans };
         let mut compiled = Self {
             revision: revision.clone(),
             by_host: Vec::new(),

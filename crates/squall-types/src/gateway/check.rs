@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{PathPattern, Policy, Route, Sticky, ValueMatch};
+use super::{PathPattern, Policy, RateLimit, Route, Sticky, ValueMatch};
 use crate::manifest::Manifest;
 
 type Checked = Result<(), String>;
@@ -86,9 +86,7 @@ pub(crate) fn gateway(manifest: &Manifest) -> Checked {
         source.check(&format!("identity.{name}"))?;
     }
     for (name, plan) in &manifest.plans {
-        for limit in &plan.rate_limits {
-            limit.check(&format!("plans.{name}.rate_limits"))?;
-        }
+        plan.check(name)?;
     }
     for (name, function) in &manifest.functions {
         let at = format!("functions.{name}.policy");
@@ -135,18 +133,12 @@ fn policy(at: &str, policy: &Policy, manifest: &Manifest) -> Checked {
             return Err(format!("{at}.scopes: {scope:?} is no scope; write one word for each"));
         }
     }
-    let mut names = BTreeSet::new();
-    for limit in policy.rate_limits.iter().flatten() {
-        limit.check(&format!("{at}.rate_limits"))?;
-        if !names.insert(&limit.name) {
-            return Err(format!(
-                "{at}.rate_limits: two are named {:?}; give each a name of its own",
-                limit.name
-            ));
-        }
-    }
-    if policy.concurrency.as_ref().is_some_and(|limit| limit.limit == 0) {
-        return Err(format!("{at}.concurrency.limit must be at least 1"));
+    RateLimit::check_list(
+        &format!("{at}.rate_limits"),
+        policy.rate_limits.as_deref().unwrap_or_default(),
+    )?;
+    if let Some(limit) = &policy.concurrency {
+        limit.check(&format!("{at}.concurrency"))?;
     }
     if let Some(cors) = &policy.cors {
         cors.check(&format!("{at}.cors"))?;

@@ -1,6 +1,16 @@
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use crate::rate::{ASKS_MAX, Rate};
+
+/// A list of rate limits may have so many. Those of a route and of a client's plan are
+/// asked together.
+pub const RATE_LIMITS_MAX: usize = ASKS_MAX / 2;
+
+/// A limit may be kept for each combination of so many things.
+pub const LIMIT_KEYS_MAX: usize = 4;
 
 /// A rate that is kept by GCRA: a steady flow, and a burst that refills at the same pace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -10,13 +20,15 @@ pub struct RateLimit {
     #[serde(default = "RateLimit::usual_name")]
     pub name: String,
     /// Whose requests are counted together: `ip`, `client`, `route`, `header:NAME`, or a
-    /// combination. An empty list counts all requests of the app together.
-    #[serde(default = "RateLimit::usual_by")]
-    pub by: Vec<LimitKey>,
+    /// combination. An empty list counts all requests of the app together. Without it, a
+    /// policy counts by `ip`, and a plan by `client`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Vec<LimitKey>>,
     /// Requests in each period.
     pub limit: u32,
     pub per: Period,
-    /// Requests that may come at once; as many as `limit` without it.
+    /// Requests that may come at once. Without it, all of `limit` for a minute and longer
+    /// periods, which are an allowance; of a limit per second, which is a flow, a tenth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<u32>,
 }
@@ -25,22 +37,88 @@ impl RateLimit {
     fn usual_name() -> String {
         "default".to_owned()
     }
-    fn usual_by() -> Vec<LimitKey> {
-        vec![LimitKey::Ip]
+
+    /// What requests are counted by; `usual` is for a limit that does not say.
+    pub fn keys<'a>(&'a self, usual: &'a [LimitKey]) -> &'a [LimitKey] {
+        self.by.as_deref().unwrap_or(usual)
     }
 
-    pub(super) fn check(&self, at: &str) -> Result<(), String> {
+    pub fn burst(&self) -> u32 {
+        self.burst.unwrap_or(match self.per {
+            Period::Second => (self.limit / 10).max(1),
+            Period::Minute | Period::Hour | Period::Day => self.limit,
+        })
+    }
+
+    /// None for what `check` refuses.
+    pub fn rate(&self) -> Option<Rate> {
+        Rate::new(self.limit, self.per.seconds() * 1_000_000_000, self.burst())
+    }
+
+    fn check(&self, at: &str) -> Result<(), String> {
         if self.limit == 0 || self.burst == Some(0) {
             return Err(format!("{at}: limit and burst must be at least 1"));
         }
-        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if self.name.is_empty() || !self.name.bytes().all(token) {
+        // Above, an interval in nanoseconds is not exact enough any more.
+        if u64::from(self.limit) > self.per.seconds() * 1_000_000 {
+            return Err(format!("{at}.limit may be at most 1000000 in a second"));
+        }
+        if self.rate().is_none() {
             return Err(format!(
-                "{at}.name = {:?} must be made of letters, digits, - _ and .",
-                self.name
+                "{at}.burst = {} would refill in more than a year at this limit; lower it",
+                self.burst()
             ));
         }
+        LimitKey::check_list(at, self.by.as_deref().unwrap_or_default())?;
+        check_name(&format!("{at}.name"), &self.name)
+    }
+
+    pub(super) fn check_list(at: &str, limits: &[RateLimit]) -> Result<(), String> {
+        if limits.len() > RATE_LIMITS_MAX {
+            return Err(format!(
+                "{at} has {} entries; {RATE_LIMITS_MAX} is the most",
+                limits.len()
+            ));
+        }
+        let mut names = BTreeSet::new();
+        for limit in limits {
+            limit.check(at)?;
+            if !names.insert(&limit.name) {
+                return Err(format!(
+                    "{at}: two are named {:?}; give each a name of its own",
+                    limit.name
+                ));
+            }
+        }
         Ok(())
+    }
+}
+
+/// Names are sent in headers, between quotes.
+fn check_name(at: &str, name: &str) -> Result<(), String> {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if name.is_empty() || !name.bytes().all(token) {
+        return Err(format!("{at} = {name:?} must be made of letters, digits, - _ and ."));
+    }
+    Ok(())
+}
+
+/// `100 per second by ip`, `5 per minute by ip and header:x-tenant, 10 at once`.
+impl fmt::Display for RateLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} per {}", self.limit, self.per)?;
+        match self.by.as_deref() {
+            None => {}
+            Some([]) => f.write_str(" of all together")?,
+            Some(keys) => {
+                let keys: Vec<String> = keys.iter().map(LimitKey::to_string).collect();
+                write!(f, " by {}", keys.join(" and "))?;
+            }
+        }
+        match self.burst {
+            Some(burst) => write!(f, ", {burst} at once"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -64,6 +142,17 @@ impl Period {
     }
 }
 
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Second => "second",
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::Day => "day",
+        })
+    }
+}
+
 /// Part of what requests are counted by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, schemars::JsonSchema)]
 #[schemars(with = "String")]
@@ -75,6 +164,21 @@ pub enum LimitKey {
     Route,
     /// The value of a header, in lower case.
     Header(String),
+}
+
+impl LimitKey {
+    fn check_list(at: &str, keys: &[LimitKey]) -> Result<(), String> {
+        if keys.len() > LIMIT_KEYS_MAX {
+            return Err(format!(
+                "{at}.by has {} entries; {LIMIT_KEYS_MAX} is the most",
+                keys.len()
+            ));
+        }
+        match keys.iter().enumerate().find(|(at, key)| keys[..*at].contains(key)) {
+            Some((_, twice)) => Err(format!("{at}.by names {twice} twice")),
+            None => Ok(()),
+        }
+    }
 }
 
 impl fmt::Display for LimitKey {
@@ -128,6 +232,13 @@ impl ConcurrencyLimit {
     fn usual_by() -> Vec<LimitKey> {
         vec![LimitKey::Route]
     }
+
+    pub(super) fn check(&self, at: &str) -> Result<(), String> {
+        if self.limit == 0 {
+            return Err(format!("{at}.limit must be at least 1"));
+        }
+        LimitKey::check_list(at, &self.by)
+    }
 }
 
 /// What an API client may use: `[plans.NAME]`.
@@ -146,6 +257,31 @@ pub struct Plan {
     /// In a calendar month of UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_month: Option<u64>,
+}
+
+impl Plan {
+    pub(super) fn check(&self, name: &str) -> Result<(), String> {
+        check_name("the name of a plan", name)?;
+        let at = format!("plans.{name}");
+        RateLimit::check_list(&format!("{at}.rate_limits"), &self.rate_limits)?;
+        let is_of_client =
+            |limit: &&RateLimit| limit.by.as_ref().is_none_or(|by| by.contains(&LimitKey::Client));
+        if let Some(limit) = self.rate_limits.iter().find(|limit| !is_of_client(limit)) {
+            return Err(format!(
+                "{at}.rate_limits: {} does not count by \"client\", and a plan is what each client has; add it, or leave `by` out",
+                limit.name
+            ));
+        }
+        let numbers = [
+            ("concurrency", self.concurrency.map(u64::from)),
+            ("requests_per_day", self.requests_per_day),
+            ("requests_per_month", self.requests_per_month),
+        ];
+        match numbers.iter().find(|(_, number)| *number == Some(0)) {
+            Some((key, _)) => Err(format!("{at}.{key} must be at least 1")),
+            None => Ok(()),
+        }
+    }
 }
 
 /// How large a request may be. The node's own limits hold beside them.

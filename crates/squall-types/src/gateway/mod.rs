@@ -28,7 +28,10 @@ pub use explain::{
     Considered, Explain, ExplainQuery, ExplainedRejection, Explanation, PolicyOrigin, PolicyStep,
 };
 pub use identity::{ApiKeySource, Basic, IdentitySource, Jwt, JwtAlgorithm};
-pub use limits::{ConcurrencyLimit, LimitKey, Period, Plan, RateLimit, RequestLimits, Timeouts};
+pub use limits::{
+    ConcurrencyLimit, LIMIT_KEYS_MAX, LimitKey, Period, Plan, RATE_LIMITS_MAX, RateLimit,
+    RequestLimits, Timeouts,
+};
 pub use matching::ValueMatch;
 pub use part::{FunctionPart, GatewayPart, PartError};
 pub use password::PasswordHash;

@@ -6,6 +6,7 @@ mod harness;
 mod crash;
 mod deploy;
 mod errors;
+mod gateway_limits;
 mod isolation;
 mod javascript;
 mod limits;
