@@ -110,6 +110,9 @@ fn fill(
     }
     let own = own_policy(&chosen.compiled, &route.name);
     explanation.policies = steps(&route.policies.settings, own);
+    if let (Some(client), Some(addresses)) = (query.client, &route.policies.addresses) {
+        addresses.check(client)?;
+    }
     Ok(())
 }
 
@@ -227,7 +230,7 @@ fn describe_target(target: &Target) -> String {
 fn describe_backend(backend: &Backend) -> String {
     match backend {
         Backend::Function(function) => format!("function {}", function.key.function),
-        Backend::Upstream(pool) => format!("upstream {}", pool.name),
+        Backend::Upstream(pool, _) => format!("upstream {}", pool.name),
     }
 }
 

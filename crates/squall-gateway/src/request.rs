@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use squall_types::log::UpstreamCall;
 use squall_types::state::{FunctionSpec, HandlerWorld};
 use squall_types::trace::{TraceContext, random};
-use squall_types::usage::{Meter, UsageSubject};
+use squall_types::usage::{Meter, UpstreamKey, UsageSubject};
 use squall_types::{Body, ErrorCode, Invocation, InvokeError, Trigger};
 
 use crate::Door;
@@ -135,7 +135,6 @@ fn begin(
         reply: Reply::default(),
         identity: None,
         upstream: None,
-        bytes_in: None,
         held: Held::default(),
         function: None,
         meter: None,
@@ -296,7 +295,7 @@ impl Exchange<'_> {
         let function = match backend {
             Backend::Function(function) => function.clone(),
             // It keeps to the timeout itself, and tells what the time went to.
-            Backend::Upstream(pool) => return self.forward(end, pool).await,
+            Backend::Upstream(pool, usage) => return self.forward(end, pool, usage).await,
         };
         let called = self.invoke(end, function);
         match timeout {
@@ -313,16 +312,20 @@ impl Exchange<'_> {
         self,
         end: &mut RequestEnd,
         pool: &Arc<UpstreamPool>,
+        usage: &Arc<UpstreamKey>,
     ) -> Result<Response<Body>, Rejection> {
         let Self { connection, client, target, matched, mut head, body } = self;
         let route = matched.route();
         let most = route.policies.limits.body_bytes;
         let body = policy::size::limit(connection.guard_body(body), most);
+        start_meter(connection.door(), end, usage.clone().into());
         let body = end.count_in(body);
         let wanted = upgrade::wanted(&mut head);
         let wanted = wanted.filter(|_| http_body::Body::is_end_stream(&body));
         let draining = || connection.door().connections.draining();
-        let upgrade = wanted.map(|wanted| Upgrade::new(wanted, draining(), end.connection.clone()));
+        let upgrade = wanted.map(|wanted| {
+            Upgrade::new(wanted, draining(), end.connection.clone(), end.held.permits())
+        });
         guard::strip_request(&mut head.headers);
         set_squall_headers(&mut head.headers, &matched, &target, end);
         route.request_headers.apply(&mut head.headers);
@@ -361,16 +364,7 @@ impl Exchange<'_> {
         }
         end.function = Some(function.clone());
         let contracts = &door.contracts;
-        let meter = Meter::start(
-            contracts.usage.clone(),
-            UsageSubject::from(function.clone()).with_client(end.api_client()),
-            Trigger::Http,
-            &end.trace,
-            end.at,
-            end.accepted,
-        );
-        end.meter = Some(meter.clone());
-        end.held.reached_target();
+        let meter = start_meter(door, end, function.clone().into());
 
         let most = matched.route().policies.limits.body_bytes;
         let body = policy::size::limit(connection.guard_body(body), most);
@@ -418,6 +412,21 @@ impl Exchange<'_> {
         check_response(&mut response)?;
         Ok(response)
     }
+}
+
+/// The request has come to what answers it: from here on it is usage.
+fn start_meter(door: &Door, end: &mut RequestEnd, subject: UsageSubject) -> Arc<Meter> {
+    let meter = Meter::start(
+        door.contracts.usage.clone(),
+        subject.with_client(end.api_client()),
+        Trigger::Http,
+        &end.trace,
+        end.at,
+        end.accepted,
+    );
+    end.meter = Some(meter.clone());
+    end.held.reached_target();
+    meter
 }
 
 /// The path and query that the target sees, where the route changes them.

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
@@ -50,8 +49,6 @@ pub(crate) struct RequestEnd {
     /// 499 until a head is on its way.
     pub(crate) status: u16,
     pub(crate) code: Option<ErrorCode>,
-    /// Of a body that no meter counts.
-    pub(crate) bytes_in: Option<Arc<AtomicU64>>,
     pub(crate) bytes_out: u64,
 }
 
@@ -62,13 +59,14 @@ impl RequestEnd {
         self.route = Some(route);
     }
 
-    /// Counts the body of a request that goes to no function.
-    pub(crate) fn count_in(&mut self, body: Body) -> Body {
-        if body.is_end_stream() {
-            return body;
+    /// Counts the body of a request that goes to no function, as it is read.
+    pub(crate) fn count_in(&self, body: Body) -> Body {
+        match &self.meter {
+            Some(meter) if !body.is_end_stream() => {
+                Body::stream(CountedBody { inner: body, meter: meter.clone() })
+            }
+            _ => body,
         }
-        let bytes = self.bytes_in.insert(Arc::default()).clone();
-        Body::stream(CountedBody { inner: body, bytes })
     }
 
     /// Whose usage the request is, besides that of its target.
@@ -86,11 +84,7 @@ impl RequestEnd {
 impl Drop for RequestEnd {
     fn drop(&mut self) {
         let duration_us = self.accepted.elapsed().as_micros() as u64;
-        let read = |bytes: &Arc<AtomicU64>| bytes.load(Ordering::Relaxed);
-        let bytes_in = match &self.meter {
-            Some(meter) => meter.bytes_in(),
-            None => self.bytes_in.as_ref().map_or(0, read),
-        };
+        let bytes_in = self.meter.as_ref().map_or(0, |meter| meter.bytes_in());
         let door = self.connection.door();
         door.counters.ended(self.status, duration_us, bytes_in, self.bytes_out);
         let route = self.route.take();
@@ -132,7 +126,7 @@ impl Drop for RequestEnd {
 
 struct CountedBody {
     inner: Body,
-    bytes: Arc<AtomicU64>,
+    meter: Arc<Meter>,
 }
 
 impl HttpBody for CountedBody {
@@ -145,8 +139,7 @@ impl HttpBody for CountedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &polled {
-            let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
-            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.meter.add_bytes_in(frame.data_ref().map_or(0, Bytes::len) as u64);
         }
         polled
     }

@@ -22,6 +22,7 @@ name = "beta"
 paths = ["/users/*"]
 headers = { x-beta = "*" }
 response = { status = 204 }
+policy = { addresses = { deny = ["192.0.2.0/24"] } }
 [[routes]]
 name = "old"
 paths = ["/old/*"]
@@ -29,6 +30,15 @@ redirect = { prefix = "/new" }
 "#;
 
 fn asked(method: &str, url: &str, headers: &[(&str, &str)]) -> Explanation {
+    asked_from(None, method, url, headers)
+}
+
+fn asked_from(
+    client: Option<&str>,
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+) -> Explanation {
     let query = ExplainQuery {
         method: method.to_owned(),
         url: url.to_owned(),
@@ -36,7 +46,7 @@ fn asked(method: &str, url: &str, headers: &[(&str, &str)]) -> Explanation {
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_string()))
             .collect(),
-        client: None,
+        client: client.map(|client| client.parse().unwrap()),
         https: false,
         app: None,
     };
@@ -88,4 +98,16 @@ fn what_the_door_refuses_is_refused_here() {
     assert_eq!(found.rejection.unwrap().code, ErrorCode::BadPath);
     let found = asked("GET", "http://a.example.com/", &[("host", "a b")]);
     assert_eq!(found.rejection.unwrap().code, ErrorCode::BadHost);
+}
+
+#[test]
+fn address_rules_are_decided_for_an_address() {
+    let of = |client| {
+        let found = asked_from(client, "POST", "http://a.example.com/users/7", &[("x-beta", "1")]);
+        assert_eq!(found.route.as_deref(), Some("beta"));
+        found.rejection.map(|rejection| rejection.code)
+    };
+    assert_eq!(of(None), None);
+    assert_eq!(of(Some("198.51.100.1")), None);
+    assert_eq!(of(Some("192.0.2.1")), Some(ErrorCode::AddressDenied));
 }

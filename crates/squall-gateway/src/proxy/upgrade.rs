@@ -24,6 +24,7 @@ use super::pool::UpstreamPool;
 use super::websocket::{self, Frames};
 use crate::connection::Connection;
 use crate::listener::Draining;
+use crate::policy::limits::Permits;
 use crate::timer::Deadline;
 
 /// What both ends have to close in, after they were told.
@@ -37,6 +38,8 @@ pub(crate) struct Upgrade {
     draining: Draining,
     /// The client's: it counts as open for as long as the tunnel is.
     connection: Arc<Connection>,
+    /// A tunnel is a request that is on its way.
+    permits: Permits,
 }
 
 /// The protocol that a request asks for, and its connection; both are taken out of the
@@ -70,8 +73,9 @@ impl Upgrade {
         (on, protocol): (OnUpgrade, HeaderValue),
         draining: Draining,
         connection: Arc<Connection>,
+        permits: Permits,
     ) -> Self {
-        Self { on, protocol, draining, connection }
+        Self { on, protocol, draining, connection, permits }
     }
 
     pub(super) fn protocol(&self) -> &HeaderValue {
@@ -130,7 +134,7 @@ impl Tunnel {
         let (upstream, early) = exchange.into_connection().into_parts();
         let mut outward = Direction::new(frames(), &websocket::CLOSE_TO_CLIENT);
         let inward = Direction::new(frames(), &websocket::CLOSE_TO_SERVER);
-        let Upgrade { on, draining, connection, .. } = upgrade;
+        let Upgrade { on, draining, connection, permits, .. } = upgrade;
         connection.becomes_tunnel();
         if let Some(frames) = &mut outward.frames {
             frames.advance(&early, false);
@@ -141,6 +145,7 @@ impl Tunnel {
         let open = OpenTunnel { pool, _flight: flight, _connection: connection };
         tokio::spawn(async move {
             let _open = open;
+            let _permits = permits;
             // Fails when the response did not reach the client.
             let Ok(client) = on.await else { return };
             let mut tunnel = Tunnel {

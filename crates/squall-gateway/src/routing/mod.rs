@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::header::{HeaderMap, HeaderName};
 use squall_types::gateway::{PathPattern, compile_regex};
 use squall_types::state::{AppState, Environment, FunctionSpec, RevisionState, Snapshot};
+use squall_types::usage::UpstreamKey;
 use squall_types::{AppName, ErrorCode, FunctionName, RevisionId};
 
 use crate::Door;
@@ -87,8 +88,10 @@ impl Compiling<'_> {
 
     pub(crate) fn upstream(&self, name: &str) -> Option<Backend> {
         let settings = self.revision.manifest.upstreams.get(name)?;
-        let app = &self.revision.app;
-        Some(Backend::Upstream(self.door.upstreams.compile(app, name, settings)))
+        let RevisionState { app, id, .. } = self.revision;
+        let pool = self.door.upstreams.compile(app, name, settings);
+        let (app, revision, upstream) = (app.clone(), id.clone(), name.to_owned());
+        Some(Backend::Upstream(pool, Arc::new(UpstreamKey { app, revision, upstream })))
     }
 
     /// The counters of a route of this app, also of an earlier configuration.

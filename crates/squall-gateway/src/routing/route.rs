@@ -9,6 +9,7 @@ use http::{Method, StatusCode};
 use squall_types::FunctionName;
 use squall_types::gateway::{self, Policy, WeightedTarget};
 use squall_types::state::FunctionSpec;
+use squall_types::usage::UpstreamKey;
 
 use super::Compiling;
 use super::condition::{Conditions, Wanted};
@@ -47,7 +48,8 @@ pub(crate) enum Target {
 #[derive(Clone)]
 pub(crate) enum Backend {
     Function(Arc<FunctionSpec>),
-    Upstream(Arc<UpstreamPool>),
+    /// With what its usage is written down by.
+    Upstream(Arc<UpstreamPool>, Arc<UpstreamKey>),
 }
 
 /// Several backends, by weight.

@@ -11,17 +11,17 @@ const SHARDS: usize = 64;
 const KEPT_CAPACITY: usize = 64;
 
 /// The permits that are out, on the whole node. A key without any takes no memory.
-pub(super) struct Permits {
+pub(super) struct Concurrency {
     shards: [Mutex<ByKey<u32>>; SHARDS],
 }
 
 /// One request's place; given back when it is dropped.
 pub(crate) struct Permit {
-    permits: Arc<Permits>,
+    concurrency: Arc<Concurrency>,
     key: RateKey,
 }
 
-impl Permits {
+impl Concurrency {
     pub(super) fn new() -> Self {
         Self { shards: std::array::from_fn(|_| Mutex::default()) }
     }
@@ -34,7 +34,7 @@ impl Permits {
             return None;
         }
         *count += 1;
-        Some(Permit { permits: self.clone(), key })
+        Some(Permit { concurrency: self.clone(), key })
     }
 
     fn counts(&self, key: RateKey) -> MutexGuard<'_, ByKey<u32>> {
@@ -51,7 +51,7 @@ impl Permits {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut counts = self.permits.counts(self.key);
+        let mut counts = self.concurrency.counts(self.key);
         let Some(count) = counts.get_mut(&self.key.0) else { return };
         *count -= 1;
         if *count == 0 {
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn permits_are_counted_by_key_and_leave_nothing_behind() {
-        let permits = Arc::new(Permits::new());
+        let permits = Arc::new(Concurrency::new());
         let (one, two) = (RateKey(1), RateKey(2 << 120));
         let held: Vec<_> = (0..3).map(|_| permits.take(one, 3).unwrap()).collect();
         assert!(permits.take(one, 3).is_none());
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn threads_never_hold_more_than_the_limit() {
         use std::sync::atomic::{AtomicU32, Ordering};
-        let permits = Arc::new(Permits::new());
+        let permits = Arc::new(Concurrency::new());
         let (held, most) = (AtomicU32::new(0), AtomicU32::new(0));
         std::thread::scope(|scope| {
             for _ in 0..4 {

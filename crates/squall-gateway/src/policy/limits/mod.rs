@@ -31,7 +31,7 @@ use squall_types::rate::{ASKS_MAX, Ask, Decisions, RateStore, Taken};
 use squall_types::usage::UsageRow;
 
 use crate::rejection::Rejection;
-use concurrency::{Permit, Permits};
+use concurrency::{Concurrency, Permit};
 use key::KeyRule;
 use quota::{Charge, Left, Quota, QuotaPeriod, QuotaScope, Quotas};
 use rate::{RateRule, RateRules, retry_after_s, seconds};
@@ -47,7 +47,7 @@ const CONCURRENCY_RETRY_S: u32 = 1;
 /// What a node counts.
 pub(crate) struct Limits {
     rates: Arc<dyn RateStore>,
-    permits: Arc<Permits>,
+    concurrency: Arc<Concurrency>,
     quotas: Arc<Quotas>,
     clock: SteadyClock,
     /// Requests that went on because the rate store gave no answer.
@@ -68,11 +68,14 @@ pub(crate) struct Arrival {
     pub(crate) at: SystemTime,
 }
 
+/// A request's places, of its route and of its plan. They are free again when all who
+/// hold them are gone.
+pub(crate) type Permits = [Option<Arc<Permit>>; 2];
+
 /// What a request holds until its response has ended.
 #[derive(Default)]
 pub(crate) struct Held {
-    #[allow(dead_code, reason = "dropping them is what gives them back")]
-    permits: [Option<Permit>; 2],
+    permits: Permits,
     charge: Option<Charge>,
 }
 
@@ -110,7 +113,7 @@ struct PlanRules {
 impl Limits {
     pub(crate) fn new(rates: Arc<dyn RateStore>) -> Self {
         Self {
-            permits: Arc::new(Permits::new()),
+            concurrency: Arc::new(Concurrency::new()),
             quotas: Arc::new(Quotas::new(*rates.seed())),
             clock: SteadyClock::new(Instant::now(), SystemTime::now()),
             unanswered: AtomicU64::new(0),
@@ -322,13 +325,13 @@ impl RouteLimits {
         let of_plan = plan.and_then(|plan| plan.concurrency.as_ref());
         for (place, rule) in held.permits.iter_mut().zip([self.concurrency.as_ref(), of_plan]) {
             let Some(rule) = rule else { continue };
-            let permit = limits.permits.take(rule.key.key(caller), rule.most);
+            let permit = limits.concurrency.take(rule.key.key(caller), rule.most);
             let permit = permit.ok_or_else(|| {
                 fields.forget_standing();
                 let message = format!("no more than {} at once", rule.most);
                 refusal(ErrorCode::TooManyConcurrent, message, CONCURRENCY_RETRY_S.into())
             })?;
-            *place = Some(permit);
+            *place = Some(Arc::new(permit));
         }
         let mut left = [None; 2];
         if let (Some(client), Some(scope)) = (client, &self.plans.clients) {
@@ -373,6 +376,11 @@ fn exhausted(left: &Left, quota: Quota) -> Rejection {
 }
 
 impl Held {
+    /// For what goes on behind the response.
+    pub(crate) fn permits(&self) -> Permits {
+        self.permits.clone()
+    }
+
     /// The request has come to a function or an upstream: it counts for quotas.
     pub(crate) fn reached_target(&mut self) {
         if let Some(charge) = &mut self.charge {

@@ -283,7 +283,7 @@ fn a_plan_s_limits_are_each_client_s_own() {
     for _ in 0..20 {
         assert!(node.admits(&route, of_client(&unplanned)));
     }
-    assert_eq!(node.limits.permits.len(), 0);
+    assert_eq!(node.limits.concurrency.len(), 0);
 }
 
 #[test]
