@@ -14,18 +14,19 @@ pub(crate) struct Client {
 
 /// Walks `X-Forwarded-For` from its end for as long as the speaker is trusted. A client
 /// can write anything in front; it can not write behind what a proxy appends.
-pub(crate) fn find(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Client {
+/// `tls` says how the peer itself came.
+pub(crate) fn find(peer: IpAddr, tls: bool, headers: &HeaderMap, trusted: &[IpNet]) -> Client {
     let peer = peer.to_canonical();
     let trusts = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
-    let mut client = Client { address: peer, https: false };
+    let mut client = Client { address: peer, https: tls };
     if trusted.is_empty() || !trusts(&peer) {
         return client;
     }
     let proto = headers.get_all("x-forwarded-proto").iter().next_back();
-    client.https = proto
-        .and_then(|proto| proto.to_str().ok())
-        .and_then(|proto| proto.rsplit(',').next())
-        .is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"));
+    if let Some(proto) = proto {
+        let last = proto.to_str().ok().and_then(|proto| proto.rsplit(',').next());
+        client.https = last.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"));
+    }
     for line in headers.get_all("x-forwarded-for").iter().rev() {
         let Ok(line) = line.to_str() else { return client };
         for hop in line.rsplit(',') {
@@ -61,7 +62,7 @@ mod tests {
         for line in forwarded {
             headers.append("x-forwarded-for", line.parse().unwrap());
         }
-        let found = find(peer.parse().unwrap(), &headers, &trusted);
+        let found = find(peer.parse().unwrap(), false, &headers, &trusted);
         assert_eq!(found.address, expected.parse::<IpAddr>().unwrap(), "{peer} {forwarded:?}");
     }
 

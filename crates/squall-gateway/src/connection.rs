@@ -13,24 +13,31 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::ReadBufCursor;
 use squall_types::{Body, BodyError, ErrorCode};
-use tokio::io::{AsyncRead as _, AsyncWrite as _};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
+use tokio_rustls::server::TlsStream;
 
 use crate::Door;
+use crate::flood::{FrameCounter, Seen};
 use crate::framing::Scanner;
-use crate::listener::Open;
+use crate::guard;
+use crate::listener::{Open, PREFACE};
 
 /// How often the rate of a request body is looked at.
 const RATE_PERIOD: Duration = Duration::from_secs(10);
+/// What a head may take however slowly it comes.
+const HEAD_GRACE: Duration = Duration::from_secs(5);
 
 /// What the socket's side and the requests' side of a connection share.
 pub(crate) struct Connection {
     /// Counts it for as long as anybody holds it, a tunnel that it became included.
     open: Open,
     peer: IpAddr,
+    tls: bool,
     http2: bool,
     requests: AtomicU64,
+    ended: AtomicU64,
     /// The number of the head with ambiguous framing; 0 when there is none.
     refused: AtomicU64,
     closing: AtomicBool,
@@ -39,12 +46,14 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(open: Open, peer: IpAddr, http2: bool) -> Arc<Self> {
+    pub(crate) fn new(open: Open, peer: IpAddr, tls: bool, http2: bool) -> Arc<Self> {
         Arc::new(Self {
             open,
             peer,
+            tls,
             http2,
             requests: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             upgraded: AtomicBool::new(false),
@@ -59,9 +68,17 @@ impl Connection {
         self.peer
     }
 
+    pub(crate) fn is_tls(&self) -> bool {
+        self.tls
+    }
+
     /// The number of the request that begins, from 1.
     pub(crate) fn next_request(&self) -> u64 {
         self.requests.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn request_ended(&self) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn is_refused(&self, number: u64) -> bool {
@@ -84,13 +101,21 @@ impl Connection {
         !self.http2 && self.closing.load(Ordering::Relaxed)
     }
 
-    /// A body that fails when it comes too slowly.
-    pub(crate) fn guard_body(&self, body: Incoming) -> Body {
+    /// Whether a connection of HTTP/2 was idle for too long.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.http2 && self.closing.load(Ordering::Relaxed)
+    }
+
+    /// A body that fails when it comes slower than `rate_min_bytes_per_s`, which is the
+    /// door's own without it. Trailers that must not be are taken out.
+    pub(crate) fn guard_body(&self, body: Incoming, rate_min_bytes_per_s: Option<u64>) -> Body {
         if body.is_end_stream() {
             return Body::empty();
         }
         Body::stream(TimedBody {
             inner: Body::incoming(body),
+            rate_min_bytes_per_s: rate_min_bytes_per_s
+                .unwrap_or(self.door().options.limits.body_rate_min_bytes_per_s),
             door: self.door().clone(),
             bytes: 0,
             waited: Duration::ZERO,
@@ -99,11 +124,32 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Called whenever the client answers a ping: clients that have nothing to say do so
+    /// for ever.
+    fn retire_when_idle(&self, idle: &mut Option<(u64, Instant)>) {
+        let requests = self.requests.load(Ordering::Relaxed);
+        if self.ended.load(Ordering::Relaxed) < requests {
+            *idle = None;
+            return;
+        }
+        match idle {
+            Some((seen, since)) if *seen == requests => {
+                if since.elapsed() >= self.door().options.limits.idle_timeout {
+                    self.close_soon();
+                }
+            }
+            _ => *idle = Some((requests, Instant::now())),
+        }
+    }
+}
+
 /// A request's body under a minimum rate. Only time spent waiting for the client counts,
 /// not what the guest takes between two reads.
 struct TimedBody {
     inner: Body,
     door: Arc<Door>,
+    rate_min_bytes_per_s: u64,
     /// Of the present period.
     bytes: u64,
     waited: Duration,
@@ -119,9 +165,12 @@ impl HttpBody for TimedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
-            if let Some(Ok(frame)) = &frame {
+        if let Poll::Ready(mut frame) = Pin::new(&mut this.inner).poll_frame(cx) {
+            if let Some(Ok(frame)) = &mut frame {
                 this.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+                if let Some(trailers) = frame.trailers_mut() {
+                    guard::strip_trailers(trailers);
+                }
             }
             if let Some((since, _)) = this.waiting.take() {
                 this.waited += since.elapsed();
@@ -134,7 +183,7 @@ impl HttpBody for TimedBody {
                 .waiting
                 .get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(left))));
             ready!(timer.as_mut().poll(cx));
-            let least = this.door.options.limits.body_rate_min_bytes_per_s * RATE_PERIOD.as_secs();
+            let least = this.rate_min_bytes_per_s.saturating_mul(RATE_PERIOD.as_secs());
             if this.bytes < least {
                 this.door.counters.slow_clients.fetch_add(1, Ordering::Relaxed);
                 return Poll::Ready(Some(Err(BodyError::new(
@@ -155,35 +204,122 @@ impl HttpBody for TimedBody {
     }
 }
 
+/// What bytes come from and go to.
+pub(crate) enum Socket {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Calls the same method on whichever socket it is.
+macro_rules! on_socket {
+    ($socket:expr, $method:ident $(, $argument:expr)*) => {
+        match $socket {
+            Socket::Plain(tcp) => Pin::new(tcp).$method($($argument),*),
+            Socket::Tls(tls) => Pin::new(tls).$method($($argument),*),
+        }
+    };
+}
+
 /// The socket as hyper reads and writes it.
 pub(crate) struct Stream {
-    tcp: TcpStream,
+    socket: Socket,
     /// Read already, to find out what this is.
     prefix: Bytes,
-    /// For HTTP/1 only.
-    scanner: Option<Scanner>,
+    watch: Watch,
     connection: Arc<Connection>,
     write_timeout: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
+/// What is looked at in the bytes that come.
+enum Watch {
+    Http1 {
+        scanner: Box<Scanner>,
+        head: Option<SlowHead>,
+    },
+    Http2 {
+        frames: FrameCounter,
+        /// The number of requests when it was seen last that none is open, and since when.
+        idle: Option<(u64, Instant)>,
+    },
+    Nothing,
+}
+
+/// A head that did not come whole.
+struct SlowHead {
+    since: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
 impl Stream {
-    pub(crate) fn new(tcp: TcpStream, prefix: Bytes, connection: Arc<Connection>) -> Self {
+    pub(crate) fn new(socket: Socket, prefix: Bytes, connection: Arc<Connection>) -> Self {
         let write_timeout = connection.door().options.limits.write_timeout;
-        let mut scanner = (!connection.http2).then(Scanner::default);
-        if let Some(scanner) = &mut scanner {
-            scanner.scan(&prefix);
+        let watch = if connection.http2 {
+            // The preface is in `prefix` whole, or all of it is still to come.
+            let preface_bytes = PREFACE.len() - prefix.len();
+            Watch::Http2 { frames: FrameCounter::new(preface_bytes), idle: None }
+        } else {
+            Watch::Http1 { scanner: Box::default(), head: None }
+        };
+        let mut stream = Self { socket, prefix, watch, connection, write_timeout, stalled: None };
+        if !stream.connection.http2 {
+            let prefix = stream.prefix.clone();
+            // A short head may be in it whole; with HTTP/1 looking does not fail.
+            let _ = stream.look_at(&prefix);
         }
-        let mut stream = Self { tcp, prefix, scanner, connection, write_timeout, stalled: None };
-        stream.note_refusal();
         stream
     }
 
-    fn note_refusal(&mut self) {
-        if let Some(number) = self.scanner.as_ref().and_then(Scanner::refused) {
-            self.connection.refused.store(number, Ordering::Relaxed);
-            self.scanner = None;
+    /// Looks at what was read.
+    fn look_at(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.watch {
+            Watch::Nothing => {}
+            Watch::Http1 { scanner, .. } => {
+                scanner.scan(bytes);
+                if let Some(number) = scanner.refused() {
+                    self.connection.refused.store(number, Ordering::Relaxed);
+                    self.watch = Watch::Nothing;
+                }
+            }
+            Watch::Http2 { frames, idle } => match frames.count(bytes) {
+                Seen::Nothing => {}
+                Seen::Pong => self.connection.retire_when_idle(idle),
+                Seen::Flood => {
+                    let counters = &self.connection.door().counters;
+                    counters.floods.fetch_add(1, Ordering::Relaxed);
+                    let why = "the client floods the connection with empty frames or resets";
+                    return Err(io::Error::new(io::ErrorKind::ConnectionAborted, why));
+                }
+            },
         }
+        Ok(())
+    }
+
+    /// While nothing comes: whether a head that has begun is too slow. A fixed time for
+    /// all heads would be too short for some and too long for an attacker.
+    fn poll_slow_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let Watch::Http1 { scanner, head } = &mut self.watch else { return Poll::Pending };
+        let Some(bytes) = scanner.unfinished_head_bytes() else {
+            *head = None;
+            return Poll::Pending;
+        };
+        let limits = &self.connection.door().options.limits;
+        let rate = limits.head_rate_min_bytes_per_s;
+        if rate == 0 {
+            return Poll::Pending;
+        }
+        let head = head.get_or_insert_with(|| {
+            let since = Instant::now();
+            SlowHead { since, timer: Box::pin(tokio::time::sleep_until(since + HEAD_GRACE)) }
+        });
+        let earned = Duration::from_millis(bytes.saturating_mul(1_000) / rate);
+        let deadline = head.since + (HEAD_GRACE + earned).min(limits.head_timeout);
+        if head.timer.deadline() != deadline {
+            head.timer.as_mut().reset(deadline);
+        }
+        ready!(head.timer.as_mut().poll(cx));
+        self.connection.door().counters.slow_clients.fetch_add(1, Ordering::Relaxed);
+        Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the request's head came too slowly"))
     }
 
     /// A client that takes nothing for too long breaks the connection.
@@ -217,20 +353,21 @@ impl hyper::rt::Read for Stream {
             this.prefix.advance(taken);
             return Poll::Ready(Ok(()));
         }
-        if this.scanner.is_some() && this.connection.upgraded.load(Ordering::Relaxed) {
-            this.scanner = None;
+        if this.connection.upgraded.load(Ordering::Relaxed) {
+            this.watch = Watch::Nothing;
         }
         // SAFETY: the cursor's memory is only written to, by the socket, and only what
         // was written is declared filled.
         let filled = unsafe {
-            let mut unfilled = tokio::io::ReadBuf::uninit(buffer.as_mut());
-            ready!(Pin::new(&mut this.tcp).poll_read(cx, &mut unfilled))?;
-            if let Some(scanner) = &mut this.scanner {
-                scanner.scan(unfilled.filled());
-            }
+            let mut unfilled = ReadBuf::uninit(buffer.as_mut());
+            let Poll::Ready(read) = on_socket!(&mut this.socket, poll_read, cx, &mut unfilled)
+            else {
+                return this.poll_slow_head(cx).map(Err);
+            };
+            read?;
+            this.look_at(unfilled.filled())?;
             unfilled.filled().len()
         };
-        this.note_refusal();
         // SAFETY: so many bytes were filled above.
         unsafe { buffer.advance(filled) };
         Poll::Ready(Ok(()))
@@ -243,16 +380,16 @@ impl hyper::rt::Write for Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.tcp).poll_write(cx, bytes);
+        let written = on_socket!(&mut self.socket, poll_write, cx, bytes);
         self.waited(written, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        on_socket!(&mut self.socket, poll_flush, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        on_socket!(&mut self.socket, poll_shutdown, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -264,7 +401,7 @@ impl hyper::rt::Write for Stream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.tcp).poll_write_vectored(cx, slices);
+        let written = on_socket!(&mut self.socket, poll_write_vectored, cx, slices);
         self.waited(written, cx)
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Scanner {
     content_length: Option<u64>,
     chunked: bool,
     bad: bool,
+    /// Of the head that is being read.
+    head_bytes: u64,
     /// Heads that were seen whole.
     heads: u64,
     /// The number of the head that was refused, from 1.
@@ -52,6 +54,7 @@ impl Default for Scanner {
             content_length: None,
             chunked: false,
             bad: false,
+            head_bytes: 0,
             heads: 0,
             refused: None,
         }
@@ -62,6 +65,11 @@ impl Scanner {
     /// The number of the refused head, from 1. Later ones are not looked at.
     pub(crate) fn refused(&self) -> Option<u64> {
         self.refused
+    }
+
+    /// How much there is of a head that has begun and is not whole.
+    pub(crate) fn unfinished_head_bytes(&self) -> Option<u64> {
+        Some(self.head_bytes).filter(|bytes| *bytes > 0)
     }
 
     /// Takes bytes as they come from the socket.
@@ -81,7 +89,15 @@ impl Scanner {
                     }
                 }
                 State::Head | State::ChunkSize | State::ChunkEnd | State::Trailers => {
-                    let Some(newline) = bytes.iter().position(|byte| *byte == b'\n') else {
+                    let newline = bytes.iter().position(|byte| *byte == b'\n');
+                    if self.state == State::Head {
+                        let part = &bytes[..newline.map_or(bytes.len(), |at| at + 1)];
+                        self.head_bytes += part.len() as u64;
+                        // hyper drops a fragment silently; a target has none (RFC 9112,
+                        // section 3.2).
+                        self.bad |= self.first_line && part.contains(&b'#');
+                    }
+                    let Some(newline) = newline else {
                         self.keep(bytes);
                         return;
                     };
@@ -156,6 +172,7 @@ impl Scanner {
             return;
         }
         self.heads += 1;
+        self.head_bytes = 0;
         self.bad |= self.chunked && self.content_length.is_some();
         if self.bad {
             self.refused = Some(self.heads);
@@ -241,9 +258,31 @@ mod tests {
             check(&format!("POST / HTTP/1.1\r\nTransfer-Encoding: {value}\r\n\r\n"), Some(1));
         }
         check("GET / HTTP/1.1\nHost: a\r\n\r\n", Some(1));
+        check("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", Some(1));
+        check(&format!("GET /{}#b HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(300)), Some(1));
         check("GET / HTTP/1.1\r\nHost: a\n\r\n", Some(1));
         let long = format!("GET / HTTP/1.1\r\nCookie: {}\n\r\n", "b".repeat(300));
         check(&long, Some(1));
+    }
+
+    #[test]
+    fn a_head_that_has_begun_is_told_from_one_that_is_awaited() {
+        let check = |text: &str, expected: Option<u64>| {
+            for cut in 0..=text.len() {
+                let mut scanner = Scanner::default();
+                scanner.scan(&text.as_bytes()[..cut]);
+                scanner.scan(&text.as_bytes()[cut..]);
+                assert_eq!(scanner.unfinished_head_bytes(), expected, "cut at {cut}: {text:?}");
+            }
+        };
+        let post = "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n";
+        check("", None);
+        check("GET / HT", Some(8));
+        check("GET / HTTP/1.1\r\nA", Some(17));
+        check(post, None);
+        check(&format!("{post}hel"), None);
+        check(&format!("{post}hello"), None);
+        check(&format!("{post}helloG"), Some(1));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use http::uri::PathAndQuery;
 use http::{Method, Uri, Version};
 use squall_types::ErrorCode;
 
+use crate::UnderscoreHeaders;
 use crate::rejection::Rejection;
 
 /// Longest request target, in bytes.
@@ -45,6 +46,10 @@ pub(crate) fn check(
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Target, Rejection> {
+    let http = |scheme: &str| matches!(scheme, "http" | "https");
+    if uri.scheme_str().is_some_and(|scheme| !http(scheme)) {
+        return Err(refuse(ErrorCode::MalformedRequest, "only http and https are served"));
+    }
     if *method == Method::CONNECT {
         return Err(refuse(ErrorCode::MalformedRequest, "CONNECT is not served"));
     }
@@ -293,6 +298,67 @@ pub(crate) fn strip_request(headers: &mut HeaderMap) {
     }
 }
 
+/// Headers whose names are those of others but for underscores.
+pub(crate) fn check_underscores(
+    mode: UnderscoreHeaders,
+    headers: &mut HeaderMap,
+) -> Result<(), Rejection> {
+    if !headers.keys().any(|name| name.as_str().contains('_')) {
+        return Ok(());
+    }
+    let found: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
+    for name in found {
+        let dashed = name.as_str().replace('_', "-");
+        let shadows = is_ours(&dashed) || headers.contains_key(dashed.as_str());
+        match mode {
+            UnderscoreHeaders::Reject if shadows => {
+                return Err(refuse(
+                    ErrorCode::MalformedRequest,
+                    format!("the header {name} could be taken for {dashed}"),
+                ));
+            }
+            UnderscoreHeaders::Allow if is_ours(&dashed) => drop(headers.remove(&name)),
+            UnderscoreHeaders::Drop => drop(headers.remove(&name)),
+            UnderscoreHeaders::Reject | UnderscoreHeaders::Allow => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether a request's meaning or its sender's identity hangs on this header.
+fn is_ours(name: &str) -> bool {
+    let listed = |list: &[HeaderName]| list.iter().any(|listed| listed == name);
+    name.starts_with("x-squall-") || listed(&IDENTITY) || listed(&HOP_BY_HOP) || listed(&MEANING)
+}
+
+/// Fields on which framing, routing and authentication hang (RFC 9110, section 6.5.1).
+const MEANING: [HeaderName; 13] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::AUTHORIZATION,
+    header::PROXY_AUTHORIZATION,
+    header::COOKIE,
+    header::EXPECT,
+    header::TE,
+    header::TRAILER,
+    header::MAX_FORWARDS,
+    HeaderName::from_static("x-http-method-override"),
+];
+
+/// Removes trailers that somebody could merge into the head: what they say comes too
+/// late to be checked.
+pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
+    let forbidden: Vec<HeaderName> =
+        trailers.keys().filter(|name| is_ours(&name.as_str().replace('_', "-"))).cloned().collect();
+    for name in forbidden {
+        trailers.remove(name);
+    }
+}
+
 /// Also for responses: a function can not speak about our connection.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
@@ -333,6 +399,42 @@ fn remove_named(headers: &mut HeaderMap, connection: &HeaderValue) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[track_caller]
+    fn underscores(mode: UnderscoreHeaders, names: &[&'static str], expected: Option<&[&str]>) {
+        let mut headers = HeaderMap::new();
+        for name in names {
+            headers.insert(*name, HeaderValue::from_static("1"));
+        }
+        let checked = check_underscores(mode, &mut headers).ok();
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(checked.map(|()| left.as_slice()), expected, "{mode:?} {names:?}");
+    }
+
+    #[test]
+    fn a_header_does_not_shadow_another_by_underscores() {
+        use UnderscoreHeaders::{Allow, Drop, Reject};
+        underscores(Reject, &["accept", "x-a"], Some(&["accept", "x-a"]));
+        underscores(Reject, &["x_a"], Some(&["x_a"]));
+        underscores(Reject, &["x_a", "x-a"], None);
+        for ours in ["x_forwarded_for", "x-squall_client", "content_length", "x_squall_client"] {
+            underscores(Reject, &[ours], None);
+            underscores(Allow, &[ours, "x_a"], Some(&["x_a"]));
+        }
+        underscores(Drop, &["x_a", "x-b"], Some(&["x-b"]));
+        underscores(Allow, &["x_a", "x-a"], Some(&["x-a", "x_a"]));
+    }
+
+    #[test]
+    fn trailers_say_nothing_about_the_request() {
+        let mut trailers = HeaderMap::new();
+        for name in ["grpc-status", "content-length", "x_squall_client", "authorization", "te"] {
+            trailers.insert(name, HeaderValue::from_static("1"));
+        }
+        strip_trailers(&mut trailers);
+        assert_eq!(trailers.keys().collect::<Vec<_>>(), ["grpc-status"]);
+    }
 
     #[track_caller]
     fn path(raw: &str, expected: Result<&str, ErrorCode>) {

@@ -6,10 +6,13 @@
 
 mod request;
 
+mod clients;
 mod connection;
+mod flood;
 mod framing;
 mod listener;
 mod proxy_protocol;
+pub mod tls;
 
 mod assets;
 mod bindings;
@@ -55,6 +58,7 @@ use crate::policy::limits::{EmbeddedRates, Limits};
 use crate::proxy::Upstreams;
 use crate::route_metrics::RouteRegistry;
 use crate::routing::RouteTable;
+use crate::tls::Tls;
 
 pub use crate::policy::identity::hash_password;
 
@@ -63,28 +67,43 @@ pub use crate::policy::identity::hash_password;
 pub struct DoorLimits {
     /// From the start of a connection, or the end of a response, to a whole head.
     pub head_timeout: Duration,
+    /// A head that has begun and comes slower is given up, after five seconds of grace.
+    pub head_rate_min_bytes_per_s: u64,
+    /// A connection of HTTP/2 without requests is ended after so long.
+    pub idle_timeout: Duration,
+    /// For a handshake of TLS.
+    pub handshake_timeout: Duration,
     pub head_bytes_max: usize,
     pub headers_max: usize,
     /// At once, on this node. Beyond it, connections wait in the backlog.
     pub connections_max: usize,
+    /// Of one client at once, 0 for any number. Those beyond it are closed.
+    pub connections_per_client_max: u32,
     /// A request body slower than this, averaged over ten seconds, is given up.
     pub body_rate_min_bytes_per_s: u64,
     /// A client that takes nothing of its response for so long is given up.
     pub write_timeout: Duration,
     /// Requests at once on a connection of HTTP/2.
     pub streams_max: u32,
+    /// What a client may send of a body before anybody reads it, with HTTP/2.
+    pub stream_window_bytes: u32,
 }
 
 impl Default for DoorLimits {
     fn default() -> Self {
         Self {
             head_timeout: Duration::from_secs(30),
+            head_rate_min_bytes_per_s: 240,
+            idle_timeout: Duration::from_secs(120),
+            handshake_timeout: Duration::from_secs(10),
             head_bytes_max: 64 << 10,
             headers_max: 100,
-            connections_max: 10_000,
+            connections_max: 20_000,
+            connections_per_client_max: 0,
             body_rate_min_bytes_per_s: 240,
             write_timeout: Duration::from_secs(60),
-            streams_max: 128,
+            streams_max: 100,
+            stream_window_bytes: 64 << 10,
         }
     }
 }
@@ -96,8 +115,35 @@ pub struct Options {
     pub trusted_proxies: Vec<IpNet>,
     /// Connections begin with a PROXY protocol header, version 1 or 2.
     pub proxy_protocol: bool,
+    /// What becomes of headers with an underscore in their name.
+    pub underscore_headers: UnderscoreHeaders,
+    /// The port to which callers are sent for https; 443 without it.
+    pub https_port: Option<u16>,
     /// A path that the gateway answers by itself, to measure what it costs.
     pub fixed_response_path: Option<String>,
+    /// For the sockets that `serve_tls` is given.
+    pub tls: Option<Arc<Tls>>,
+}
+
+impl Options {
+    pub(crate) fn is_trusted(&self, peer: std::net::IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.trusted_proxies.iter().any(|net| net.contains(&peer))
+    }
+}
+
+/// Programs behind a gateway often take `_` and `-` in a header's name for the same (CGI,
+/// WSGI), so one may shadow another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UnderscoreHeaders {
+    /// A request is refused when one would shadow a header that it has as well, or one
+    /// that the gateway answers for. Others pass.
+    #[default]
+    Reject,
+    /// All of them are removed.
+    Drop,
+    /// All pass, except what would shadow the gateway's own word; that is removed.
+    Allow,
 }
 
 /// Where the file of a blob lies.
@@ -137,8 +183,8 @@ impl Gateway {
     pub fn new(options: Options, contracts: Contracts) -> Self {
         let files = Files::new(contracts.blobs.clone());
         let upstreams = Upstreams::new(contracts.dial.clone());
-        let connections = listener::Connections::new(options.limits.connections_max);
         let identity = Sources::new(contracts.outbound.clone());
+        let connections = listener::Connections::new(&options);
         Self(Arc::new(Door {
             options,
             contracts,
@@ -161,10 +207,29 @@ impl Gateway {
     /// # Errors
     /// Fails when the socket can not be registered with the core's runtime.
     pub fn serve(&self, core: &Handle, listener: TcpListener) -> std::io::Result<()> {
+        self.accept(core, listener, None)
+    }
+
+    /// As `serve`, for connections that begin with a handshake of TLS.
+    ///
+    /// # Errors
+    /// Fails as `serve` does, and without TLS among the options.
+    pub fn serve_tls(&self, core: &Handle, listener: TcpListener) -> std::io::Result<()> {
+        let tls = self.0.options.tls.clone();
+        let tls = tls.ok_or_else(|| std::io::Error::other("there is no TLS configuration"))?;
+        self.accept(core, listener, Some(tls))
+    }
+
+    fn accept(
+        &self,
+        core: &Handle,
+        listener: TcpListener,
+        tls: Option<Arc<Tls>>,
+    ) -> std::io::Result<()> {
         self.0.upstreams.run_on(core);
         let _entered = core.enter();
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        core.spawn(listener::accept(self.0.clone(), listener));
+        core.spawn(listener::accept(self.0.clone(), listener, tls));
         Ok(())
     }
 
@@ -195,6 +260,9 @@ impl Gateway {
         self.0.route_metrics.write(out);
         self.0.encoders.write_metrics(out);
         self.0.limits.write_metrics(out);
+        if let Some(tls) = &self.0.options.tls {
+            tls.write_metrics(out);
+        }
     }
 }
 
@@ -204,6 +272,9 @@ impl ApplySnapshot for Gateway {
         self.0.routes.store(Arc::new(RouteTable::compile(snapshot, &before, &self.0)));
         drop(before);
         self.0.route_metrics.forget_gone();
+        if let Some(tls) = &self.0.options.tls {
+            tls.know_hosts(snapshot.apps.iter().flat_map(|app| &app.hosts).map(String::as_str));
+        }
     }
 }
 

@@ -16,16 +16,27 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::Door;
-use crate::connection::{Connection, Stream};
+use crate::clients::{ClientPlace, Clients};
+use crate::connection::{Connection, Socket, Stream};
 use crate::proxy_protocol;
 use crate::timer::LazyTimer;
+use crate::tls::Tls;
+use crate::{Door, Options};
 
 /// How a connection of HTTP/2 begins (RFC 9113, section 3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long an idle connection of HTTP/1 is left open when draining: closing it at once
 /// would cut off a request that is on its way.
 const LAST_REQUEST_WINDOW: Duration = Duration::from_secs(1);
+
+/// What may be under way to us on a connection of HTTP/2.
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+/// Of a response, what a connection of HTTP/2 holds beyond what its client takes.
+const SEND_BUFFER_BYTES: usize = 256 << 10;
+/// Streams that were opened and taken back before anybody looked (rapid reset).
+const RESETS_PENDING_MAX: usize = 20;
+/// Streams that had to be reset because of the client's errors (MadeYouReset).
+const ERROR_RESETS_MAX: usize = 200;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub(crate) enum Phase {
@@ -41,15 +52,21 @@ pub(crate) enum Phase {
 /// All connections of a node.
 pub(crate) struct Connections {
     places: Arc<Semaphore>,
+    /// Where the connections of one client are limited.
+    clients: Option<Arc<Clients>>,
     open: AtomicUsize,
     gone: Notify,
     phase: watch::Sender<Phase>,
 }
 
 impl Connections {
-    pub(crate) fn new(most: usize) -> Self {
+    pub(crate) fn new(options: &Options) -> Self {
+        let limits = &options.limits;
+        let most = limits.connections_max.min(Semaphore::MAX_PERMITS);
+        let of_one = limits.connections_per_client_max;
         Self {
-            places: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+            places: Arc::new(Semaphore::new(most)),
+            clients: (of_one > 0).then(|| Clients::new(of_one)),
             open: AtomicUsize::new(0),
             gone: Notify::new(),
             phase: watch::Sender::new(Phase::Serving),
@@ -106,11 +123,22 @@ impl Draining {
 pub(crate) struct Open {
     door: Arc<Door>,
     _place: OwnedSemaphorePermit,
+    client_place: Option<ClientPlace>,
 }
 
 impl Open {
     pub(crate) fn door(&self) -> &Arc<Door> {
         &self.door
+    }
+
+    /// Whether the client may have one more connection. Proxies have those of many.
+    fn admit(&mut self, peer: IpAddr) -> bool {
+        let Some(clients) = &self.door.connections.clients else { return true };
+        if self.door.options.is_trusted(peer) {
+            return true;
+        }
+        self.client_place = clients.admit(peer);
+        self.client_place.is_some()
     }
 }
 
@@ -121,8 +149,8 @@ impl Drop for Open {
     }
 }
 
-/// Accepts until the door drains.
-pub(crate) async fn accept(door: Arc<Door>, listener: TcpListener) {
+/// Accepts until the door drains. With `tls`, connections begin with its handshake.
+pub(crate) async fn accept(door: Arc<Door>, listener: TcpListener, tls: Option<Arc<Tls>>) {
     let mut phase = door.connections.phase.subscribe();
     loop {
         let next = async {
@@ -139,8 +167,8 @@ pub(crate) async fn accept(door: Arc<Door>, listener: TcpListener) {
             Ok((stream, peer)) => {
                 door.connections.open.fetch_add(1, Ordering::Relaxed);
                 door.counters.accepted.fetch_add(1, Ordering::Relaxed);
-                let open = Open { door: door.clone(), _place: place };
-                tokio::spawn(serve(open, stream, peer.ip()));
+                let open = Open { door: door.clone(), _place: place, client_place: None };
+                tokio::spawn(serve(open, stream, peer.ip(), tls.clone()));
             }
             Err(error) => {
                 // Usually file descriptors ran out: wait for some to come back.
@@ -151,17 +179,15 @@ pub(crate) async fn accept(door: Arc<Door>, listener: TcpListener) {
     }
 }
 
-async fn serve(open: Open, mut tcp: TcpStream, peer: IpAddr) {
+async fn serve(mut open: Open, tcp: TcpStream, peer: IpAddr, tls: Option<Arc<Tls>>) {
     let door = open.door.clone();
     // What a client notices is written at once; hyper has gathered it already.
     let _ = tcp.set_nodelay(true);
     let phase = door.connections.phase.subscribe();
-    let begun = tokio::time::timeout(door.options.limits.head_timeout, async {
-        let peer = find_peer(&door, &mut tcp, peer).await?;
-        let (prefix, http2) = sniff(&mut tcp).await?;
-        std::io::Result::Ok((peer, prefix, http2))
-    });
-    let (peer, prefix, http2) = match begun.await {
+    // Boxed: what a handshake needs is not kept for the life of the connection.
+    let beginning = Box::pin(begin(&mut open, tcp, peer, tls));
+    let begun = tokio::time::timeout(door.options.limits.head_timeout, beginning).await;
+    let begun = match begun {
         Ok(Ok(begun)) => begun,
         Ok(Err(error)) => {
             tracing::debug!(%peer, "a connection did not begin: {error}");
@@ -172,11 +198,13 @@ async fn serve(open: Open, mut tcp: TcpStream, peer: IpAddr) {
             return;
         }
     };
-    let connection = Connection::new(open, peer, http2);
-    let stream = Stream::new(tcp, prefix, connection.clone());
+    let tls = matches!(begun.socket, Socket::Tls(_));
+    let connection = Connection::new(open, begun.peer, tls, begun.http2);
+    let stream = Stream::new(begun.socket, begun.prefix, connection.clone());
     let served = pin!(async {
-        if http2 {
-            serve_http2(connection, stream).await
+        if begun.http2 {
+            // Boxed: HTTP/1 does not need as much.
+            Box::pin(serve_http2(connection, stream)).await
         } else {
             serve_http1(connection, stream).await
         }
@@ -187,6 +215,36 @@ async fn serve(open: Open, mut tcp: TcpStream, peer: IpAddr) {
         // Clients that leave or send nonsense: their business, seen when debugging.
         tracing::debug!(%peer, "a connection ended: {error}");
     }
+}
+
+/// A connection of which it is known who is there and what is spoken.
+struct Begun {
+    peer: IpAddr,
+    socket: Socket,
+    /// Read already, to find out what this is.
+    prefix: Bytes,
+    http2: bool,
+}
+
+async fn begin(
+    open: &mut Open,
+    mut tcp: TcpStream,
+    peer: IpAddr,
+    tls: Option<Arc<Tls>>,
+) -> std::io::Result<Begun> {
+    let door = open.door.clone();
+    let peer = find_peer(&door, &mut tcp, peer).await?;
+    if !open.admit(peer) {
+        door.counters.refused_clients.fetch_add(1, Ordering::Relaxed);
+        return Err(std::io::Error::other("the client has as many connections as it may"));
+    }
+    let Some(tls) = tls else {
+        let (prefix, http2) = sniff(&mut tcp).await?;
+        return Ok(Begun { peer, socket: Socket::Plain(tcp), prefix, http2 });
+    };
+    let stream = tls.handshake(tcp, door.options.limits.handshake_timeout).await?;
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    Ok(Begun { peer, socket: Socket::Tls(Box::new(stream)), prefix: Bytes::new(), http2 })
 }
 
 /// Drives `main` until it ends or `signal` does. `signal` hangs on changes of `phase`, and
@@ -214,9 +272,7 @@ async fn unless<M: Future, S: Future>(
 }
 
 async fn find_peer(door: &Door, tcp: &mut TcpStream, peer: IpAddr) -> std::io::Result<IpAddr> {
-    let trusted = &door.options.trusted_proxies;
-    let believed =
-        trusted.is_empty() || trusted.iter().any(|net| net.contains(&peer.to_canonical()));
+    let believed = door.options.trusted_proxies.is_empty() || door.options.is_trusted(peer);
     if !door.options.proxy_protocol || !believed {
         return Ok(peer);
     }
@@ -294,16 +350,24 @@ async fn serve_http2(connection: Arc<Connection>, stream: Stream) -> hyper::Resu
     let serving = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams_max)
-        .initial_stream_window_size(256 << 10)
-        .initial_connection_window_size(1 << 20)
+        .initial_stream_window_size(limits.stream_window_bytes)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES.max(limits.stream_window_bytes))
         .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(RESETS_PENDING_MAX)
+        .max_local_error_reset_streams(ERROR_RESETS_MAX)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
         .keep_alive_interval(limits.head_timeout)
         .keep_alive_timeout(limits.head_timeout)
         .serve_connection(stream, service);
     let mut serving = pin!(serving);
     let mut waiting = phase.clone();
     let closing = waiting.wait_for(|phase| *phase > Phase::Serving);
-    if let Either::Left(result) = unless(serving.as_mut(), closing, &phase).await {
+    let until_retired = std::future::poll_fn(|cx| {
+        let served = serving.as_mut().poll(cx).map(Some);
+        // Noticed while it was polled.
+        if served.is_pending() && connection.is_retired() { Poll::Ready(None) } else { served }
+    });
+    if let Either::Left(Some(result)) = unless(pin!(until_retired), closing, &phase).await {
         return result;
     }
     // GOAWAY names the last stream that is served: nothing is lost.

@@ -16,6 +16,8 @@ pub(crate) struct Counters {
     pub(crate) accepted: AtomicU64,
     pub(crate) refused_framing: AtomicU64,
     pub(crate) slow_clients: AtomicU64,
+    pub(crate) floods: AtomicU64,
+    pub(crate) refused_clients: AtomicU64,
 }
 
 /// What is counted for every request, by each thread on its own: cores that write to
@@ -94,6 +96,18 @@ impl Counters {
                 "counter",
                 "Connections given up because the client was too slow.",
                 read(&self.slow_clients),
+            ),
+            (
+                "http_floods_total",
+                "counter",
+                "HTTP/2 connections cut because of floods of empty frames or resets.",
+                read(&self.floods),
+            ),
+            (
+                "http_client_connections_refused_total",
+                "counter",
+                "Connections closed because their client had as many as it may.",
+                read(&self.refused_clients),
             ),
             (
                 "http_request_bytes_total",

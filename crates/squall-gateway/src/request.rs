@@ -50,7 +50,12 @@ pub(crate) async fn serve(
     let door = connection.door();
     let number = connection.next_request();
     let headers = request.headers();
-    let client = client::find(connection.peer(), headers, &door.options.trusted_proxies);
+    let client = client::find(
+        connection.peer(),
+        connection.is_tls(),
+        headers,
+        &door.options.trusted_proxies,
+    );
     let mut end = begin(&connection, client.address, &request);
     let accept = headers.get(header::ACCEPT).cloned();
     let head_only = *request.method() == Method::HEAD;
@@ -161,8 +166,10 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Rejection> {
     let door = connection.door();
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let target = guard::check(&head.method, head.version, &head.uri, &head.headers)
+        .map_err(Rejection::closing)?;
+    guard::check_underscores(door.options.underscore_headers, &mut head.headers)
         .map_err(Rejection::closing)?;
     target.host().clone_into(&mut end.host);
     target.path().clone_into(&mut end.path);
@@ -175,6 +182,7 @@ async fn answer(
     let route = matched.route().clone();
     end.app = Some(matched.app.name.clone());
     end.take_route(route.clone());
+    end.reply.https = client.https;
     let mut exchange = Exchange { connection, client, target, matched, head, body };
 
     route.policies.read(&exchange.head.headers, &mut end.reply);
@@ -184,6 +192,14 @@ async fn answer(
     if let Some(allowed) = route.policies.preflight(&exchange.head, &mut end.reply) {
         return Ok(allowed);
     }
+
+    let https_port = door.options.https_port;
+    if let Some(elsewhere) =
+        route.policies.https.check(client.https, &exchange.target, https_port)?
+    {
+        return Ok(elsewhere);
+    }
+
     policy::size::check(&route.policies.limits, &exchange.head, &exchange.target, &exchange.body)?;
 
     let allowance = &route.policies.allowance;
@@ -317,7 +333,8 @@ impl Exchange<'_> {
         let Self { connection, client, target, matched, mut head, body } = self;
         let route = matched.route();
         let most = route.policies.limits.body_bytes;
-        let body = policy::size::limit(connection.guard_body(body), most);
+        let rate = route.policies.body_rate_min_bytes_per_s;
+        let body = policy::size::limit(connection.guard_body(body, rate), most);
         start_meter(connection.door(), end, usage.clone().into());
         let body = end.count_in(body);
         let wanted = upgrade::wanted(&mut head);
@@ -366,8 +383,9 @@ impl Exchange<'_> {
         let contracts = &door.contracts;
         let meter = start_meter(door, end, function.clone().into());
 
-        let most = matched.route().policies.limits.body_bytes;
-        let body = policy::size::limit(connection.guard_body(body), most);
+        let policies = &matched.route().policies;
+        let body = connection.guard_body(body, policies.body_rate_min_bytes_per_s);
+        let body = policy::size::limit(body, policies.limits.body_bytes);
         let length = http_body::Body::size_hint(&body).exact();
         if length.is_some_and(|length| length > function.limits.request_body_bytes) {
             return Err(Rejection::new(

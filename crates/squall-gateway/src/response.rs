@@ -85,6 +85,7 @@ impl Drop for RequestEnd {
     fn drop(&mut self) {
         let duration_us = self.accepted.elapsed().as_micros() as u64;
         let bytes_in = self.meter.as_ref().map_or(0, |meter| meter.bytes_in());
+        self.connection.request_ended();
         let door = self.connection.door();
         door.counters.ended(self.status, duration_us, bytes_in, self.bytes_out);
         let route = self.route.take();

@@ -63,8 +63,10 @@ impl Invoke for Fake {
     }
 }
 
-struct Door {
+pub(crate) struct Door {
     address: SocketAddr,
+    /// Where it speaks TLS, if it does.
+    pub(crate) tls_address: Option<SocketAddr>,
     fake: Arc<Fake>,
     gateway: Gateway,
     runtime: tokio::runtime::Runtime,
@@ -130,7 +132,7 @@ impl Door {
         Self::with(Options::default())
     }
 
-    fn with(options: Options) -> Self {
+    pub(crate) fn with(options: Options) -> Self {
         Self::serving(options, |blob| {
             vec![app("one", "hosts = [\"www.example.com\"]", blob), app("two", "", blob)]
         })
@@ -142,6 +144,7 @@ impl Door {
     }
 
     fn serving(options: Options, apps: impl Fn(BlobId) -> Vec<Arc<AppState>>) -> Self {
+        let tls = options.tls.is_some();
         let blobs = tempfile::tempdir().unwrap();
         let blob = BlobId::from(blake3::hash(b"0123456789"));
         std::fs::write(blobs.path().join(blob.to_string()), "0123456789").unwrap();
@@ -162,11 +165,25 @@ impl Door {
             .enable_all()
             .build()
             .unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
+        let listen = || {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.set_nonblocking(true).unwrap();
+            (listener.local_addr().unwrap(), listener)
+        };
+        let (address, listener) = listen();
         gateway.serve(runtime.handle(), listener).unwrap();
-        Self { address, fake, gateway, runtime, _blobs: blobs }
+        let tls_address = tls.then(|| {
+            let (address, listener) = listen();
+            gateway.serve_tls(runtime.handle(), listener).unwrap();
+            address
+        });
+        Self { address, tls_address, fake, gateway, runtime, _blobs: blobs }
+    }
+
+    pub(crate) fn metrics(&self) -> String {
+        let mut metrics = String::new();
+        self.gateway.write_metrics(&mut metrics);
+        metrics
     }
 
     /// Sends bytes and reads until the server closes.
@@ -190,7 +207,7 @@ impl Door {
     }
 }
 
-fn status(answer: &str) -> u16 {
+pub(crate) fn status(answer: &str) -> u16 {
     answer.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0)
 }
 

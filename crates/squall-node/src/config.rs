@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use squall_gateway::DoorLimits;
+use squall_gateway::tls::{CertificateFiles, TlsOptions};
+use squall_gateway::{DoorLimits, UnderscoreHeaders};
 use squall_types::ErrorCode;
 use squall_types::limits::Limits;
 use squall_types::manifest::explain_toml;
@@ -37,13 +38,23 @@ pub struct GatewayConfig {
     /// Connections begin with a PROXY protocol header.
     pub proxy_protocol: bool,
     pub head_timeout_ms: u64,
+    /// Of a head that has begun, after five seconds of grace.
+    pub head_rate_min_bytes_per_s: u64,
+    /// How long a connection of HTTP/2 may stay without a request.
+    pub idle_timeout_ms: u64,
     pub head_bytes_max: usize,
     pub connections_max: usize,
+    /// Of one client at once; 0 for any number.
+    pub connections_per_client_max: u32,
     /// Averaged over ten seconds of waiting.
     pub body_rate_min_bytes_per_s: u64,
     pub write_timeout_ms: u64,
+    /// What a client of HTTP/2 may send of a body before anybody reads it.
+    pub stream_window_bytes: u32,
+    pub underscore_headers: Underscores,
     /// A path that the gateway answers by itself, to measure what it costs.
     pub fixed_response_path: Option<String>,
+    pub tls: TlsConfig,
 }
 
 impl Default for GatewayConfig {
@@ -54,11 +65,17 @@ impl Default for GatewayConfig {
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
             head_timeout_ms: door.head_timeout.as_millis() as u64,
+            head_rate_min_bytes_per_s: door.head_rate_min_bytes_per_s,
+            idle_timeout_ms: door.idle_timeout.as_millis() as u64,
             head_bytes_max: door.head_bytes_max,
             connections_max: door.connections_max,
+            connections_per_client_max: door.connections_per_client_max,
             body_rate_min_bytes_per_s: door.body_rate_min_bytes_per_s,
             write_timeout_ms: door.write_timeout.as_millis() as u64,
+            stream_window_bytes: door.stream_window_bytes,
+            underscore_headers: Underscores::default(),
             fixed_response_path: None,
+            tls: TlsConfig::default(),
         }
     }
 }
@@ -78,11 +95,121 @@ impl GatewayConfig {
     pub(crate) fn door_limits(&self) -> DoorLimits {
         DoorLimits {
             head_timeout: Duration::from_millis(self.head_timeout_ms),
+            head_rate_min_bytes_per_s: self.head_rate_min_bytes_per_s,
+            idle_timeout: Duration::from_millis(self.idle_timeout_ms),
             head_bytes_max: self.head_bytes_max,
             connections_max: self.connections_max,
+            connections_per_client_max: self.connections_per_client_max,
+            stream_window_bytes: self.stream_window_bytes,
             body_rate_min_bytes_per_s: self.body_rate_min_bytes_per_s,
             write_timeout: Duration::from_millis(self.write_timeout_ms),
             ..DoorLimits::default()
+        }
+    }
+}
+
+/// What becomes of headers with an underscore in their name.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Underscores {
+    /// A request is refused when one could be taken for another header that counts.
+    #[default]
+    Reject,
+    /// They are removed.
+    Drop,
+    /// They pass, except those that could be taken for the gateway's own.
+    Allow,
+}
+
+impl From<Underscores> for UnderscoreHeaders {
+    fn from(mode: Underscores) -> Self {
+        match mode {
+            Underscores::Reject => Self::Reject,
+            Underscores::Drop => Self::Drop,
+            Underscores::Allow => Self::Allow,
+        }
+    }
+}
+
+/// HTTPS: there is a listener for it as soon as there are certificates.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsConfig {
+    /// Addresses to listen on. Without it `127.0.0.1:8443`, or the next free port.
+    pub listen: Vec<SocketAddr>,
+    pub certificates: Vec<CertificateConfig>,
+    /// Folders of pairs: `NAME.pem` or `NAME.crt` with `NAME.key`, and folders with
+    /// `fullchain.pem` and `privkey.pem`.
+    pub folders: Vec<PathBuf>,
+    /// A host whose certificate is shown to clients that name no host, or one without a
+    /// certificate. Without it they are refused.
+    pub default: Option<String>,
+    pub min_version: TlsVersion,
+    /// The port of URLs that callers are redirected to. Without it that of the listener.
+    pub public_port: Option<u16>,
+    /// Certificates for localhost and the hosts of the apps are made by an authority of
+    /// the node's own.
+    pub development: bool,
+}
+
+/// PEM files: a certificate followed by its chain, and its key.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateConfig {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+pub enum TlsVersion {
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+impl TlsConfig {
+    pub(crate) fn is_on(&self) -> bool {
+        self.development || !self.certificates.is_empty() || !self.folders.is_empty()
+    }
+
+    pub(crate) fn options(&self, data_dir: &Path) -> TlsOptions {
+        let files = |pair: &CertificateConfig| CertificateFiles {
+            certificate: pair.cert.clone(),
+            key: pair.key.clone(),
+        };
+        TlsOptions {
+            certificates: self.certificates.iter().map(files).collect(),
+            folders: self.folders.clone(),
+            default: self.default.clone(),
+            only_1_3: self.min_version == TlsVersion::Tls13,
+            development: self.development.then(|| Self::authority_folder(data_dir)),
+        }
+    }
+
+    pub(crate) fn authority_folder(data_dir: &Path) -> PathBuf {
+        data_dir.join("tls")
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.is_on() {
+            return Ok(());
+        }
+        let unused = [
+            ("listen", !self.listen.is_empty()),
+            ("default", self.default.is_some()),
+            ("min_version", self.min_version != TlsVersion::default()),
+        ];
+        match unused.into_iter().find(|(_, set)| *set) {
+            Some((key, _)) => Err(format!(
+                "gateway.tls.{key} is of no use without certificates; give gateway.tls.certificates, .folders, or development = true"
+            )),
+            None => Ok(()),
         }
     }
 }
@@ -231,6 +358,7 @@ impl ServerConfig {
 
     fn check(&self) -> Result<(), String> {
         self.gateway.trusted_networks()?;
+        self.gateway.tls.check()?;
         if self.runtime.instance_slots < 10 || self.runtime.instance_slots > 20_000 {
             return Err("runtime.instance_slots must be from 10 to 20000".to_owned());
         }
@@ -239,6 +367,10 @@ impl ServerConfig {
         }
         if self.gateway.head_bytes_max < 8 << 10 {
             return Err("gateway.head_bytes_max must be at least 8192".to_owned());
+        }
+        // RFC 9113, section 6.9.2: what a stream begins with, and the most that it may have.
+        if !(65_535..=0x7fff_ffff).contains(&self.gateway.stream_window_bytes) {
+            return Err("gateway.stream_window_bytes must be from 65535 to 2147483647".to_owned());
         }
         if self.node.cores == Some(0) {
             return Err("node.cores must be at least 1".to_owned());

@@ -22,6 +22,8 @@ pub(crate) struct ServerJob {
     pub(crate) config: ServerConfig,
     /// One for each core, for each address.
     pub(crate) gateway_fds: Vec<Vec<i32>>,
+    /// As `gateway_fds`, for TLS.
+    pub(crate) tls_fds: Vec<Vec<i32>>,
     pub(crate) admin_fd: i32,
     pub(crate) control_fd: i32,
     /// Another server process runs and hands over.

@@ -47,6 +47,19 @@ fn new_socket(address: SocketAddr) -> std::io::Result<Socket> {
     Ok(socket)
 }
 
+/// Binds every address that was asked for, or the default one.
+pub(crate) fn bind_all(
+    what: &str,
+    asked: &[SocketAddr],
+    default: SocketAddr,
+    cores: usize,
+) -> Result<Vec<Vec<TcpListener>>, UpError> {
+    if asked.is_empty() {
+        return Ok(vec![bind(what, None, default, cores)?]);
+    }
+    asked.iter().map(|address| bind(what, Some(*address), default, cores)).collect()
+}
+
 /// Binds an address that was asked for, or the default one and those after it. Says
 /// aloud when the default was taken.
 pub(crate) fn bind(

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use squall_control::{Control, ControlOptions};
+use squall_gateway::tls::Tls;
 use squall_gateway::{Contracts, Gateway};
 use squall_net::{ClientOptions, GuardedClient};
 use squall_runtime::cores::Cores;
@@ -23,9 +24,11 @@ use squall_types::state::FunctionSpec;
 use squall_types::{ErrorCode, InvokeError};
 use squall_wasm::engine::{EngineOptions, Engines};
 use squall_wasm::executor::{WasmExecutor, WasmOptions};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::build::ChildBuilder;
+use crate::config::ServerConfig;
 use crate::control_channel::{Channel, Command, Event, JOB_VARIABLE, ServerJob};
 use crate::data_dir::node_key;
 use crate::error::UpError;
@@ -77,6 +80,13 @@ fn start_log() {
         .try_init();
 }
 
+/// Where callers are sent that are to use HTTPS.
+fn https_port(config: &ServerConfig, sockets: &Sockets) -> Option<u16> {
+    let listener = sockets.tls.first().and_then(|sockets| sockets.first());
+    let own = || Some(listener?.local_addr().ok()?.port());
+    config.gateway.tls.public_port.or_else(own)
+}
+
 fn take_job() -> Result<ServerJob, String> {
     let text = std::env::var(JOB_VARIABLE).map_err(|_| "there is no job".to_owned())?;
     serde_json::from_str(&text).map_err(|error| format!("the job can not be read: {error}"))
@@ -85,23 +95,24 @@ fn take_job() -> Result<ServerJob, String> {
 async fn run(job: ServerJob) -> i32 {
     // SAFETY: the supervisor opened the descriptors for this process and told their
     // numbers; each is taken once.
-    let (mut channel, gateway, admin) = unsafe {
+    let (mut channel, gateway, tls, admin) = unsafe {
         let control = OwnedFd::from_raw_fd(job.control_fd);
-        let gateway: Vec<Vec<TcpListener>> = job
-            .gateway_fds
-            .iter()
-            .map(|fds| fds.iter().map(|fd| TcpListener::from_raw_fd(*fd)).collect())
-            .collect();
+        let take = |addresses: &[Vec<i32>]| -> Vec<Vec<TcpListener>> {
+            let of_one =
+                |fds: &Vec<i32>| fds.iter().map(|fd| TcpListener::from_raw_fd(*fd)).collect();
+            addresses.iter().map(of_one).collect()
+        };
+        let (gateway, tls) = (take(&job.gateway_fds), take(&job.tls_fds));
         let admin = TcpListener::from_raw_fd(job.admin_fd);
         match Channel::new(control) {
-            Ok(channel) => (channel, gateway, admin),
+            Ok(channel) => (channel, gateway, tls, admin),
             Err(error) => {
                 tracing::error!("the supervisor can not be reached: {error}");
                 return 1;
             }
         }
     };
-    let server = match Server::build(job, gateway, admin) {
+    let server = match Server::build(job, Sockets { gateway, tls, admin }) {
         Ok(server) => server,
         Err(error) => {
             let failed = Event::Failed { code: error.code(), message: error.to_string() };
@@ -112,10 +123,18 @@ async fn run(job: ServerJob) -> i32 {
     server.run(channel).await
 }
 
+/// The supervisor's sockets, of which this process has copies.
+struct Sockets {
+    /// One for each core, for each address.
+    gateway: Vec<Vec<TcpListener>>,
+    tls: Vec<Vec<TcpListener>>,
+    admin: TcpListener,
+}
+
 struct Server {
     job: ServerJob,
-    gateway_sockets: Vec<Vec<TcpListener>>,
-    admin_socket: TcpListener,
+    sockets: Sockets,
+    tls: Option<Arc<Tls>>,
     facts: Arc<Facts>,
     ledger: Arc<Ledger>,
     logs: Arc<Logs>,
@@ -128,11 +147,7 @@ struct Server {
 }
 
 impl Server {
-    fn build(
-        job: ServerJob,
-        gateway_sockets: Vec<Vec<TcpListener>>,
-        admin_socket: TcpListener,
-    ) -> Result<Self, UpError> {
+    fn build(job: ServerJob, sockets: Sockets) -> Result<Self, UpError> {
         raise_file_limit();
         let config = &job.config;
         let data = &job.data_dir;
@@ -214,8 +229,14 @@ impl Server {
             executor.clone(),
             logs.clone(),
         );
+        let tls = &config.gateway.tls;
+        let tls = tls.is_on().then(|| Tls::open(tls.options(data))).transpose();
+        let tls = tls.map_err(|error| UpError::new(ErrorCode::InvalidConfig, error.to_string()))?;
         let gateway = Gateway::new(
             squall_gateway::Options {
+                underscore_headers: config.gateway.underscore_headers.into(),
+                https_port: https_port(config, &sockets),
+                tls: tls.clone(),
                 limits: config.gateway.door_limits(),
                 trusted_proxies: config
                     .gateway
@@ -234,7 +255,7 @@ impl Server {
             },
         );
         bindings.join(&gateway);
-        let facts = Facts::new(&job, &gateway_sockets, &admin_socket).map_err(|error| {
+        let facts = Facts::new(&job, &sockets).map_err(|error| {
             UpError::other(format!("the sockets were not handed over: {error}"))
         })?;
         let facts = Arc::new(facts);
@@ -261,8 +282,8 @@ impl Server {
         })?;
         let server = Self {
             job,
-            gateway_sockets,
-            admin_socket,
+            sockets,
+            tls,
             facts,
             ledger,
             logs,
@@ -336,14 +357,10 @@ impl Server {
             prepare_js(&self.control, &self.builder).await;
         }
         let first_token = self.ensure_token().await?;
-        for sockets in &self.gateway_sockets {
-            for (core, socket) in sockets.iter().enumerate() {
-                let handles = self.cores.handles();
-                let served = socket
-                    .try_clone()
-                    .and_then(|socket| self.gateway.serve(&handles[core % handles.len()], socket));
-                served.map_err(|error| UpError::other(format!("a socket is unusable: {error}")))?;
-            }
+        self.serve_sockets(&self.sockets.gateway, Gateway::serve)?;
+        self.serve_sockets(&self.sockets.tls, Gateway::serve_tls)?;
+        if let Some(tls) = &self.tls {
+            tokio::spawn(tls.clone().watch());
         }
         let admin = self.serve_admin()?;
         tokio::spawn(self.runtime.clone().sweep_idle());
@@ -370,6 +387,22 @@ impl Server {
                 restore_quotas(gateway, ledger).await;
             });
         }
+    }
+
+    fn serve_sockets(
+        &self,
+        addresses: &[Vec<TcpListener>],
+        serve: fn(&Gateway, &Handle, TcpListener) -> std::io::Result<()>,
+    ) -> Result<(), UpError> {
+        let handles = self.cores.handles();
+        for (core, socket) in addresses.iter().flat_map(|sockets| sockets.iter().enumerate()) {
+            let core = &handles[core % handles.len()];
+            socket
+                .try_clone()
+                .and_then(|socket| serve(&self.gateway, core, socket))
+                .map_err(|error| UpError::other(format!("a socket is unusable: {error}")))?;
+        }
+        Ok(())
     }
 
     async fn control_work(
@@ -420,7 +453,7 @@ impl Server {
     }
 
     fn serve_admin(&self) -> Result<AdminServer, UpError> {
-        let socket = self.admin_socket.try_clone().and_then(tokio::net::TcpListener::from_std);
+        let socket = self.sockets.admin.try_clone().and_then(tokio::net::TcpListener::from_std);
         let socket = socket
             .map_err(|error| UpError::other(format!("the admin socket is unusable: {error}")))?;
         let (stop, mut stopped) = watch::channel(false);
@@ -584,18 +617,16 @@ struct Facts {
 }
 
 impl Facts {
-    fn new(
-        job: &ServerJob,
-        gateway: &[Vec<TcpListener>],
-        admin: &TcpListener,
-    ) -> std::io::Result<Self> {
+    fn new(job: &ServerJob, sockets: &Sockets) -> std::io::Result<Self> {
         let mut gateway_urls = Vec::new();
-        for socket in gateway.iter().filter_map(|sockets| sockets.first()) {
-            gateway_urls.push(format!("http://{}/", reachable(socket.local_addr()?)));
+        for (scheme, addresses) in [("http", &sockets.gateway), ("https", &sockets.tls)] {
+            for socket in addresses.iter().filter_map(|sockets| sockets.first()) {
+                gateway_urls.push(format!("{scheme}://{}/", reachable(socket.local_addr()?)));
+            }
         }
         Ok(Self {
             gateway_urls,
-            admin_url: format!("http://{}/", reachable(admin.local_addr()?)),
+            admin_url: format!("http://{}/", reachable(sockets.admin.local_addr()?)),
             started_at: squall_control::now_rfc3339(),
             data_dir: job.data_dir.display().to_string(),
             supervisor_pid: std::os::unix::process::parent_id(),

@@ -13,12 +13,13 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use squall_gateway::tls::{Tls, TlsError, ensure_authority};
 use squall_types::ErrorCode;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Child;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::ServerConfig;
+use crate::config::{ServerConfig, TlsConfig};
 use crate::control_channel::{Channel, Command, Event, JOB_VARIABLE, ServerJob};
 use crate::data_dir::{DataDir, write_atomically};
 use crate::error::UpError;
@@ -42,6 +43,8 @@ pub struct UpOptions {
     pub listen: Option<SocketAddr>,
     pub admin_listen: Option<SocketAddr>,
     pub config: Option<PathBuf>,
+    /// Certificates for development, whatever the configuration says.
+    pub tls_development: bool,
     /// Print nothing but problems.
     pub quiet: bool,
 }
@@ -59,11 +62,13 @@ pub fn up(options: UpOptions) -> Result<i32, UpError> {
         Some(address) => vec![address],
         None => config.gateway.listen.clone(),
     };
-    let gateway = if asked.is_empty() {
-        vec![listeners::bind("gateway", None, default, cores)?]
+    let gateway = listeners::bind_all("gateway", &asked, default, cores)?;
+    let tls = if config.gateway.tls.is_on() {
+        prepare_tls(&config, data_dir.path())?;
+        let default = SocketAddr::from(([127, 0, 0, 1], 8443));
+        listeners::bind_all("gateway's TLS", &config.gateway.tls.listen, default, cores)?
     } else {
-        let bind = |address| listeners::bind("gateway", Some(address), default, cores);
-        asked.into_iter().map(bind).collect::<Result<_, _>>()?
+        Vec::new()
     };
     let admin_default = SocketAddr::from(([127, 0, 0, 1], 8081));
     let admin_asked = options.admin_listen.or(config.admin.listen);
@@ -74,21 +79,38 @@ pub fn up(options: UpOptions) -> Result<i32, UpError> {
         .enable_all()
         .build()
         .map_err(|error| UpError::other(format!("the supervisor can not start: {error}")))?;
-    let supervisor = Supervisor { options, data_dir, gateway, admin, last_handover_error: None };
+    let supervisor =
+        Supervisor { options, data_dir, gateway, tls, admin, last_handover_error: None };
     runtime.block_on(supervisor.run(config))
 }
 
 fn read_config(options: &UpOptions) -> Result<ServerConfig, UpError> {
-    match &options.config {
-        Some(path) => ServerConfig::read(path),
-        None => Ok(ServerConfig::default()),
+    let mut config = match &options.config {
+        Some(path) => ServerConfig::read(path)?,
+        None => ServerConfig::default(),
+    };
+    config.gateway.tls.development |= options.tls_development;
+    Ok(config)
+}
+
+/// Refuses certificates that can not be used while somebody waits for the answer: a server
+/// that is started again after a crash goes on without them instead.
+fn prepare_tls(config: &ServerConfig, data_dir: &Path) -> Result<(), UpError> {
+    let tls = &config.gateway.tls;
+    let invalid =
+        |error: TlsError| UpError::new(ErrorCode::InvalidConfig, format!("gateway.tls: {error}"));
+    if tls.development {
+        ensure_authority(&TlsConfig::authority_folder(data_dir)).map_err(invalid)?;
     }
+    Tls::check(&tls.options(data_dir)).map_err(invalid)
 }
 
 struct Supervisor {
     options: UpOptions,
     data_dir: DataDir,
     gateway: Vec<Vec<TcpListener>>,
+    /// Empty when TLS was off at the start.
+    tls: Vec<Vec<TcpListener>>,
     admin: TcpListener,
     last_handover_error: Option<String>,
 }
@@ -156,7 +178,7 @@ impl Supervisor {
                 return Err(error);
             }
         };
-        self.announce(&serving);
+        self.announce(&config, &serving);
         self.write_node_file(&server, &serving);
         let mut pause = Duration::ZERO;
         loop {
@@ -248,20 +270,23 @@ impl Supervisor {
         };
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
         let theirs = OwnedFd::from(theirs);
-        let gateway_fds: Vec<Vec<i32>> = self
-            .gateway
-            .iter()
-            .map(|sockets| sockets.iter().map(|socket| socket.as_raw_fd()).collect())
-            .collect();
+        let fds = |addresses: &[Vec<TcpListener>]| -> Vec<Vec<i32>> {
+            let of_one = |sockets: &Vec<TcpListener>| {
+                sockets.iter().map(|socket| socket.as_raw_fd()).collect()
+            };
+            addresses.iter().map(of_one).collect()
+        };
         let job = ServerJob {
             data_dir: self.data_dir.path().to_owned(),
             config: config.clone(),
             admin_fd: self.admin.as_raw_fd(),
             control_fd: theirs.as_raw_fd(),
-            gateway_fds,
+            gateway_fds: fds(&self.gateway),
+            tls_fds: fds(&self.tls),
             handover,
         };
-        let mut inherited: Vec<i32> = job.gateway_fds.iter().flatten().copied().collect();
+        let sockets = job.gateway_fds.iter().chain(&job.tls_fds);
+        let mut inherited: Vec<i32> = sockets.flatten().copied().collect();
         inherited.extend([job.admin_fd, job.control_fd]);
         let text = serde_json::to_string(&job).map_err(|error| failed(error.into()))?;
         let mut command = tokio::process::Command::new(executable());
@@ -313,6 +338,12 @@ impl Supervisor {
         old: &mut Server,
         config: &ServerConfig,
     ) -> Result<(Server, Serving), String> {
+        if config.gateway.tls.is_on() {
+            prepare_tls(config, self.data_dir.path()).map_err(|error| error.to_string())?;
+            if self.tls.is_empty() {
+                return Err("gateway.tls was off when the node started, and addresses are bound at the start: restart the node".to_owned());
+            }
+        }
         let mut new = self.spawn(config, true).map_err(|error| error.to_string())?;
         let prepared = tokio::time::timeout(HANDOVER_PATIENCE, new.expect_prepared()).await;
         let prepared = prepared.unwrap_or_else(|_| {
@@ -362,7 +393,7 @@ impl Supervisor {
         1
     }
 
-    fn announce(&self, serving: &Serving) {
+    fn announce(&self, config: &ServerConfig, serving: &Serving) {
         if let Some(token) = &serving.first_token {
             eprintln!("admin token, shown once (this machine finds its own): {token}");
         }
@@ -373,6 +404,18 @@ impl Supervisor {
             println!("{url}");
         }
         eprintln!("admin API on {}", serving.admin_url);
+        if config.gateway.tls.development {
+            let folder = TlsConfig::authority_folder(self.data_dir.path());
+            eprintln!(
+                "certificates for development are signed by {}",
+                folder.join("ca.pem").display()
+            );
+            eprintln!("  trust it in one call:   curl --cacert FILE https://NAME.localhost:PORT/");
+            eprintln!(
+                "  on Debian and Ubuntu:   sudo cp FILE /usr/local/share/ca-certificates/squall.crt && sudo update-ca-certificates"
+            );
+            eprintln!("  in Firefox and Chrome:  import it as an authority for web sites");
+        }
         eprintln!("data in {}", self.data_dir.path().display());
         eprintln!("deploy an app with `squall deploy`, end with Ctrl-C");
     }

@@ -162,6 +162,8 @@ codes! {
     IdentityUnavailable = 506, 503, Backend, true, "identity can not be verified now";
     /// The app's address rules do not let this caller in.
     AddressDenied = 507, 403, Client, false, "address not allowed";
+    /// The route takes requests over TLS only.
+    HttpsRequired = 508, 403, Client, false, "HTTPS required";
     /// The revision that the request asks for by header does not exist or serves no more.
     RevisionNotServed = 509, 404, Client, false, "no such revision here";
 

@@ -58,7 +58,7 @@ impl Global {
 pub(crate) enum Command {
     /// Run a node in the foreground
     #[command(
-        after_help = "Examples:\n  squall up\n  squall up --data-dir /var/lib/squall --listen 0.0.0.0:80 --config server.toml"
+        after_help = "Examples:\n  squall up\n  squall up --tls-dev\n  squall up --data-dir /var/lib/squall --listen 0.0.0.0:80 --config server.toml"
     )]
     Up(UpOptions),
     /// Run an app while you write it: watch, rebuild, reload, show logs
@@ -156,6 +156,9 @@ pub(crate) struct UpOptions {
     /// Settings of the node
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Serve HTTPS too, with certificates of an authority that is made for this node
+    #[arg(long)]
+    pub(crate) tls_dev: bool,
     /// Say nothing but errors
     #[arg(long, short)]
     pub(crate) quiet: bool,

@@ -12,6 +12,7 @@ pub(crate) fn up(global: &Global, options: UpOptions) -> Result<i32, Failure> {
         listen: options.listen,
         admin_listen: options.admin_listen,
         config: options.config,
+        tls_development: options.tls_dev,
         quiet: options.quiet,
     };
     squall_node::up(options).map_err(|error| {

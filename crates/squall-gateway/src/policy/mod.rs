@@ -14,6 +14,7 @@ mod access_log;
 pub(crate) mod address;
 pub(crate) mod compression;
 mod cors;
+pub(crate) mod https;
 pub(crate) mod identity;
 pub(crate) mod limits;
 pub(crate) mod size;
@@ -29,6 +30,7 @@ use limits::{Fields, RouteLimits};
 pub(crate) struct Policies {
     /// As configured, the app's and the route's own together; for `explain`.
     pub(crate) settings: Policy,
+    pub(crate) https: https::Https,
     pub(crate) limits: RequestLimits,
     /// Whom it lets in; everybody without it.
     pub(crate) authenticator: Option<Authenticator>,
@@ -41,11 +43,15 @@ pub(crate) struct Policies {
     pub(crate) cors: Option<CorsRules>,
     compression: Option<CompressionRules>,
     pub(crate) access_log: LogSampling,
+    /// In place of the door's own.
+    pub(crate) body_rate_min_bytes_per_s: Option<u64>,
 }
 
 /// What is learned on a request's way in and needed on its response's way out.
 #[derive(Default)]
 pub(crate) struct Reply {
+    /// The caller came over TLS.
+    pub(crate) https: bool,
     pub(crate) set_cookies: Vec<HeaderValue>,
     /// A preflight was answered: it is nobody's response but ours.
     is_preflight: bool,
@@ -64,6 +70,7 @@ impl Policies {
         let Compiling { revision, door, plans } = compiling;
         let (identity, sources) = (&revision.manifest.identity, &door.identity);
         Self {
+            https: https::Https::compile(&settings),
             limits,
             authenticator: Authenticator::compile(&settings, &revision.app, identity, sources),
             addresses: settings.addresses.as_ref().and_then(Addresses::compile),
@@ -79,6 +86,7 @@ impl Policies {
             cors: settings.cors.as_ref().and_then(CorsRules::compile),
             compression: settings.compression.as_ref().and_then(CompressionRules::compile),
             access_log: LogSampling::compile(settings.access_log.as_ref()),
+            body_rate_min_bytes_per_s: timeouts.body_rate_min_bytes_per_s,
             settings,
         }
     }
@@ -126,6 +134,7 @@ pub(crate) fn finish(
         headers.append(header::SET_COOKIE, cookie);
     }
     reply.allowance.set(headers);
+    route.policies.https.finish(reply.https, headers);
     route.response_headers.apply(headers);
     let policies = &route.policies;
     if let (Some(cors), Some(permit)) = (&policies.cors, reply.cors.take()) {

@@ -138,7 +138,8 @@ pub(super) fn check_ports(facts: Option<&NodeFacts>) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     for url in &facts.gateway_urls {
-        let authority = url.trim_start_matches("http://").trim_end_matches('/');
+        let authority = url.split_once("://").map_or(url.as_str(), |(_, authority)| authority);
+        let authority = authority.trim_end_matches('/');
         // Names are for browsers; an address can be tried from here.
         let Ok(address) = authority.parse::<SocketAddr>() else { continue };
         findings.push(match TcpStream::connect_timeout(&address, Duration::from_secs(2)) {

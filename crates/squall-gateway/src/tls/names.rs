@@ -1,0 +1,58 @@
+//! From the name that a client asks for to a certificate.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rustls::sign::CertifiedKey;
+
+use super::certificate::Certificate;
+
+/// Made whole and swapped whole.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    exact: HashMap<Box<str>, Shown>,
+    /// By what follows the star: it stands for one label (RFC 9525, section 6.3).
+    wildcards: HashMap<Box<str>, Shown>,
+    default: Option<Arc<CertifiedKey>>,
+}
+
+#[derive(Debug)]
+struct Shown {
+    key: Arc<CertifiedKey>,
+    expires: i64,
+}
+
+impl Names {
+    /// Where two certificates hold for a name, the one that expires later is shown.
+    pub(crate) fn new<'a>(
+        certificates: impl Iterator<Item = &'a Certificate>,
+        default: Option<&str>,
+    ) -> Self {
+        let mut names = Self::default();
+        for certificate in certificates {
+            for name in &certificate.hosts {
+                let (map, name) = match name.strip_prefix("*.") {
+                    Some(parent) => (&mut names.wildcards, parent),
+                    None => (&mut names.exact, name.as_str()),
+                };
+                let later = map.get(name).is_none_or(|held| held.expires < certificate.expires);
+                if later {
+                    let key = certificate.key.clone();
+                    map.insert(name.into(), Shown { key, expires: certificate.expires });
+                }
+            }
+        }
+        names.default = default.and_then(|host| names.find_host(&host.to_ascii_lowercase()));
+        names
+    }
+
+    /// For a name as TLS carries it, in lower case.
+    pub(crate) fn find(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+        name.and_then(|name| self.find_host(name)).or_else(|| self.default.clone())
+    }
+
+    fn find_host(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+        let parent = || name.split_once('.').and_then(|(_, parent)| self.wildcards.get(parent));
+        self.exact.get(name).or_else(parent).map(|shown| shown.key.clone())
+    }
+}

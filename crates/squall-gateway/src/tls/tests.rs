@@ -1,0 +1,279 @@
+//! Certificates from files, what clients are shown, and HTTP behind a handshake.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConnection, RootCertStore, StreamOwned};
+
+use super::{CertificateFiles, Tls, TlsOptions, ensure_authority, pem};
+use crate::tests::{Door, status};
+use crate::{DoorLimits, Options};
+
+/// Writes `NAME.pem` and `NAME.key`, self-signed, and returns the certificate.
+fn write_pair(folder: &Path, name: &str, hosts: &[&str]) -> CertificateDer<'static> {
+    let key = KeyPair::generate().unwrap();
+    let params =
+        CertificateParams::new(hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>());
+    let certificate = params.unwrap().self_signed(&key).unwrap();
+    // Beside and renamed, as those who renew certificates do.
+    for (end, label, der) in
+        [("key", "PRIVATE KEY", key.serialized_der()), ("pem", "CERTIFICATE", certificate.der())]
+    {
+        write(folder, &format!("{name}.{end}"), &pem(label, der));
+    }
+    certificate.der().clone()
+}
+
+/// Replaces a file by one that has been there for a while.
+fn write(folder: &Path, name: &str, text: &str) {
+    let beside = folder.join("beside");
+    std::fs::write(&beside, text).unwrap();
+    let file = std::fs::File::options().write(true).open(&beside).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(10)).unwrap();
+    std::fs::rename(beside, folder.join(name)).unwrap();
+}
+
+fn open_folder(folder: &Path, default: Option<&str>) -> Arc<Tls> {
+    let options = TlsOptions {
+        folders: vec![folder.to_owned()],
+        default: default.map(str::to_owned),
+        ..TlsOptions::default()
+    };
+    Tls::open(options).unwrap()
+}
+
+fn shown(tls: &Tls, name: Option<&str>) -> Option<CertificateDer<'static>> {
+    tls.shown.names.load().find(name).map(|key| key.cert[0].clone())
+}
+
+#[test]
+fn a_certificate_is_found_by_exact_name_then_by_a_star_for_one_label() {
+    let folder = tempfile::tempdir().unwrap();
+    let exact = write_pair(folder.path(), "a", &["www.a.example", "a.example"]);
+    let star = write_pair(folder.path(), "b", &["*.a.example"]);
+    let tls = open_folder(folder.path(), None);
+    assert_eq!(shown(&tls, Some("www.a.example")), Some(exact.clone()));
+    assert_eq!(shown(&tls, Some("a.example")), Some(exact.clone()));
+    assert_eq!(shown(&tls, Some("other.a.example")), Some(star));
+    for none in [Some("x.other.a.example"), Some("b.example"), Some("example"), None] {
+        assert_eq!(shown(&tls, none), None, "{none:?}");
+    }
+    let tls = open_folder(folder.path(), Some("A.example"));
+    assert_eq!(shown(&tls, None), Some(exact.clone()));
+    assert_eq!(shown(&tls, Some("b.example")), Some(exact));
+}
+
+#[test]
+fn changed_files_are_read_anew_and_bad_ones_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = write_pair(folder.path(), "a", &["a.example"]);
+    let tls = open_folder(folder.path(), None);
+    let check = |expected: Option<&CertificateDer<'static>>, reloads: u64, failures: u64| {
+        tls.reload();
+        assert_eq!(shown(&tls, Some("a.example")).as_ref(), expected);
+        let files = tls.files.lock().unwrap();
+        assert_eq!((files.reloads, files.failures), (reloads, failures));
+    };
+    check(Some(&first), 0, 0);
+    let second = write_pair(folder.path(), "a", &["a.example"]);
+    assert_ne!(first, second);
+    check(Some(&second), 1, 0);
+
+    let (good, key) = (folder.path().join("a.pem"), folder.path().join("a.key"));
+    let (good, key) = (std::fs::read_to_string(good), std::fs::read_to_string(key));
+    write(folder.path(), "a.pem", "nonsense");
+    check(Some(&second), 1, 1);
+    // Said once, not at every look.
+    check(Some(&second), 1, 1);
+    write(folder.path(), "a.pem", &good.unwrap());
+    check(Some(&second), 2, 1);
+    write_pair(folder.path(), "other", &["other.example"]);
+    let other = std::fs::read_to_string(folder.path().join("other.key")).unwrap();
+    write(folder.path(), "a.key", &other);
+    check(Some(&second), 3, 2);
+    write(folder.path(), "a.key", &key.unwrap());
+    check(Some(&second), 4, 2);
+    std::fs::remove_file(folder.path().join("a.pem")).unwrap();
+    check(None, 4, 2);
+    assert!(shown(&tls, Some("other.example")).is_some());
+    // A folder that is away is no order to forget.
+    std::fs::rename(folder.path(), folder.path().with_extension("away")).unwrap();
+    tls.reload();
+    assert!(shown(&tls, Some("other.example")).is_some());
+    std::fs::rename(folder.path().with_extension("away"), folder.path()).unwrap();
+}
+
+#[test]
+fn what_is_wrong_with_a_certificate_is_said_before_a_start() {
+    let folder = tempfile::tempdir().unwrap();
+    write_pair(folder.path(), "a", &["a.example"]);
+    write_pair(folder.path(), "b", &["b.example"]);
+    write_pair(folder.path(), "nameless", &[]);
+    write(folder.path(), "empty", "");
+    let check = |certificate: &str, key: &str, default: Option<&str>, expected: &str| {
+        let files = CertificateFiles {
+            certificate: folder.path().join(certificate),
+            key: folder.path().join(key),
+        };
+        let options = TlsOptions {
+            certificates: vec![files],
+            default: default.map(str::to_owned),
+            ..TlsOptions::default()
+        };
+        let found = Tls::check(&options).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(found.contains(expected) && found.is_empty() == expected.is_empty(), "{found}");
+    };
+    check("a.pem", "a.key", None, "");
+    check("a.pem", "a.key", Some("a.example"), "");
+    check("a.pem", "a.key", Some("b.example"), "no certificate holds for b.example");
+    check("a.pem", "b.key", None, "a.pem: does not belong to the key");
+    check("missing.pem", "a.key", None, "missing.pem: can not be read");
+    check("a.key", "a.key", None, "a.key: holds no certificate");
+    check("a.pem", "a.pem", None, "a.pem: holds no private key");
+    check("empty", "a.key", None, "empty: holds no certificate");
+    check("nameless.pem", "nameless.key", None, "names no host");
+}
+
+#[test]
+fn a_thousand_certificates_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let hosts: Vec<String> = (0..1000).map(|number| format!("host-{number}.example")).collect();
+    let written: Vec<_> =
+        hosts.iter().map(|host| write_pair(folder.path(), host, &[host])).collect();
+    let tls = open_folder(folder.path(), None);
+    for (host, certificate) in hosts.iter().zip(&written) {
+        assert_eq!(shown(&tls, Some(host)).as_ref(), Some(certificate));
+    }
+}
+
+fn client_config(roots: &[CertificateDer<'static>], alpn: &[&str]) -> Arc<rustls::ClientConfig> {
+    let mut store = RootCertStore::empty();
+    for root in roots {
+        store.add(root.clone()).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Arc::new(config)
+}
+
+type Client = StreamOwned<ClientConnection, TcpStream>;
+
+fn connect(
+    address: SocketAddr,
+    host: &str,
+    config: &Arc<rustls::ClientConfig>,
+) -> std::io::Result<Client> {
+    let name = ServerName::try_from(host.to_owned()).unwrap();
+    let mut session = ClientConnection::new(config.clone(), name).unwrap();
+    let mut tcp = TcpStream::connect(address)?;
+    tcp.set_read_timeout(Some(Duration::from_secs(20)))?;
+    session.complete_io(&mut tcp)?;
+    Ok(StreamOwned::new(session, tcp))
+}
+
+fn ask(client: &mut Client, request: &str) -> String {
+    client.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    let _ = client.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn development_door() -> (Door, CertificateDer<'static>, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let root = CertificateDer::from_pem_file(ensure_authority(folder.path()).unwrap()).unwrap();
+    let options =
+        TlsOptions { development: Some(folder.path().to_owned()), ..TlsOptions::default() };
+    let limits =
+        DoorLimits { handshake_timeout: Duration::from_millis(300), ..DoorLimits::default() };
+    let tls = Some(Tls::open(options).unwrap());
+    (Door::with(Options { tls, limits, ..Options::default() }), root, folder)
+}
+
+#[test]
+fn the_authority_for_development_vouches_for_hosts_of_this_node_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (door, root, folder) = development_door();
+    let address = door.tls_address.unwrap();
+    let mode = std::fs::metadata(folder.path().join("ca.key")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let again = CertificateDer::from_pem_file(ensure_authority(folder.path()).unwrap()).unwrap();
+    assert_eq!(root, again, "made once");
+    let config = client_config(&[root], &["http/1.1"]);
+    for host in ["localhost", "one.localhost", "abcdefghij--one.localhost", "www.example.com"] {
+        connect(address, host, &config).unwrap_or_else(|error| panic!("{host}: {error}"));
+    }
+    connect(address, "127.0.0.1", &config).unwrap();
+    assert!(connect(address, "www.elsewhere.com", &config).is_err());
+}
+
+#[test]
+fn http_1_over_tls_is_told_as_https_and_read_with_the_same_care() {
+    let (door, root, _folder) = development_door();
+    let address = door.tls_address.unwrap();
+    let config = client_config(&[root], &[]);
+    let mut client = connect(address, "one.localhost", &config).unwrap();
+    let answer = ask(
+        &mut client,
+        "GET /api/x HTTP/1.1\r\nHost: one.localhost\r\nX-Forwarded-Proto: http\r\nConnection: close\r\n\r\n",
+    );
+    assert_eq!(status(&answer), 200, "{answer}");
+    assert!(answer.contains("GET https://one.localhost/api/x\n"), "{answer}");
+    assert!(answer.contains("x-forwarded-proto: https\n"), "{answer}");
+
+    let mut client = connect(address, "one.localhost", &config).unwrap();
+    assert_eq!(
+        client.conn.handshake_kind(),
+        Some(rustls::HandshakeKind::Resumed),
+        "a ticket spares the second handshake"
+    );
+    let answer = ask(
+        &mut client,
+        "POST /api/x HTTP/1.1\r\nHost: one.localhost\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+    );
+    assert_eq!(status(&answer), 400, "{answer}");
+}
+
+#[test]
+fn http_2_is_chosen_by_alpn() {
+    let (door, root, _folder) = development_door();
+    let config = client_config(&[root], &["h2", "http/1.1"]);
+    let mut client = connect(door.tls_address.unwrap(), "one.localhost", &config).unwrap();
+    assert_eq!(client.conn.alpn_protocol(), Some(&b"h2"[..]));
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    let mut head = [0; 9];
+    client.read_exact(&mut head).unwrap();
+    assert_eq!(head[3], 4, "the server begins with its settings");
+}
+
+#[test]
+fn silence_and_nonsense_instead_of_a_handshake_end() {
+    let (door, ..) = development_door();
+    for start in [&b""[..], b"\x16\x03\x01\x02", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"] {
+        let mut stream = TcpStream::connect(door.tls_address.unwrap()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(start).unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert!(answer.len() < 20, "at most an alert: {answer:?}");
+    }
+    // The last one is counted a moment after its client has seen the end.
+    for line in ["{reason=\"timeout\"} 2", "{reason=\"protocol\"} 1"] {
+        let seen = || door.metrics().contains(line);
+        let patience = std::time::Instant::now() + Duration::from_secs(20);
+        while !seen() {
+            assert!(std::time::Instant::now() < patience, "{line} in {}", door.metrics());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
