@@ -4,6 +4,7 @@
 mod harness;
 
 mod crash;
+mod conformance;
 mod deploy;
 mod errors;
 mod gateway_limits;
