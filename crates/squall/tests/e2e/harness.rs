@@ -48,11 +48,20 @@ impl TestNode {
     }
 
     fn address(&self, url: &Value) -> SocketAddr {
-        url.as_str().unwrap().trim_start_matches("http://").trim_end_matches('/').parse().unwrap()
+        let authority = url.as_str().unwrap().split_once("://").unwrap().1;
+        authority.trim_end_matches('/').parse().unwrap()
     }
 
     pub(crate) fn gateway(&self) -> SocketAddr {
         self.address(&self.facts().unwrap()["gateway_urls"][0])
+    }
+
+    /// Where it speaks TLS.
+    pub(crate) fn gateway_tls(&self) -> SocketAddr {
+        let facts = self.facts().unwrap();
+        let urls = facts["gateway_urls"].as_array().unwrap();
+        let https = urls.iter().find(|url| url.as_str().unwrap().starts_with("https://"));
+        self.address(https.unwrap())
     }
 
     pub(crate) fn admin(&self) -> SocketAddr {
@@ -164,7 +173,7 @@ impl TestNode {
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("squall.toml"), app.manifest()).unwrap();
-        if app.entry.is_none() {
+        if app.entry.is_none() && app.has_function {
             std::fs::write(folder.join("api.wasm"), &app.component).unwrap();
         }
         for (path, content) in &app.files {
@@ -282,6 +291,7 @@ pub(crate) struct App {
     pub(crate) component: Vec<u8>,
     /// The entry file among `files`, in place of a component.
     entry: Option<&'static str>,
+    has_function: bool,
     /// Appended to the function's table.
     pub(crate) settings: String,
     /// Appended at the end of the manifest.
@@ -299,6 +309,7 @@ impl App {
             name: name.to_owned(),
             component: component.to_vec(),
             entry: None,
+            has_function: true,
             settings: String::new(),
             more: String::new(),
             files: Vec::new(),
@@ -308,6 +319,14 @@ impl App {
     /// An app whose function is made of TypeScript.
     pub(crate) fn typescript(name: &str, source: &str) -> Self {
         Self::source(name, "src/index.ts", source)
+    }
+
+    /// An app without code, whose every request goes to this server.
+    pub(crate) fn proxy(name: &str, server: SocketAddr) -> Self {
+        let target = format!("http://{server}");
+        let route = "[[routes]]\npaths = [\"/*\"]\nupstream = \"server\"";
+        let upstream = format!("[upstreams.server]\ntargets = [{target:?}]\nallow_private = true");
+        Self { has_function: false, ..Self::new(name, &[]) }.and(&upstream).and(route)
     }
 
     pub(crate) fn source(name: &str, entry: &'static str, source: &str) -> Self {
@@ -333,6 +352,9 @@ impl App {
     }
 
     fn manifest(&self) -> String {
+        if !self.has_function {
+            return format!("name = {:?}\n{}\n", self.name, self.more);
+        }
         let (key, path) = self.entry.map_or(("component", "api.wasm"), |entry| ("source", entry));
         format!(
             "name = {:?}\n[functions.api]\n{key} = {path:?}\nroutes = [\"/*\"]\n{}\n{}\n",

@@ -3,8 +3,8 @@
 
 mod harness;
 
-mod crash;
 mod conformance;
+mod crash;
 mod deploy;
 mod errors;
 mod gateway_limits;
@@ -12,6 +12,8 @@ mod isolation;
 mod javascript;
 mod limits;
 mod outbound;
+mod slow_clients;
 mod templates;
+mod tls;
 mod upgrade;
 mod usage;

@@ -9,11 +9,7 @@ fn vector(name: &'static str, send: impl Into<Vec<u8>>, decision: &'static str) 
     Vector { name, send: send.into(), decision, origin: &[], absent: "" }
 }
 
-fn passes(
-    name: &'static str,
-    send: impl Into<Vec<u8>>,
-    origin: &'static [&'static str],
-) -> Vector {
+fn passes(name: &'static str, send: impl Into<Vec<u8>>, origin: &'static [&'static str]) -> Vector {
     Vector { origin, ..vector(name, send, "200") }
 }
 
@@ -37,9 +33,13 @@ pub(super) fn framing() -> Vec<Vector> {
     };
     let chunked = |body: &str| with("POST /a", "Transfer-Encoding: chunked\r\n", body);
     let hello: &[&str] = &["POST /a hello"];
-    let inside = format!("POST /a HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {}\r\n\r\n{SMUGGLED}", SMUGGLED.len());
+    let inside = format!(
+        "POST /a HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {}\r\n\r\n{SMUGGLED}",
+        SMUGGLED.len()
+    );
     let in_chunk = format!("{:x}\r\n{SMUGGLED}\r\n0\r\n\r\n", SMUGGLED.len());
-    let body_of_smuggled: &[&str] = &["POST /a GET /smuggled HTTP/1.1\r\nHost: conformance.localhost"];
+    let body_of_smuggled: &[&str] =
+        &["POST /a GET /smuggled HTTP/1.1\r\nHost: conformance.localhost"];
     vec![
         passes("no body", get("/a"), &["GET /a"]),
         passes("Content-Length", post("Content-Length: 5\r\n", "hello"), hello),
@@ -47,18 +47,52 @@ pub(super) fn framing() -> Vec<Vector> {
         passes("two chunks", chunked("2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"), hello),
         passes("chunk extensions", chunked("5;a=b;c=\"d\"\r\nhello\r\n0;e\r\n\r\n"), hello),
         passes("chunk size with leading zeros", chunked("0005\r\nhello\r\n000\r\n\r\n"), hello),
-        passes("GET with a body", with("GET /a", "Content-Length: 5\r\n", "hello"), &["GET /a hello"]),
-        passes("Content-Length: 0, then a request", post("Content-Length: 0\r\n", "GET /b HTTP/1.1\r\nHost: conformance.localhost\r\n\r\n"), &["POST /a", "GET /b"]),
+        passes(
+            "GET with a body",
+            with("GET /a", "Content-Length: 5\r\n", "hello"),
+            &["GET /a hello"],
+        ),
+        passes(
+            "Content-Length: 0, then a request",
+            post("Content-Length: 0\r\n", "GET /b HTTP/1.1\r\nHost: conformance.localhost\r\n\r\n"),
+            &["POST /a", "GET /b"],
+        ),
         passes("two requests at once", [get("/a"), get("/b")].concat(), &["GET /a", "GET /b"]),
-        passes("empty lines before a request", [b"\r\n\r\n".to_vec(), get("/a")].concat(), &["GET /a"]),
+        passes(
+            "empty lines before a request",
+            [b"\r\n\r\n".to_vec(), get("/a")].concat(),
+            &["GET /a"],
+        ),
         passes("a request as a body", inside, body_of_smuggled),
         passes("a request as a chunk", chunked(&in_chunk), body_of_smuggled),
-        passes("Transfer-Encoding after a tab", with("POST /a", "Transfer-Encoding:\tchunked\r\n", "5\r\nhello\r\n0\r\n\r\n"), hello),
-        passes("Connection names Content-Length", post("Content-Length: 5\r\nConnection: content-length\r\n", "hello"), hello),
-        passes("Connection names Transfer-Encoding", with("POST /a", "Connection: transfer-encoding\r\nTransfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"), hello),
+        passes(
+            "Transfer-Encoding after a tab",
+            with("POST /a", "Transfer-Encoding:\tchunked\r\n", "5\r\nhello\r\n0\r\n\r\n"),
+            hello,
+        ),
+        passes(
+            "Connection names Content-Length",
+            post("Content-Length: 5\r\nConnection: content-length\r\n", "hello"),
+            hello,
+        ),
+        passes(
+            "Connection names Transfer-Encoding",
+            with(
+                "POST /a",
+                "Connection: transfer-encoding\r\nTransfer-Encoding: chunked\r\n",
+                "5\r\nhello\r\n0\r\n\r\n",
+            ),
+            hello,
+        ),
         passes("Connection names Host", with("GET /a", "Connection: host\r\n", ""), &["GET /a"]),
-        refused("Content-Length, then Transfer-Encoding", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"),
-        refused("Transfer-Encoding, then Content-Length", "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"),
+        refused(
+            "Content-Length, then Transfer-Encoding",
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        ),
+        refused(
+            "Transfer-Encoding, then Content-Length",
+            "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        ),
         refused("two equal Content-Lengths", "Content-Length: 5\r\nContent-Length: 5\r\n"),
         refused("two different Content-Lengths", "Content-Length: 5\r\nContent-Length: 6\r\n"),
         refused("Content-Length: 5, 5", "Content-Length: 5, 5\r\n"),
@@ -78,21 +112,68 @@ pub(super) fn framing() -> Vec<Vector> {
         refused("Transfer-Encoding: chunked;q=1", "Transfer-Encoding: chunked;q=1\r\n"),
         refused("Transfer-Encoding: \"chunked\"", "Transfer-Encoding: \"chunked\"\r\n"),
         refused("Transfer-Encoding after a vertical tab", "Transfer-Encoding:\u{b}chunked\r\n"),
-        refused("two Transfer-Encodings", "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n"),
-        refused("Transfer-Encoding with a space before the colon", "Transfer-Encoding : chunked\r\n"),
+        refused(
+            "two Transfer-Encodings",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+        ),
+        refused(
+            "Transfer-Encoding with a space before the colon",
+            "Transfer-Encoding : chunked\r\n",
+        ),
         refused("Transfer-Encoding on a folded line", "X: a\r\n Transfer-Encoding: chunked\r\n"),
-        refused("Transfer_Encoding beside Content-Length", "Content-Length: 5\r\nTransfer_Encoding: chunked\r\n"),
-        vector("Transfer-Encoding with HTTP/1.0", format!("POST /a HTTP/1.0\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{SMUGGLED}"), "400"),
+        refused(
+            "Transfer_Encoding beside Content-Length",
+            "Content-Length: 5\r\nTransfer_Encoding: chunked\r\n",
+        ),
+        vector(
+            "Transfer-Encoding with HTTP/1.0",
+            format!(
+                "POST /a HTTP/1.0\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{SMUGGLED}"
+            ),
+            "400",
+        ),
         vector("chunk size +5", chunked(&format!("+5\r\nhello\r\n0\r\n\r\n{SMUGGLED}")), "broken"),
         vector("chunk size -1", chunked(&format!("-1\r\nhello\r\n0\r\n\r\n{SMUGGLED}")), "broken"),
-        vector("chunk size 0x5", chunked(&format!("0x5\r\nhello\r\n0\r\n\r\n{SMUGGLED}")), "broken"),
-        vector("chunk size beyond 64 bits", chunked(&format!("10000000000000005\r\nhello\r\n0\r\n\r\n{SMUGGLED}")), "broken"),
-        vector("chunk size without digits", chunked(&format!("\r\nhello\r\n0\r\n\r\n{SMUGGLED}")), "broken"),
-        vector("chunk lines end without CR", chunked(&format!("5\nhello\n0\n\n{SMUGGLED}")), "broken"),
-        vector("chunk longer than its size", chunked(&format!("5\r\nhellohello\r\n0\r\n\r\n{SMUGGLED}")), "broken"),
-        vector("chunk without an end", chunked(&format!("5\r\nhello0\r\n\r\n{SMUGGLED}")), "broken"),
-        vector("LF in a chunk extension", chunked(&format!("5;a\nhello\r\n0\r\n\r\n{SMUGGLED}")), "broken"),
-        vector("CR in a chunk extension", chunked(&format!("5;a\rb\r\nhello\r\n0\r\n\r\n{SMUGGLED}")), "broken"),
+        vector(
+            "chunk size 0x5",
+            chunked(&format!("0x5\r\nhello\r\n0\r\n\r\n{SMUGGLED}")),
+            "broken",
+        ),
+        vector(
+            "chunk size beyond 64 bits",
+            chunked(&format!("10000000000000005\r\nhello\r\n0\r\n\r\n{SMUGGLED}")),
+            "broken",
+        ),
+        vector(
+            "chunk size without digits",
+            chunked(&format!("\r\nhello\r\n0\r\n\r\n{SMUGGLED}")),
+            "broken",
+        ),
+        vector(
+            "chunk lines end without CR",
+            chunked(&format!("5\nhello\n0\n\n{SMUGGLED}")),
+            "broken",
+        ),
+        vector(
+            "chunk longer than its size",
+            chunked(&format!("5\r\nhellohello\r\n0\r\n\r\n{SMUGGLED}")),
+            "broken",
+        ),
+        vector(
+            "chunk without an end",
+            chunked(&format!("5\r\nhello0\r\n\r\n{SMUGGLED}")),
+            "broken",
+        ),
+        vector(
+            "LF in a chunk extension",
+            chunked(&format!("5;a\nhello\r\n0\r\n\r\n{SMUGGLED}")),
+            "broken",
+        ),
+        vector(
+            "CR in a chunk extension",
+            chunked(&format!("5;a\rb\r\nhello\r\n0\r\n\r\n{SMUGGLED}")),
+            "broken",
+        ),
     ]
 }
 
@@ -115,11 +196,10 @@ pub(super) fn trailers() -> Vec<Vector> {
 
 pub(super) fn heads() -> Vec<Vector> {
     let refused = |name, lines: &str| vector(name, with("GET /a", lines, ""), "400");
-    let line = |name, line: &str| {
-        vector(name, format!("{line}\r\nHost: {HOST}\r\n\r\n"), "400")
-    };
-    let not_seen = |name, lines: &str, absent| {
-        Vector { absent, ..passes(name, with("GET /a", lines, ""), &["GET /a"]) }
+    let line = |name, line: &str| vector(name, format!("{line}\r\nHost: {HOST}\r\n\r\n"), "400");
+    let not_seen = |name, lines: &str, absent| Vector {
+        absent,
+        ..passes(name, with("GET /a", lines, ""), &["GET /a"])
     };
     vec![
         refused("a folded line", "X: a\r\n b\r\n"),
@@ -142,16 +222,32 @@ pub(super) fn heads() -> Vec<Vector> {
         line("HTTP/2.0 without its preface", "GET /a HTTP/2.0"),
         line("a version in lower case", "GET /a http/1.1"),
         line("CONNECT", "CONNECT conformance.localhost:80 HTTP/1.1"),
-        vector("100,000 bytes of header", with("GET /a", &format!("X: {}\r\n", "a".repeat(100_000)), ""), "431"),
+        vector(
+            "100,000 bytes of header",
+            with("GET /a", &format!("X: {}\r\n", "a".repeat(100_000)), ""),
+            "431",
+        ),
         vector("200 headers", with("GET /a", &"X: a\r\n".repeat(200), ""), "431"),
         refused("an underscore that shadows an identity", "X_Squall_Client: admin\r\n"),
         refused("an underscore that shadows the client's address", "X_Forwarded_For: 6.6.6.6\r\n"),
         refused("an underscore that shadows a header of the request", "X-A: 1\r\nX_A: 2\r\n"),
         not_seen("a borrowed identity", "X-Squall-Client: admin\r\n", "admin"),
-        not_seen("a borrowed address", "X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\n", "6.6.6.6"),
+        not_seen(
+            "a borrowed address",
+            "X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\n",
+            "6.6.6.6",
+        ),
         not_seen("a borrowed host", "X-Forwarded-Host: other.localhost\r\n", "other.localhost"),
-        not_seen("a header for this connection alone", "Connection: x-hop\r\nX-Hop: secret\r\n", "secret"),
-        not_seen("an upgrade to HTTP/2", "Connection: upgrade, http2-settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n", "AAMAAABkAAQAAP__"),
+        not_seen(
+            "a header for this connection alone",
+            "Connection: x-hop\r\nX-Hop: secret\r\n",
+            "secret",
+        ),
+        not_seen(
+            "an upgrade to HTTP/2",
+            "Connection: upgrade, http2-settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
+            "AAMAAABkAAQAAP__",
+        ),
         vector("an expectation that nobody knows", with("GET /a", "Expect: tea\r\n", ""), "417"),
     ]
 }

@@ -75,9 +75,8 @@ fn vector(name: &'static str, frames: Vec<u8>, decision: &'static str) -> Vector
 }
 
 pub(super) fn pseudo_headers() -> Vec<Vector> {
-    let fields = |name, fields: Fields<'_>, decision| {
-        vector(name, headers(1, WHOLE, &fields), decision)
-    };
+    let fields =
+        |name, fields: Fields<'_>, decision| vector(name, headers(1, WHOLE, &fields), decision);
     let replaced = |name, field: &'static str, value: &'static str, decision| {
         let mut all = request("GET", "/a");
         all.retain(|(name, _)| *name != field);
@@ -101,9 +100,16 @@ pub(super) fn pseudo_headers() -> Vec<Vector> {
     vec![
         passes(and("a plain request", &[], "200")),
         passes(and("Host equal to :authority", &[("host", HOST)], "200")),
-        passes(fields("Host in place of :authority", vec![(":method", "GET"), (":scheme", "http"), (":path", "/a"), ("host", HOST)], "200")),
+        passes(fields(
+            "Host in place of :authority",
+            vec![(":method", "GET"), (":scheme", "http"), (":path", "/a"), ("host", HOST)],
+            "200",
+        )),
         passes(and("te: trailers", &[("te", "trailers")], "200")),
-        Vector { absent: "admin", ..passes(and("a borrowed identity", &[("x-squall-client", "admin")], "200")) },
+        Vector {
+            absent: "admin",
+            ..passes(and("a borrowed identity", &[("x-squall-client", "admin")], "200"))
+        },
         replaced("no :method", ":method", "absent", "reset"),
         replaced("no :scheme", ":scheme", "absent", "reset"),
         replaced("no :path", ":path", "absent", "reset"),
@@ -115,19 +121,42 @@ pub(super) fn pseudo_headers() -> Vec<Vector> {
         replaced("a :path that leaves the root", ":path", "/../a", "400"),
         replaced(":path is *", ":path", "*", "400"),
         replaced("a :method with a request in it", ":method", "GET /smuggled HTTP/1.1", "closed"),
-        replaced("an :authority with a user's name", ":authority", "user@conformance.localhost", "400"),
+        replaced(
+            "an :authority with a user's name",
+            ":authority",
+            "user@conformance.localhost",
+            "400",
+        ),
         replaced("an :authority with CR and LF", ":authority", "a\r\nX: 1", "reset"),
         replaced("another scheme", ":scheme", "ftp", "400"),
-        fields("neither :authority nor Host", vec![(":method", "GET"), (":scheme", "http"), (":path", "/a")], "400"),
+        fields(
+            "neither :authority nor Host",
+            vec![(":method", "GET"), (":scheme", "http"), (":path", "/a")],
+            "400",
+        ),
         and("Host that contradicts :authority", &[("host", "other.localhost")], "400"),
         and("Host twice", &[("host", HOST), ("host", HOST)], "400"),
         doubled("two :path", ":path", "/a"),
         doubled("two :method", ":method", "GET"),
         doubled("two :authority", ":authority", HOST),
         and("an unknown pseudo-header", &[(":protocol-x", "1")], "closed"),
-        fields("a pseudo-header behind a header", vec![(":method", "GET"), (":scheme", "http"), (":authority", HOST), ("x", "1"), (":path", "/a")], "reset"),
+        fields(
+            "a pseudo-header behind a header",
+            vec![
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":authority", HOST),
+                ("x", "1"),
+                (":path", "/a"),
+            ],
+            "reset",
+        ),
         and("a :status", &[(":status", "200")], "reset"),
-        vector("CONNECT", headers(1, END_HEADERS, &vec![(":method", "CONNECT"), (":authority", HOST)]), "400"),
+        vector(
+            "CONNECT",
+            headers(1, END_HEADERS, &vec![(":method", "CONNECT"), (":authority", HOST)]),
+            "400",
+        ),
     ]
 }
 
@@ -143,14 +172,18 @@ pub(super) fn fields() -> Vec<Vector> {
         vector(name, [headers(1, END_HEADERS, &all), frames].concat(), decision)
     };
     let hello = || frame(DATA, END_STREAM, 1, b"hello");
-    let trailers = |fields: &Fields<'_>| {
-        [frame(DATA, 0, 1, b"hello"), headers(1, WHOLE, fields)].concat()
-    };
+    let trailers =
+        |fields: &Fields<'_>| [frame(DATA, 0, 1, b"hello"), headers(1, WHOLE, fields)].concat();
     let passes = |vector: Vector| Vector { origin: &["POST /a hello"], ..vector };
     vec![
         passes(post("a body", &[], hello(), "200")),
         passes(post("a body of the promised length", &[("content-length", "5")], hello(), "200")),
-        passes(post("framing as trailers", &[], trailers(&vec![("content-length", "5"), ("x-squall-client", "admin")]), "200")),
+        passes(post(
+            "framing as trailers",
+            &[],
+            trailers(&vec![("content-length", "5"), ("x-squall-client", "admin")]),
+            "200",
+        )),
         post("a body shorter than promised", &[("content-length", "6")], hello(), "broken"),
         post("a body longer than promised", &[("content-length", "4")], hello(), "broken"),
         post("two lengths", &[("content-length", "5"), ("content-length", "5")], hello(), "400"),
@@ -207,13 +240,25 @@ pub(super) fn connections() -> Vec<Vector> {
         vector("data on a stream that was not opened", frame(DATA, 0, 1, b"hello"), "closed"),
         vector("a frame longer than agreed", frame(DATA, 0, 1, &[0; 20_000]), "closed"),
         vector("a header block that is no HPACK", frame(HEADERS, WHOLE, 1, &[0xff; 8]), "closed"),
-        vector("another frame inside a header block", [open.clone(), frame(PING, 0, 0, &[0; 8])].concat(), "closed"),
-        vector("1,000 empty continuations", [open, frame(CONTINUATION, 0, 1, &[]).repeat(1_000)].concat(), "closed"),
+        vector(
+            "another frame inside a header block",
+            [open.clone(), frame(PING, 0, 0, &[0; 8])].concat(),
+            "closed",
+        ),
+        vector(
+            "1,000 empty continuations",
+            [open, frame(CONTINUATION, 0, 1, &[]).repeat(1_000)].concat(),
+            "closed",
+        ),
         any(vector("1,000 requests taken back (rapid reset)", resets, "closed")),
         any(vector("1,000 resets provoked (MadeYouReset)", made_resets, "closed")),
         vector("100,000 pings", frame(PING, 0, 0, &[0; 8]).repeat(100_000), "closed"),
         vector("100,000 empty settings", frame(SETTINGS, 0, 0, &[]).repeat(100_000), "closed"),
-        vector("100,000 priorities", frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 1]).repeat(100_000), "closed"),
+        vector(
+            "100,000 priorities",
+            frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 1]).repeat(100_000),
+            "closed",
+        ),
     ]
 }
 
@@ -322,7 +367,8 @@ impl Answers {
             [0x48 | 0x08, length, ref text @ ..] => {
                 let text = &text[..usize::from(length & 0x7f)];
                 let huffman = length & 0x80 != 0;
-                let status = if huffman { digits(text) } else { String::from_utf8_lossy(text).into() };
+                let status =
+                    if huffman { digits(text) } else { String::from_utf8_lossy(text).into() };
                 self.indexed.clone_from(&status);
                 status
             }

@@ -170,7 +170,8 @@ fn every_vector_is_decided_as_the_table_says_and_nothing_is_smuggled() {
     if std::env::var_os("SQUALL_UPDATE_CONFORMANCE").is_some() {
         let nginx = nginx::Nginx::start(origin.address);
         let theirs = |group: &Group| {
-            let send = |vector| send(group.protocol, nginx.address(group.protocol), vector, &origin);
+            let send =
+                |vector| send(group.protocol, nginx.address(group.protocol), vector, &origin);
             group.vectors.iter().map(send).collect::<Vec<_>>()
         };
         let groups = groups();

@@ -30,7 +30,8 @@ behind saw, if it was not simply the request. `silence` is no answer within five
 "
     );
     for ((group, ours), theirs) in groups.iter().zip(ours).zip(theirs) {
-        let _ = write!(out, "\n## {}\n\n| request | Squall | nginx |\n|---|---|---|\n", group.title);
+        let _ =
+            write!(out, "\n## {}\n\n| request | Squall | nginx |\n|---|---|---|\n", group.title);
         for ((vector, ours), theirs) in group.vectors.iter().zip(ours).zip(theirs) {
             let _ = writeln!(out, "| {} | {} | {} |", vector.name, cell(ours), cell(theirs));
         }
