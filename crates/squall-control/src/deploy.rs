@@ -13,6 +13,7 @@ use squall_types::{AppName, ErrorCode};
 use tokio::sync::mpsc;
 
 use crate::Inner;
+use crate::api::orphaned_plans;
 use crate::api::problem::{Problem, ProblemBody};
 use crate::store::{Component, Content};
 use crate::upload::Uploaded;
@@ -145,14 +146,18 @@ pub(crate) async fn run(
     let content = Content { manifest, components, assets };
     let revision = content.revision_id();
 
-    let created = {
+    let (created, orphaned) = {
         let (app, revision) = (app.clone(), revision.clone());
         inner
             .change(&app.clone(), move |store| {
-                store.deploy(&app, &revision, &content, activate).map_err(Problem::from)
+                let created = store.deploy(&app, &revision, &content, activate)?;
+                Ok((created, orphaned_plans(store, &app, &content.manifest)?))
             })
             .await?
     };
+    for message in orphaned {
+        say(DeployEvent::Warning { message }).await;
+    }
     drop(uploaded);
     let urls = inner.urls(&app);
     Ok(Deployed {

@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use squall_types::build::{Build, BuildJob};
+use squall_types::gateway::Explain;
 use squall_types::limits::Limits;
 use squall_types::log::LogStore;
 use squall_types::node::Node;
@@ -37,7 +38,7 @@ pub use tokens::Scope;
 use crate::api::problem::Problem;
 use crate::blobs::Blobs;
 use crate::secrets::Vault;
-use crate::snapshot::Desired;
+use crate::snapshot::{Desired, Stored};
 use crate::store::{Store, TokenRow};
 
 /// What the control plane needs of the rest of the node.
@@ -48,6 +49,7 @@ pub struct ControlOptions {
     /// Told of each new state, in this order.
     pub apply: Vec<Arc<dyn ApplySnapshot>>,
     pub invoke: Arc<dyn Invoke>,
+    pub explain: Arc<dyn Explain>,
     pub usage_sink: Arc<dyn UsageSink>,
     pub usage: Arc<dyn UsageStore>,
     pub logs: Arc<dyn LogStore>,
@@ -159,8 +161,7 @@ impl Control {
             .filter(|name| !names.contains(name))
             .collect();
         for name in gone.iter().chain(&names) {
-            let row = self.0.store.app(name).map_err(explain)?;
-            lock(&self.0.desired).set(name, row, &self.0.vault, &self.0.options.caps);
+            self.0.take_stored(name).map_err(explain)?;
         }
         Ok(())
     }
@@ -276,8 +277,7 @@ impl Inner {
             let inner = inner.clone();
             blocking(move || {
                 let done = change(&inner.store)?;
-                let row = inner.store.app(&app)?;
-                inner.desired().set(&app, row, &inner.vault, &inner.options.caps);
+                inner.take_stored(&app)?;
                 inner.publish();
                 Ok(done)
             })
@@ -286,6 +286,25 @@ impl Inner {
         task.await.unwrap_or_else(|panic| {
             Err(Problem::new(ErrorCode::Internal, format!("the control plane panicked: {panic}")))
         })
+    }
+
+    /// Brings what is stored of one app into the desired state.
+    fn take_stored(&self, app: &AppName) -> store::Result<()> {
+        let stored = match self.store.app(app)? {
+            None => None,
+            Some(row) => {
+                let unknown = self.desired().unknown_revisions(&row);
+                let mut contents = HashMap::new();
+                for id in unknown {
+                    if let Some(content) = self.store.content(app, &id)? {
+                        contents.insert(id, content);
+                    }
+                }
+                Some(Stored { row, clients: self.store.clients(app)?, contents })
+            }
+        };
+        self.desired().set(app, stored, &self.vault, &self.options.caps);
+        Ok(())
     }
 
     fn publish(&self) {
@@ -329,7 +348,9 @@ impl Inner {
         }
         let port = port_of(&base);
         urls.push(format!("http://{app}.localhost{port}/"));
-        urls.extend(hosts.iter().map(|host| format!("http://{host}{port}/")));
+        // A wildcard is no host that anybody can ask for.
+        let named = hosts.iter().filter(|host| !host.starts_with('*'));
+        urls.extend(named.map(|host| format!("http://{host}{port}/")));
         urls
     }
 

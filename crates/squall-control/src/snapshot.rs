@@ -1,9 +1,10 @@
 //! From rows to the desired state that the data plane runs. Whatever did not change keeps
 //! its `Arc`, so that nobody downstream compiles or loads it again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use squall_types::clients::Clients;
 use squall_types::limits::Limits;
 use squall_types::state::{
     AppState, Environment, FunctionKey, FunctionSpec, RevisionState, Share, Snapshot,
@@ -11,10 +12,15 @@ use squall_types::state::{
 use squall_types::{AppName, RevisionId};
 
 use crate::secrets::Vault;
-use crate::store::{AppRow, RevisionRow};
+use crate::store::{AppRow, Content};
 
-/// Revisions of an app that answer on a preview URL beside the live ones.
-const PREVIEWS_MAX: usize = 50;
+/// What is stored of one app.
+pub(crate) struct Stored {
+    pub(crate) row: AppRow,
+    pub(crate) clients: Clients,
+    /// Of the revisions that the desired state does not know yet.
+    pub(crate) contents: HashMap<RevisionId, Content>,
+}
 
 /// The desired state, in memory.
 #[derive(Default)]
@@ -28,20 +34,29 @@ impl Desired {
     pub(crate) fn set(
         &mut self,
         name: &AppName,
-        row: Option<AppRow>,
+        stored: Option<Stored>,
         vault: &Vault,
         caps: &Limits,
     ) {
-        match row {
-            Some(row) => {
+        match stored {
+            Some(stored) => {
                 let before = self.apps.get(name).cloned();
-                let state = app_state(row, before.as_deref(), vault, caps);
+                let state = app_state(stored, before.as_deref(), vault, caps);
                 self.apps.insert(name.clone(), Arc::new(state));
             }
             None => {
                 self.apps.remove(name);
             }
         }
+    }
+
+    /// Those of an app's revisions that are not in it.
+    pub(crate) fn unknown_revisions(&self, row: &AppRow) -> Vec<RevisionId> {
+        let app = self.apps.get(&row.name);
+        let known: HashSet<&RevisionId> =
+            app.iter().flat_map(|app| &app.revisions).map(|one| &one.id).collect();
+        let ids = row.revisions.iter().map(|revision| &revision.id);
+        ids.filter(|id| !known.contains(id)).cloned().collect()
     }
 
     pub(crate) fn names(&self) -> Vec<AppName> {
@@ -62,20 +77,18 @@ impl Desired {
     }
 }
 
-fn app_state(row: AppRow, before: Option<&AppState>, vault: &Vault, caps: &Limits) -> AppState {
+fn app_state(stored: Stored, before: Option<&AppState>, vault: &Vault, caps: &Limits) -> AppState {
+    let Stored { row, clients, mut contents } = stored;
     let kept: HashMap<&RevisionId, &Arc<RevisionState>> =
         before.into_iter().flat_map(|app| &app.revisions).map(|one| (&one.id, one)).collect();
-    let live: Vec<&RevisionId> = row.traffic.iter().map(|share| &share.revision).collect();
-    let mut revisions = Vec::new();
-    for revision in &row.revisions {
-        if revisions.len() >= PREVIEWS_MAX && !live.contains(&&revision.id) {
-            continue;
+    let revisions = row.revisions.iter().filter_map(|revision| match kept.get(&revision.id) {
+        Some(kept) => Some(Arc::clone(kept)),
+        None => {
+            let content = contents.remove(&revision.id)?;
+            Some(Arc::new(revision_state(&row.name, &revision.id, content, caps)))
         }
-        revisions.push(match kept.get(&revision.id) {
-            Some(kept) => Arc::clone(kept),
-            None => Arc::new(revision_state(&row.name, revision, caps)),
-        });
-    }
+    });
+    let revisions: Vec<Arc<RevisionState>> = revisions.collect();
     let by_id: HashMap<&RevisionId, &Arc<RevisionState>> =
         revisions.iter().map(|one| (&one.id, one)).collect();
     let traffic: Vec<Share> = row
@@ -94,7 +107,10 @@ fn app_state(row: AppRow, before: Option<&AppState>, vault: &Vault, caps: &Limit
         hosts,
         default: row.is_default.unwrap_or(manifest_default),
         environment: environment(&row, before, vault),
-        clients: Arc::default(),
+        clients: match before {
+            Some(before) if *before.clients == clients => before.clients.clone(),
+            _ => Arc::new(clients),
+        },
         name: row.name,
         traffic,
         revisions,
@@ -118,19 +134,20 @@ fn environment(row: &AppRow, before: Option<&AppState>, vault: &Vault) -> Arc<En
     }
 }
 
-fn revision_state(app: &AppName, row: &RevisionRow, caps: &Limits) -> RevisionState {
-    let manifest = row.content.manifest.clone();
+fn revision_state(
+    app: &AppName,
+    id: &RevisionId,
+    content: Content,
+    caps: &Limits,
+) -> RevisionState {
+    let Content { manifest, components, assets } = content;
     let functions = manifest
         .functions
         .iter()
         .filter_map(|(name, function)| {
-            let component = row.content.components.get(name.as_str())?;
+            let component = components.get(name.as_str())?;
             Some(Arc::new(FunctionSpec {
-                key: FunctionKey {
-                    app: app.clone(),
-                    revision: row.id.clone(),
-                    function: name.clone(),
-                },
+                key: FunctionKey { app: app.clone(), revision: id.clone(), function: name.clone() },
                 code: component.blob,
                 world: component.world,
                 mode: function.instances,
@@ -144,11 +161,5 @@ fn revision_state(app: &AppName, row: &RevisionRow, caps: &Limits) -> RevisionSt
             }))
         })
         .collect();
-    RevisionState {
-        id: row.id.clone(),
-        app: app.clone(),
-        manifest,
-        functions,
-        assets: row.content.assets.clone(),
-    }
+    RevisionState { id: id.clone(), app: app.clone(), manifest, functions, assets }
 }

@@ -1,6 +1,9 @@
 //! The control plane's database. Every change is one transaction; what it returns is
 //! durable. Blocking: called off the request cores.
 
+mod clients;
+
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,7 +15,11 @@ use squall_types::{AppName, RevisionId};
 use crate::time::now_ms;
 use crate::tokens::Scope;
 
-const MIGRATIONS: &[&str] = &["
+pub(crate) use clients::{ClientRow, KeyRow};
+
+const MIGRATIONS: &[&str] = &[FIRST, API_CLIENTS];
+
+const FIRST: &str = "
 CREATE TABLE project (id TEXT PRIMARY KEY, name TEXT NOT NULL, created_ms INTEGER NOT NULL) STRICT;
 CREATE TABLE apps (
     name TEXT PRIMARY KEY,
@@ -51,10 +58,42 @@ CREATE TABLE tokens (
     expires_ms INTEGER,
     last_used_ms INTEGER
 ) STRICT;
-"];
+";
+
+const API_CLIENTS: &str = "
+CREATE TABLE clients (
+    app TEXT NOT NULL REFERENCES apps (name) ON DELETE CASCADE,
+    id TEXT NOT NULL,
+    plan TEXT,
+    -- A JSON array.
+    scopes TEXT NOT NULL,
+    disabled INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL,
+    PRIMARY KEY (app, id)
+) STRICT;
+CREATE TABLE client_keys (
+    app TEXT NOT NULL,
+    -- The part of the key that is no secret.
+    prefix TEXT NOT NULL,
+    client TEXT NOT NULL,
+    hash BLOB NOT NULL,
+    label TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    expires_ms INTEGER,
+    PRIMARY KEY (app, prefix),
+    FOREIGN KEY (app, client) REFERENCES clients (app, id) ON DELETE CASCADE
+) STRICT;
+CREATE INDEX client_keys_of_client ON client_keys (app, client);
+";
 
 /// How many states of an app's traffic are kept for rolling back.
 const TRAFFIC_KEPT: i64 = 100;
+/// How many revisions of an app are kept, the newest ones.
+const REVISIONS_KEPT: i64 = 50;
+/// However old they are, revisions of the present traffic and of so many states before it
+/// are kept as well: what was live before can be gone back to.
+const ROLLBACKS_KEPT: usize = 10;
 
 pub(crate) type Result<T> = std::result::Result<T, StoreError>;
 
@@ -96,6 +135,15 @@ pub(crate) struct Component {
 }
 
 impl Content {
+    /// Of an app without files.
+    pub(crate) fn of_manifest(manifest: Manifest) -> Self {
+        Self {
+            manifest,
+            components: std::collections::BTreeMap::new(),
+            assets: std::collections::BTreeMap::new(),
+        }
+    }
+
     pub(crate) fn revision_id(&self) -> RevisionId {
         // Maps are ordered and numbers exact, so equal content gives equal text.
         let text = serde_json::to_vec(self).expect("content is plain data");
@@ -111,7 +159,6 @@ impl Content {
 pub(crate) struct RevisionRow {
     pub(crate) id: RevisionId,
     pub(crate) created_ms: i64,
-    pub(crate) content: Content,
 }
 
 /// A share of traffic, as it is stored and as the API writes it.
@@ -198,16 +245,13 @@ impl Store {
             .optional()?;
         let Some((is_default, updated_ms)) = found else { return Ok(None) };
         let mut rows = connection.prepare_cached(
-            "SELECT id, created_ms, content FROM revisions WHERE app = ?1 ORDER BY sequence DESC",
+            "SELECT id, created_ms FROM revisions WHERE app = ?1 ORDER BY sequence DESC",
         )?;
         let revisions = rows
-            .query_map([name.as_str()], |row| {
-                Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?))
-            })?
+            .query_map([name.as_str()], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?
             .map(|row| {
-                let (id, created_ms, content) = row?;
-                let content = serde_json::from_str(&content)?;
-                Ok(RevisionRow { id: parse_revision(&id)?, created_ms, content })
+                let (id, created_ms) = row?;
+                Ok(RevisionRow { id: parse_revision(&id)?, created_ms })
             })
             .collect::<Result<Vec<_>>>()?;
         let mut rows = connection.prepare_cached(
@@ -218,6 +262,17 @@ impl Store {
             .collect::<rusqlite::Result<Vec<_>>>()?;
         let traffic = current_traffic(&connection, name)?;
         Ok(Some(AppRow { name: name.clone(), is_default, updated_ms, revisions, traffic, secrets }))
+    }
+
+    /// What a revision is made of. A route table can make it large: it is read where it is
+    /// needed only.
+    pub(crate) fn content(&self, app: &AppName, id: &RevisionId) -> Result<Option<Content>> {
+        let connection = self.lock();
+        let text: Option<String> = connection
+            .prepare_cached("SELECT content FROM revisions WHERE app = ?1 AND id = ?2")?
+            .query_row(params![app.as_str(), id.as_str()], |row| row.get(0))
+            .optional()?;
+        Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
     }
 
     /// Files a revision and, when asked, makes it live. Returns whether it is new.
@@ -245,6 +300,7 @@ impl Store {
                 let all = [ShareRow { revision: id.clone(), percent: 100 }];
                 set_traffic(transaction, app, &all)?;
             }
+            forget_old_revisions(transaction, app)?;
             Ok(created == 1)
         })
     }
@@ -433,5 +489,49 @@ fn set_traffic(transaction: &Transaction<'_>, app: &AppName, shares: &[ShareRow]
          (SELECT max(sequence) FROM traffic WHERE app = ?1) - ?2",
         params![app.as_str(), TRAFFIC_KEPT],
     )?;
+    Ok(())
+}
+
+/// Keeps an app that is deployed every minute from growing without bound. Files that only
+/// forgotten revisions named are swept at the next start.
+fn forget_old_revisions(transaction: &Transaction<'_>, app: &AppName) -> Result<()> {
+    let mut rows = transaction.prepare_cached(
+        "SELECT sequence, shares FROM traffic WHERE app = ?1 ORDER BY sequence DESC",
+    )?;
+    let states = rows
+        .query_map([app.as_str()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut needed = HashSet::new();
+    let mut states = states.into_iter();
+    for (_, shares) in states.by_ref().take(1 + ROLLBACKS_KEPT) {
+        let shares: Vec<ShareRow> = serde_json::from_str(&shares)?;
+        needed.extend(shares.into_iter().map(|share| share.revision.to_string()));
+    }
+    let mut rows = transaction.prepare_cached(
+        "SELECT id FROM revisions WHERE app = ?1 ORDER BY sequence DESC LIMIT -1 OFFSET ?2",
+    )?;
+    let mut forgotten = rows
+        .query_map(params![app.as_str(), REVISIONS_KEPT], |row| row.get::<_, String>(0))?
+        .collect::<rusqlite::Result<HashSet<_>>>()?;
+    forgotten.retain(|id| !needed.contains(id));
+    if forgotten.is_empty() {
+        return Ok(());
+    }
+    for id in &forgotten {
+        transaction.execute(
+            "DELETE FROM revisions WHERE app = ?1 AND id = ?2",
+            params![app.as_str(), id],
+        )?;
+    }
+    // Nobody can go back to a state whose revisions are gone.
+    for (sequence, shares) in states {
+        let shares: Vec<ShareRow> = serde_json::from_str(&shares)?;
+        if shares.iter().any(|share| forgotten.contains(share.revision.as_str())) {
+            transaction.execute(
+                "DELETE FROM traffic WHERE app = ?1 AND sequence = ?2",
+                params![app.as_str(), sequence],
+            )?;
+        }
+    }
     Ok(())
 }

@@ -1,5 +1,8 @@
 //! The admin API against a control plane whose neighbours are fakes.
 
+mod clients;
+mod gateway;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -8,6 +11,7 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use squall_types::Invoke;
 use squall_types::build::{Build, BuildFuture, BuildJob, BuildOutput, Target};
+use squall_types::gateway::{Explain, ExplainQuery, Explanation};
 use squall_types::invoke::{Invocation, InvokeFuture};
 use squall_types::limits::Limits;
 use squall_types::log::{LogEntry, LogEvent, LogFilter, LogStore};
@@ -46,6 +50,11 @@ impl Invoke for Fake {
     fn invoke(&self, invocation: Invocation) -> InvokeFuture {
         let path = invocation.request.uri().path().to_owned();
         Box::pin(async move { Ok(http::Response::new(squall_types::Body::full(path))) })
+    }
+}
+impl Explain for Fake {
+    fn explain(&self, query: &ExplainQuery) -> Explanation {
+        Explanation { route: Some(query.url.clone()), ..Explanation::default() }
     }
 }
 impl UsageSink for Fake {
@@ -97,6 +106,7 @@ fn open(dir: PathBuf, fake: &Arc<Fake>) -> Control {
         build: fake.clone(),
         apply: vec![fake.clone()],
         invoke: fake.clone(),
+        explain: fake.clone(),
         usage_sink: fake.clone(),
         usage: fake.clone(),
         logs: fake.clone(),

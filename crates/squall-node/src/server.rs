@@ -266,6 +266,7 @@ impl Server {
             // Functions are known before requests for them come.
             apply: vec![Arc::new(runtime.clone()), Arc::new(gateway.clone())],
             invoke: Arc::new(runtime.clone()),
+            explain: Arc::new(gateway.clone()),
             usage_sink: ledger.clone(),
             usage: ledger.clone(),
             logs: logs.clone(),

@@ -145,6 +145,14 @@ codes! {
     InvalidSource = 321, 422, Client, false, "source can not be built";
     /// The code outside of handlers, which runs once at deploy, failed.
     TopLevelFailed = 322, 422, Client, false, "top-level code failed";
+    UnknownClient = 323, 404, Client, false, "no such API client";
+    UnknownClientKey = 324, 404, Client, false, "no such key";
+    /// A client is to be on a plan that the live manifest does not have.
+    UnknownPlan = 325, 422, Client, false, "no such plan";
+    /// A change of the gateway names other functions than those that are live.
+    FunctionsDiffer = 326, 422, Client, false, "other functions are live";
+    /// A change of the gateway starts from one revision, and several share the traffic.
+    TrafficIsSplit = 327, 409, Client, false, "traffic is split";
 
     // 05xx: the gateway's policies refuse a request.
     /// The route asks who calls, and the request does not say.

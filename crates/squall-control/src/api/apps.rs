@@ -97,19 +97,27 @@ fn describe(inner: &Inner, row: &AppRow) -> App {
     }
 }
 
-fn describe_revision(inner: &Inner, app: &AppRow, row: &RevisionRow, whole: bool) -> Revision {
+fn describe_revision(
+    inner: &Inner,
+    app: &AppRow,
+    row: &RevisionRow,
+    whole: bool,
+) -> Answer<Revision> {
+    let content = inner.store.content(&app.name, &row.id)?;
+    // A deployment may have made it one too many in the meantime.
+    let content = content.ok_or_else(|| unknown_revision(&app.name, row.id.as_str()))?;
     let share = app.traffic.iter().find(|share| share.revision == row.id);
-    let manifest = whole.then(|| serde_json::to_value(&row.content.manifest).unwrap_or_default());
-    Revision {
+    let manifest = whole.then(|| serde_json::to_value(&content.manifest).unwrap_or_default());
+    Ok(Revision {
         id: row.id.to_string(),
         created_at: rfc3339(row.created_ms),
         percent: share.map_or(0, |share| share.percent),
         preview_url: inner.preview_url(&app.name, &row.id),
-        functions: row.content.manifest.functions.keys().map(ToString::to_string).collect(),
-        assets: row.content.assets.len(),
-        bytes: row.content.bytes(),
+        functions: content.manifest.functions.keys().map(ToString::to_string).collect(),
+        assets: content.assets.len(),
+        bytes: content.bytes(),
         manifest,
-    }
+    })
 }
 
 /// The app with this name. A name that can not be one is one that does not exist.
@@ -206,9 +214,12 @@ pub(crate) async fn revisions(
 ) -> Answer<Json<Page<Revision>>> {
     caller.needs(Scope::Read)?;
     let row = find(&inner, &app).await?;
-    let all: Vec<Revision> =
-        row.revisions.iter().map(|one| describe_revision(&inner, &row, one, false)).collect();
-    Ok(Json(paging.cut(all, |revision| revision.id.clone())?))
+    crate::blocking(move || {
+        let page = paging.cut(row.revisions.clone(), |revision| revision.id.to_string())?;
+        let items = page.items.iter().map(|one| describe_revision(&inner, &row, one, false));
+        Ok(Json(Page { items: items.collect::<Answer<_>>()?, next: page.next }))
+    })
+    .await
 }
 
 pub(crate) async fn revision(
@@ -218,9 +229,12 @@ pub(crate) async fn revision(
 ) -> Answer<Json<Revision>> {
     caller.needs(Scope::Read)?;
     let row = find(&inner, &app).await?;
-    let found = row.revisions.iter().find(|one| one.id.as_str() == revision);
-    let found = found.ok_or_else(|| unknown_revision(&row.name, &revision))?;
-    Ok(Json(describe_revision(&inner, &row, found, true)))
+    crate::blocking(move || {
+        let found = row.revisions.iter().find(|one| one.id.as_str() == revision);
+        let found = found.ok_or_else(|| unknown_revision(&row.name, &revision))?;
+        Ok(Json(describe_revision(&inner, &row, found, true)?))
+    })
+    .await
 }
 
 pub(crate) async fn set_traffic(

@@ -1,7 +1,10 @@
 //! The admin API: resources under `/v1`, and what a supervisor and a scraper ask for.
 
 mod apps;
+mod client_keys;
+mod clients;
 mod deployments;
+mod gateway;
 mod invoke;
 mod logs;
 mod secrets;
@@ -15,7 +18,7 @@ pub(crate) mod problem;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
@@ -28,11 +31,16 @@ use crate::api::problem::Problem;
 use crate::tokens::Scope;
 
 pub use apps::{App, AppChange, Revision, Rollback, RolledBack, TrafficChange};
+pub use client_keys::{ApiKey, ApiKeyRequest, NewApiKey};
+pub use clients::{ApiClient, ApiClientChange, ApiClientRequest};
+pub use gateway::{AppliedGateway, GatewayChange, LiveGateway};
 pub use invoke::{InvokeAnswer, InvokeRequest};
 pub use problem::ProblemBody;
 pub use secrets::{Secret, SecretValue};
 pub use tokens::{NewToken, Token, TokenRequest};
 pub use usage::Usage;
+
+pub(crate) use clients::orphaned_plans;
 
 pub(crate) type Api = State<Arc<Inner>>;
 pub(crate) type Answer<T> = Result<T, Problem>;
@@ -56,9 +64,26 @@ pub(crate) fn router(inner: Arc<Inner>) -> Router {
         .route("/v1/apps/{app}/revisions/{revision}", get(apps::revision))
         .route("/v1/apps/{app}/traffic", put(apps::set_traffic))
         .route("/v1/apps/{app}/rollback", post(apps::roll_back))
+        .route(
+            "/v1/apps/{app}/gateway",
+            get(gateway::show)
+                .put(gateway::apply)
+                .layer(DefaultBodyLimit::max(gateway::BODY_MAX_BYTES)),
+        )
+        .route("/v1/apps/{app}/clients", get(clients::list).post(clients::create))
+        .route(
+            "/v1/apps/{app}/clients/{client}",
+            get(clients::show).patch(clients::change).delete(clients::remove),
+        )
+        .route(
+            "/v1/apps/{app}/clients/{client}/keys",
+            get(client_keys::list).post(client_keys::create),
+        )
+        .route("/v1/apps/{app}/clients/{client}/keys/{prefix}", delete(client_keys::revoke))
         .route("/v1/apps/{app}/secrets", get(secrets::list))
         .route("/v1/apps/{app}/secrets/{name}", put(secrets::set).delete(secrets::remove))
         .route("/v1/apps/{app}/invoke", post(invoke::invoke))
+        .route("/v1/gateway/explain", post(gateway::explain))
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{id}", delete(tokens::revoke))
         .route("/v1/logs", get(logs::recent))
@@ -119,14 +144,20 @@ pub(crate) struct Paging {
 }
 
 impl Paging {
-    /// Cuts a page from a whole, ordered list. The cursor is the key of the last item
-    /// that was given, so a list may change between two pages.
-    fn cut<T>(self, items: Vec<T>, key: impl Fn(&T) -> String) -> Answer<Page<T>> {
+    /// Items of a page.
+    fn limit(&self) -> Answer<usize> {
         let limit = self.limit.unwrap_or(100);
         if !(1..=500).contains(&limit) {
             let why = format!("limit = {limit} must be from 1 to 500");
             return Err(Problem::new(ErrorCode::InvalidRequest, why));
         }
+        Ok(limit)
+    }
+
+    /// Cuts a page from a whole, ordered list. The cursor is the key of the last item
+    /// that was given, so a list may change between two pages.
+    fn cut<T>(self, items: Vec<T>, key: impl Fn(&T) -> String) -> Answer<Page<T>> {
+        let limit = self.limit()?;
         let after = match &self.cursor {
             None => 0,
             Some(cursor) => {

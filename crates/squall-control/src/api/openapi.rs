@@ -4,12 +4,15 @@
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
+use squall_types::gateway::{ExplainQuery, Explanation};
 use squall_types::log::LogEntry;
 use squall_types::node::NodeStatus;
 
 use super::{
-    App, AppChange, InvokeAnswer, InvokeRequest, NewToken, Page, ProblemBody, Revision, Rollback,
-    RolledBack, Secret, SecretValue, Token, TokenRequest, TrafficChange, Usage,
+    ApiClient, ApiClientChange, ApiClientRequest, ApiKey, ApiKeyRequest, App, AppChange,
+    AppliedGateway, GatewayChange, InvokeAnswer, InvokeRequest, LiveGateway, NewApiKey, NewToken,
+    Page, ProblemBody, Revision, Rollback, RolledBack, Secret, SecretValue, Token, TokenRequest,
+    TrafficChange, Usage,
 };
 use crate::deploy::DeployEvent;
 
@@ -82,10 +85,21 @@ const OPERATIONS: &[Operation] = &[
     read("/v1/apps/{app}/revisions/{revision}", "getRevision", "One revision, with its manifest.", schema::<Revision>),
     Operation { method: "put", scope: Some("deploy"), request: Some((JSON, Some(schema::<TrafficChange>))), ..read("/v1/apps/{app}/traffic", "setTraffic", "Split an app's traffic between revisions by percent.", schema::<App>) },
     Operation { method: "post", scope: Some("deploy"), request: Some((JSON, Some(schema::<Rollback>))), ..read("/v1/apps/{app}/rollback", "rollBack", "Go back to what was live before, or to a given revision.", schema::<RolledBack>) },
+    read("/v1/apps/{app}/gateway", "getGateway", "How requests reach an app: the gateway part of what is live.", schema::<LiveGateway>),
+    Operation { method: "put", scope: Some("deploy"), request: Some((JSON, Some(schema::<GatewayChange>))), ..read("/v1/apps/{app}/gateway", "applyGateway", "Replace the gateway part of what is live. Makes a revision of the same functions and files; makes an app that is only that, where there was none.", schema::<AppliedGateway>) },
+    Operation { query: PAGING, ..read("/v1/apps/{app}/clients", "listClients", "API clients of an app, by id.", schema::<Page<ApiClient>>) },
+    Operation { method: "post", scope: Some("deploy"), request: Some((JSON, Some(schema::<ApiClientRequest>))), status: "201", ..read("/v1/apps/{app}/clients", "createClient", "Make an API client. 200 when the same one was there already.", schema::<ApiClient>) },
+    read("/v1/apps/{app}/clients/{client}", "getClient", "One API client.", schema::<ApiClient>),
+    Operation { method: "patch", scope: Some("deploy"), request: Some((JSON, Some(schema::<ApiClientChange>))), ..read("/v1/apps/{app}/clients/{client}", "changeClient", "Change an API client; it holds for the next request.", schema::<ApiClient>) },
+    Operation { method: "delete", scope: Some("deploy"), status: "204", answer: None, ..read("/v1/apps/{app}/clients/{client}", "deleteClient", "Delete an API client with its keys.", schema::<ApiClient>) },
+    Operation { query: PAGING, ..read("/v1/apps/{app}/clients/{client}/keys", "listClientKeys", "Keys of an API client, oldest first.", schema::<Page<ApiKey>>) },
+    Operation { method: "post", scope: Some("deploy"), request: Some((JSON, Some(schema::<ApiKeyRequest>))), status: "201", ..read("/v1/apps/{app}/clients/{client}/keys", "createClientKey", "Make a key. It is shown once.", schema::<NewApiKey>) },
+    Operation { method: "delete", scope: Some("deploy"), status: "204", answer: None, ..read("/v1/apps/{app}/clients/{client}/keys/{prefix}", "revokeClientKey", "Revoke a key.", schema::<ApiKey>) },
     read("/v1/apps/{app}/secrets", "listSecrets", "Names of an app's secrets.", schema::<Page<Secret>>),
     Operation { method: "put", scope: Some("deploy"), request: Some((JSON, Some(schema::<SecretValue>))), status: "204", answer: None, ..read("/v1/apps/{app}/secrets/{name}", "setSecret", "Set a secret; running functions see it with their next request.", schema::<Secret>) },
     Operation { method: "delete", scope: Some("deploy"), status: "204", answer: None, ..read("/v1/apps/{app}/secrets/{name}", "deleteSecret", "Delete a secret.", schema::<Secret>) },
     Operation { method: "post", scope: Some("deploy"), request: Some((JSON, Some(schema::<InvokeRequest>))), ..read("/v1/apps/{app}/invoke", "invoke", "Call a function of an app.", schema::<InvokeAnswer>) },
+    Operation { method: "post", request: Some((JSON, Some(schema::<ExplainQuery>))), ..read("/v1/gateway/explain", "explainRequest", "What would become of a request, and why. The request is not made.", schema::<Explanation>) },
     Operation { scope: Some("admin"), query: PAGING, ..read("/v1/tokens", "listTokens", "Tokens, oldest first.", schema::<Page<Token>>) },
     Operation { method: "post", scope: Some("admin"), request: Some((JSON, Some(schema::<TokenRequest>))), status: "201", ..read("/v1/tokens", "createToken", "Make a token. It is shown once.", schema::<NewToken>) },
     Operation { method: "delete", scope: Some("admin"), status: "204", answer: None, ..read("/v1/tokens/{id}", "revokeToken", "Revoke a token.", schema::<Token>) },
@@ -112,7 +126,7 @@ pub(super) fn document() -> Value {
         "info": {
             "title": "Squall admin API",
             "version": "1",
-            "description": "Apps, revisions, traffic, secrets, tokens, logs and usage of a Squall node.",
+            "description": "Apps, revisions, traffic, gateway, API clients, secrets, tokens, logs and usage of a Squall node.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "security": [{"token": []}],
