@@ -26,3 +26,6 @@ pub use supervisor::{UpOptions, up};
 pub use build::run_child as build_child;
 
 pub use server::serve;
+
+/// The command line explains a manifest and hashes a password without a node.
+pub use squall_gateway::{explain_manifest, hash_password};

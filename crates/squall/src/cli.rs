@@ -1,10 +1,16 @@
 //! The command line: names, flags and help texts.
 
+mod clients;
+mod gateway;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use squall_types::{AppName, FunctionName, RevisionId};
+
+pub(crate) use clients::{ClientsCommand, CreateClientOptions, KeysCommand, UpdateClientOptions};
+pub(crate) use gateway::{ExplainOptions, GatewayCommand};
 
 pub(crate) const DEFAULT_DATA_DIR: &str = ".squall";
 
@@ -17,7 +23,7 @@ pub(crate) const DEFAULT_DATA_DIR: &str = ".squall";
     subcommand_required = true,
     arg_required_else_help = true,
     disable_help_subcommand = true,
-    after_help = "First steps:\n  squall up                               start a node\n  squall new hello                        make an app in TypeScript\n  squall deploy hello                     put it live, and print its URL\n\nA remote node: set SQUALL_URL and SQUALL_TOKEN.\nExit codes: 0 ok, 1 failed, 2 usage, 3 node unreachable, 4 token refused, 5 invalid input."
+    after_help = "First steps:\n  squall up                               start a node\n  squall new hello                        make an app in TypeScript\n  squall deploy hello                     put it live, and print its URL\n\nA remote node: set SQUALL_URL and SQUALL_TOKEN.\nExit codes: 0 ok, 1 failed, 2 usage, 3 node unreachable, 4 token refused, 5 invalid input, 6 different."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -106,6 +112,15 @@ pub(crate) enum Command {
         after_help = "Examples:\n  squall invoke shop /api/health\n  squall invoke shop /orders -X POST -H 'content-type: application/json' -d @order.json\n  squall invoke shop / --revision kqzfw3x2ab\n  squall invoke shop --scheduled --cron '0 * * * *'"
     )]
     Invoke(InvokeOptions),
+    /// Check, compare, apply and explain how requests reach an app
+    #[command(subcommand)]
+    Gateway(GatewayCommand),
+    /// Create, list, change and delete an app's API clients and their keys
+    #[command(
+        subcommand,
+        after_help = "Changes hold for the next request, without a deploy. Keys are shown once and kept as hashes."
+    )]
+    Clients(ClientsCommand),
     /// Set, list and delete an app's secrets
     #[command(
         subcommand,

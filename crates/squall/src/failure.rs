@@ -19,6 +19,8 @@ pub(crate) enum Exit {
     Auth = 4,
     /// What was asked for or sent can not work as it is.
     Invalid = 5,
+    /// What was compared differs, and was printed: an answer rather than an error.
+    Different = 6,
 }
 
 /// A command's end that is not success.
@@ -111,6 +113,11 @@ fn advice(code: &str) -> Option<&'static str> {
         ErrorCode::UnknownRevision | ErrorCode::NothingToRollBack => "squall revisions APP",
         ErrorCode::UnknownSecret => "squall secrets list APP",
         ErrorCode::UnknownToken => "squall tokens list",
+        ErrorCode::UnknownClient => "squall clients list APP",
+        ErrorCode::UnknownClientKey => "squall clients keys list APP CLIENT",
+        ErrorCode::UnknownPlan => "squall gateway apply, with the plan in squall.toml",
+        ErrorCode::FunctionsDiffer => "squall deploy",
+        ErrorCode::TrafficIsSplit => "squall traffic APP REVISION=100",
         ErrorCode::InvalidTraffic => "squall traffic APP REVISION=90 REVISION=10",
         ErrorCode::Unauthorized => {
             "squall tokens create NAME --scope deploy on the node, and set SQUALL_TOKEN to what it prints"

@@ -23,7 +23,7 @@ mod time;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 
 /// A request allocates some hundred small pieces that die young, on the core that made
 /// them; glibc's allocator spends noticeably more on each.
@@ -35,7 +35,9 @@ fn main() {
     let code = match run(cli) {
         Ok(code) => code,
         Err(failure) => {
-            output::note(&failure.to_string());
+            if failure.exit != Exit::Different {
+                output::note(&failure.to_string());
+            }
             failure.exit as i32
         }
     };

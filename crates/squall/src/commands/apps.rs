@@ -39,7 +39,7 @@ pub(super) async fn list(global: &Global, options: &AppsOptions) -> Result<(), F
                 text(app, "name").to_owned(),
                 app["urls"][0].as_str().unwrap_or("-").to_owned(),
                 shares(&app["traffic"]),
-                names(&app["functions"]),
+                or_dash(names(&app["functions"])),
                 time::local_minute(text(app, "updated_at")),
             ]
         })
@@ -50,8 +50,11 @@ pub(super) async fn list(global: &Global, options: &AppsOptions) -> Result<(), F
     Ok(())
 }
 
+fn or_dash(text: String) -> String {
+    if text.is_empty() { "-".to_owned() } else { text }
+}
+
 fn show_app(app: &Value) -> String {
-    let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
     let facts = [
         ("name", text(app, "name").to_owned()),
         ("default", if app["default"] == true { "yes" } else { "no" }.to_owned()),
@@ -91,7 +94,7 @@ pub(super) async fn revisions(global: &Global, options: &AppOptions) -> Result<(
                 text(revision, "id").to_owned(),
                 time::local_minute(text(revision, "created_at")),
                 if percent == 0 { "-".to_owned() } else { format!("{percent}%") },
-                names(&revision["functions"]),
+                or_dash(names(&revision["functions"])),
                 output::count(revision["assets"].as_u64().unwrap_or(0)),
                 output::size(revision["bytes"].as_u64().unwrap_or(0)),
                 text(revision, "preview_url").to_owned(),

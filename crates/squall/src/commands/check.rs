@@ -15,6 +15,7 @@ pub(super) fn run(global: &Global, options: &FolderOptions) -> Result<(), Failur
     let project = Project::open(options)?;
     let mut warnings = project.warnings.clone();
     warnings.extend(check(&project)?);
+    warnings.extend(super::gateway::warnings(&project.manifest));
     let manifest = &project.manifest;
     if global.json {
         output::json(&json!({
@@ -29,9 +30,13 @@ pub(super) fn run(global: &Global, options: &FolderOptions) -> Result<(), Failur
     for warning in &warnings {
         output::note(&format!("warning: {warning}"));
     }
-    let functions = output::plural(manifest.functions.len(), "function");
-    let assets = manifest.assets.as_ref().map(|assets| format!(", assets from {}", assets.dir));
-    output::line(&format!("{}: {functions}{}: ok", manifest.name, assets.unwrap_or_default()));
+    let gateway = super::gateway::summary(manifest);
+    let functions = manifest.functions.len();
+    let functions =
+        (functions > 0 || gateway.is_empty()).then(|| output::plural(functions, "function"));
+    let assets = manifest.assets.as_ref().map(|assets| format!("assets from {}", assets.dir));
+    let parts: Vec<String> = functions.into_iter().chain(assets).chain(gateway).collect();
+    output::line(&format!("{}: {}: ok", manifest.name, parts.join(", ")));
     Ok(())
 }
 

@@ -6,7 +6,9 @@ mod new;
 
 mod apps;
 mod check;
+mod clients;
 mod doctor;
+mod gateway;
 mod invoke;
 mod logs;
 mod secrets;
@@ -38,6 +40,8 @@ pub(crate) async fn run(global: &Global, command: Command) -> Result<(), Failure
         Command::Traffic(options) => traffic::run(global, &options).await,
         Command::Logs(options) => logs::run(global, &options).await,
         Command::Invoke(options) => invoke::run(global, &options).await,
+        Command::Gateway(command) => gateway::run(global, command).await,
+        Command::Clients(command) => clients::run(global, command).await,
         Command::Secrets(command) => secrets::run(global, command).await,
         Command::Tokens(command) => tokens::run(global, command).await,
         Command::Usage(options) => usage::run(global, &options).await,

@@ -21,7 +21,11 @@ pub(super) async fn run(global: &Global, command: SecretsCommand) -> Result<(), 
             let client = connect(global)?;
             let value = match from_file {
                 Some(file) => read_file(&what, &file)?,
-                None => read_input(&what, &name)?,
+                None => read_input(
+                    &what,
+                    &format!("Value of {name} (it is not shown; Enter ends it):"),
+                    "a value on standard input, or --from-file FILE",
+                )?,
             };
             let path = format!("/v1/apps/{app}/secrets/{}", encode(&name));
             client.send(&what, Method::PUT, &path, Some(&json!({ "value": value }))).await?;
@@ -75,20 +79,21 @@ fn read_file(what: &str, file: &Path) -> Result<String, Failure> {
     as_text(what, bytes)
 }
 
-fn read_input(what: &str, name: &str) -> Result<String, Failure> {
+/// From the terminal, where it is not shown, or from standard input.
+pub(super) fn read_input(what: &str, prompt: &str, otherwise: &str) -> Result<String, Failure> {
     if std::io::stdin().is_terminal() {
-        output::note(&format!("Value of {name} (it is not shown; Enter ends it):"));
+        output::note(prompt);
         let typed = read_hidden()
             .map_err(|error| Failure::failed(what, format!("reading the terminal: {error}")))?;
         let typed = typed.ok_or_else(|| Failure::failed(what, "cancelled; nothing was set"))?;
-        return as_text(what, typed);
+        return as_text(what, typed).map_err(|failure| failure.next(otherwise));
     }
     let mut bytes = Vec::new();
     std::io::stdin()
         .read_to_end(&mut bytes)
         .map_err(|error| Failure::failed(what, format!("reading standard input: {error}")))?;
     // `echo value | squall secrets set` means the value without echo's line break.
-    as_text(what, without_line_break(bytes))
+    as_text(what, without_line_break(bytes)).map_err(|failure| failure.next(otherwise))
 }
 
 fn without_line_break(mut bytes: Vec<u8>) -> Vec<u8> {
@@ -103,8 +108,7 @@ fn without_line_break(mut bytes: Vec<u8>) -> Vec<u8> {
 
 fn as_text(what: &str, bytes: Vec<u8>) -> Result<String, Failure> {
     if bytes.is_empty() {
-        return Err(Failure::invalid(what, "the value is empty")
-            .next("a value on standard input, or --from-file FILE"));
+        return Err(Failure::invalid(what, "the value is empty"));
     }
     String::from_utf8(bytes).map_err(|_| {
         Failure::invalid(what, "the value is not UTF-8 text; encode it, for example in base 64")

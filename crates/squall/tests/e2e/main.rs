@@ -8,6 +8,7 @@ mod crash;
 mod deploy;
 mod errors;
 mod gateway_limits;
+mod gateway_control;
 mod isolation;
 mod javascript;
 mod limits;

@@ -173,13 +173,13 @@ async fn errors_of_sources_point_at_the_line() {
 }
 
 /// `squall dev` in a process of its own, and what it says.
-struct Dev {
+pub(crate) struct Dev {
     child: Child,
     said: Arc<Mutex<String>>,
 }
 
 impl Dev {
-    fn start(node: &TestNode, folder: &Path) -> Self {
+    pub(crate) fn start(node: &TestNode, folder: &Path) -> Self {
         let mut child = Command::new(SQUALL)
             .arg("dev")
             .arg(folder)
@@ -206,7 +206,7 @@ impl Dev {
 
     /// Waits until it has said all of these; forgets what it has said by then.
     #[track_caller]
-    fn expect(&self, parts: &[&str]) {
+    pub(crate) fn expect(&self, parts: &[&str]) {
         wait_for(&format!("{parts:?}"), || {
             let said = self.said.lock().unwrap();
             parts.iter().all(|part| said.contains(part))

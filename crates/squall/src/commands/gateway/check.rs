@@ -1,0 +1,224 @@
+//! `gateway check`: what can be said of a manifest's gateway part without a node.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use squall_types::gateway::{Policy, Route};
+use squall_types::manifest::Manifest;
+
+use crate::cli::{FolderOptions, Global};
+use crate::failure::Failure;
+use crate::output;
+use crate::project::Project;
+
+pub(super) fn run(global: &Global, options: &FolderOptions) -> Result<(), Failure> {
+    let project = Project::open(options)?;
+    let manifest = &project.manifest;
+    let mut warned = project.warnings.clone();
+    warned.extend(warnings(manifest));
+    if global.json {
+        output::json(&json!({
+            "ok": true,
+            "app": manifest.name,
+            "routes": manifest.routes.len(),
+            "upstreams": manifest.upstreams.keys().collect::<Vec<_>>(),
+            "identity": manifest.identity.keys().collect::<Vec<_>>(),
+            "plans": manifest.plans.keys().collect::<Vec<_>>(),
+            "warnings": warned,
+        }));
+        return Ok(());
+    }
+    for warning in &warned {
+        output::note(&format!("warning: {warning}"));
+    }
+    let parts = summary(manifest);
+    let parts = if parts.is_empty() { "nothing of its own".to_owned() } else { parts.join(", ") };
+    output::line(&format!("{}: {parts}: ok", manifest.name));
+    Ok(())
+}
+
+/// What there is, such as `3 routes`.
+pub(crate) fn summary(manifest: &Manifest) -> Vec<String> {
+    let counts = [
+        (manifest.routes.len(), "route"),
+        (manifest.upstreams.len(), "upstream"),
+        (manifest.identity.len(), "way to know callers"),
+        (manifest.plans.len(), "plan"),
+    ];
+    let named = counts.iter().filter(|(count, _)| *count > 0);
+    named
+        .map(|(count, noun)| match (*noun, *count) {
+            ("way to know callers", 2..) => format!("{count} ways to know callers"),
+            _ => output::plural(*count, noun),
+        })
+        .collect()
+}
+
+/// What is allowed, and most likely not meant.
+pub(crate) fn warnings(manifest: &Manifest) -> Vec<String> {
+    let mut warnings = Vec::new();
+    unreachable_routes(manifest, &mut warnings);
+    unused_names(manifest, &mut warnings);
+    policies(manifest, &mut warnings);
+    for (name, upstream) in &manifest.upstreams {
+        if upstream.tls.as_ref().is_some_and(|tls| tls.insecure) {
+            warnings.push(format!(
+                "upstreams.{name}.tls.insecure takes any certificate; for development only"
+            ));
+        }
+    }
+    warnings
+}
+
+fn name_of(index: usize, route: &Route) -> String {
+    route.name.clone().unwrap_or_else(|| format!("route-{}", index + 1))
+}
+
+/// Routes that can not win: others take the same requests and come first, or no request
+/// arrives on their hosts.
+fn unreachable_routes(manifest: &Manifest, warnings: &mut Vec<String>) {
+    let own = format!("{}.localhost", manifest.name);
+    for (index, route) in manifest.routes.iter().enumerate() {
+        let name = name_of(index, route);
+        for host in &route.hosts {
+            let answers = *host == own
+                || manifest.default
+                || manifest.hosts.iter().any(|known| covers(known, host) || covers(host, known));
+            if !answers {
+                warnings.push(format!(
+                    "routes.{name}.hosts: the app does not answer on {host}; add it to the app's hosts"
+                ));
+            }
+        }
+        let earlier = manifest.routes[..index].iter().position(|earlier| {
+            let (a, b) = (earlier, route);
+            sorted(&a.hosts) == sorted(&b.hosts)
+                && sorted(&a.paths) == sorted(&b.paths)
+                && a.path_regex == b.path_regex
+                && sorted(&a.methods) == sorted(&b.methods)
+                && a.headers == b.headers
+                && a.query == b.query
+        });
+        if let Some(first) = earlier {
+            warnings.push(format!(
+                "routes.{name} never wins: {} takes the same requests and comes first",
+                name_of(first, &manifest.routes[first])
+            ));
+        }
+    }
+}
+
+/// Whether every name that `host` stands for is one that `pattern` stands for.
+fn covers(pattern: &str, host: &str) -> bool {
+    pattern == host
+        || pattern
+            .strip_prefix('*')
+            .is_some_and(|parent| host.strip_suffix(parent).is_some_and(|head| !head.is_empty()))
+}
+
+fn sorted(list: &[String]) -> BTreeSet<&str> {
+    list.iter().map(String::as_str).collect()
+}
+
+fn unused_names(manifest: &Manifest, warnings: &mut Vec<String>) {
+    let routes = &manifest.routes;
+    let sides = routes.iter().flat_map(|route| &route.split).map(|side| &side.upstream);
+    let upstreams: BTreeSet<&str> = routes
+        .iter()
+        .map(|route| &route.upstream)
+        .chain(sides)
+        .flatten()
+        .map(String::as_str)
+        .collect();
+    for name in manifest.upstreams.keys().filter(|name| !upstreams.contains(name.as_str())) {
+        warnings.push(format!("upstreams.{name} is not used: no route leads to it"));
+    }
+    let asked: BTreeSet<&str> = own_policies(manifest)
+        .into_iter()
+        .flat_map(|(_, policy)| policy.auth.iter().flatten())
+        .map(String::as_str)
+        .collect();
+    for name in manifest.identity.keys().filter(|name| !asked.contains(name.as_str())) {
+        warnings.push(format!("identity.{name} is not used: no policy's auth names it"));
+    }
+}
+
+/// Every policy as it is written, with its key.
+fn own_policies(manifest: &Manifest) -> Vec<(String, &Policy)> {
+    let mut all = vec![("gateway.policy".to_owned(), &manifest.gateway.policy)];
+    for (name, function) in &manifest.functions {
+        all.push((format!("functions.{name}.policy"), &function.policy));
+    }
+    for (index, route) in manifest.routes.iter().enumerate() {
+        all.push((format!("routes.{}.policy", name_of(index, route)), &route.policy));
+    }
+    all
+}
+
+/// Scopes that nobody can have, because nobody is asked who they are.
+fn policies(manifest: &Manifest, warnings: &mut Vec<String>) {
+    let app = &manifest.gateway.policy;
+    // The app's own is what a route without a policy gets: it is told once, where it is.
+    for (at, policy) in own_policies(manifest) {
+        let whole = policy.over(app);
+        let nobody_known = whole.auth.as_ref().is_none_or(Vec::is_empty);
+        if policy.scopes.as_ref().is_some_and(|scopes| !scopes.is_empty()) && nobody_known {
+            warnings.push(format!(
+                "{at}.scopes refuses every request: no auth says how callers are known"
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn warned(text: &str) -> String {
+        let text = format!("name = \"shop\"\nhosts = [\"*.example.com\"]\n{text}");
+        let manifest = Manifest::parse(&text).unwrap_or_else(|error| panic!("{error}"));
+        warnings(&manifest).join("\n")
+    }
+
+    const FIXED: &str = "response = { status = 204 }\n";
+
+    #[test]
+    fn routes_that_can_not_win_are_told() {
+        let twice = format!(
+            "[[routes]]\npaths = [\"/a\", \"/b\"]\n{FIXED}[[routes]]\npaths = [\"/b\", \"/a\"]\n{FIXED}"
+        );
+        assert!(
+            warned(&twice).contains("routes.route-2 never wins: route-1"),
+            "{}",
+            warned(&twice)
+        );
+        let other_method = twice.replacen("paths", "methods = [\"GET\"]\npaths", 1);
+        assert_eq!(warned(&other_method), "");
+        let host = |name: &str| warned(&format!("[[routes]]\nhosts = [\"{name}\"]\n{FIXED}"));
+        assert!(host("example.com").contains("does not answer on example.com"));
+        for good in ["a.example.com", "*.example.com", "shop.localhost", "*.a.example.com"] {
+            assert_eq!(host(good), "", "{good}");
+        }
+    }
+
+    #[test]
+    fn names_that_nothing_uses_are_told() {
+        let text = format!(
+            "[upstreams.users]\ntargets = [\"http://a\"]\n[identity.main.api_key]\n[[routes]]\n{FIXED}"
+        );
+        let found = warned(&text);
+        assert!(found.contains("upstreams.users is not used"), "{found}");
+        assert!(found.contains("identity.main is not used"), "{found}");
+    }
+
+    #[test]
+    fn scopes_without_anybody_who_could_have_them_are_told() {
+        let text = format!(
+            "[gateway.policy]\nauth = [\"main\"]\nscopes = [\"a\"]\n[identity.main.api_key]\n[[routes]]\npolicy = {{ auth = [], scopes = [\"b\"] }}\n{FIXED}"
+        );
+        assert_eq!(
+            warned(&text),
+            "routes.route-1.policy.scopes refuses every request: no auth says how callers are known"
+        );
+    }
+}
