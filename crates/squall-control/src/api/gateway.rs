@@ -30,6 +30,9 @@ pub struct LiveGateway {
     pub revision: String,
     /// All revisions that are live.
     pub traffic: Vec<ShareRow>,
+    /// With the keys of `squall.toml`, which has a JSON Schema of its own; of functions the
+    /// `routes` and `policy`.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub gateway: GatewayPart,
 }
 
@@ -39,6 +42,7 @@ pub struct LiveGateway {
 pub struct GatewayChange {
     /// The whole of it: what is left out is no more. Names the functions of the live
     /// revision, all of them.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub gateway: GatewayPart,
     /// The revision that the change was made for. When another is live by now, nothing is
     /// changed.

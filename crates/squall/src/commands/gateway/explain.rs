@@ -18,7 +18,9 @@ pub(super) async fn run(global: &Global, options: &ExplainOptions) -> Result<(),
         Some(folder) => {
             let project = open(folder)?;
             let query = query(&what, options, Some(project.manifest.name.as_str()))?;
-            let explanation = squall_node::explain_manifest(&project.manifest, &query);
+            let mut explanation = squall_node::explain_manifest(&project.manifest, &query);
+            // A folder is no revision yet.
+            explanation.revision = None;
             (query, explanation)
         }
         None => {
