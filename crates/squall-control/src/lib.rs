@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use squall_types::build::{Build, BuildJob};
 use squall_types::gateway::Explain;
+use squall_types::gateway::ReportRoutes;
 use squall_types::limits::Limits;
 use squall_types::log::LogStore;
 use squall_types::node::Node;
@@ -53,6 +54,7 @@ pub struct ControlOptions {
     pub usage_sink: Arc<dyn UsageSink>,
     pub usage: Arc<dyn UsageStore>,
     pub logs: Arc<dyn LogStore>,
+    pub routes: Arc<dyn ReportRoutes>,
     pub node: Arc<dyn Node>,
     /// The most that a function gets, whatever its manifest asks for.
     pub caps: Limits,

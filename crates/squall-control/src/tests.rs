@@ -9,15 +9,16 @@ use std::sync::{Arc, Mutex};
 use axum::body::Body;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
-use squall_types::Invoke;
 use squall_types::build::{Build, BuildFuture, BuildJob, BuildOutput, Target};
 use squall_types::gateway::{Explain, ExplainQuery, Explanation};
+use squall_types::gateway::{ReportRoutes, RouteReport, RoutesReport};
 use squall_types::invoke::{Invocation, InvokeFuture};
 use squall_types::limits::Limits;
 use squall_types::log::{LogEntry, LogEvent, LogFilter, LogStore};
 use squall_types::node::{Node, NodeStatus};
 use squall_types::state::{ApplySnapshot, BlobId, HandlerWorld, Snapshot};
 use squall_types::usage::{UsageFilter, UsageRecord, UsageRow, UsageSink, UsageStore};
+use squall_types::{AppName, Invoke};
 use tower::ServiceExt as _;
 
 use crate::{Control, ControlOptions};
@@ -73,6 +74,23 @@ impl LogStore for Fake {
         tokio::sync::mpsc::channel(1).1
     }
 }
+impl ReportRoutes for Fake {
+    fn routes(&self, app: Option<&AppName>) -> RoutesReport {
+        let app = app.cloned().unwrap_or_else(|| AppName::parse("shop").unwrap());
+        let route = RouteReport {
+            app,
+            route: "orders".to_owned(),
+            requests: [("2xx".to_owned(), 3)].into(),
+            rejections: Default::default(),
+            in_flight: 1,
+            request_bytes: 0,
+            response_bytes: 30,
+            latency: Vec::new(),
+            latency_sum_us: 600,
+        };
+        RoutesReport { uptime_us: 1_000_000, items: vec![route] }
+    }
+}
 impl Node for Fake {
     fn status(&self) -> NodeStatus {
         NodeStatus {
@@ -110,6 +128,7 @@ fn open(dir: PathBuf, fake: &Arc<Fake>) -> Control {
         usage_sink: fake.clone(),
         usage: fake.clone(),
         logs: fake.clone(),
+        routes: fake.clone(),
         node: fake.clone(),
         caps: Limits::node_caps(),
         upload_bytes_max: 100_000,
@@ -363,4 +382,15 @@ fn the_openapi_document_is_what_it_was() {
     }
     let golden = std::fs::read_to_string(path).unwrap_or_default();
     assert!(found == golden, "the API changed; look at the difference, then update openapi.json");
+}
+
+#[tokio::test]
+async fn routes_are_reported_of_all_apps_or_one() {
+    let bench = Bench::new();
+    let (status, report) = bench.ask("GET", "/v1/gateway/routes", Value::Null).await;
+    assert_eq!((status, &report["items"][0]["app"]), (200, &"shop".into()), "{report}");
+    let (_, report) = bench.ask("GET", "/v1/gateway/routes?app=blog", Value::Null).await;
+    assert_eq!(report["items"][0]["app"], "blog");
+    let (status, problem) = bench.ask("GET", "/v1/gateway/routes?app=A%20b", Value::Null).await;
+    assert_eq!((status, &problem["code"]), (400, &"SQ0312".into()), "{problem}");
 }

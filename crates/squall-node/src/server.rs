@@ -270,6 +270,7 @@ impl Server {
             usage_sink: ledger.clone(),
             usage: ledger.clone(),
             logs: logs.clone(),
+            routes: Arc::new(gateway.clone()),
             node: facts.clone(),
             caps,
             upload_bytes_max: config.admin.upload_bytes_max,

@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use squall_types::{AppName, FunctionName, RevisionId};
 
 pub(crate) use clients::{ClientsCommand, CreateClientOptions, KeysCommand, UpdateClientOptions};
-pub(crate) use gateway::{ExplainOptions, GatewayCommand};
+pub(crate) use gateway::{ExplainOptions, GatewayCommand, TopOptions};
 
 pub(crate) const DEFAULT_DATA_DIR: &str = ".squall";
 
@@ -112,7 +112,7 @@ pub(crate) enum Command {
         after_help = "Examples:\n  squall invoke shop /api/health\n  squall invoke shop /orders -X POST -H 'content-type: application/json' -d @order.json\n  squall invoke shop / --revision kqzfw3x2ab\n  squall invoke shop --scheduled --cron '0 * * * *'"
     )]
     Invoke(InvokeOptions),
-    /// Check, compare, apply and explain how requests reach an app
+    /// Check, compare, apply, explain and watch how requests reach an app
     #[command(subcommand)]
     Gateway(GatewayCommand),
     /// Create, list, change and delete an app's API clients and their keys

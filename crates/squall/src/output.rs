@@ -45,6 +45,11 @@ pub(crate) fn colours(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && !refused
 }
 
+/// Whether a table may be drawn again in place.
+pub(crate) fn moves_cursor(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && !std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
 /// Which way a column's text leans.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Align {

@@ -7,6 +7,7 @@ mod deployments;
 mod gateway;
 mod invoke;
 mod logs;
+mod routes;
 mod secrets;
 mod tokens;
 mod usage;
@@ -89,6 +90,7 @@ pub(crate) fn router(inner: Arc<Inner>) -> Router {
         .route("/v1/logs", get(logs::recent))
         .route("/v1/logs/stream", get(logs::stream))
         .route("/v1/usage", get(usage::sums))
+        .route("/v1/gateway/routes", get(routes::report))
         .fallback(async || {
             Problem::new(
                 ErrorCode::InvalidRequest,

@@ -33,6 +33,11 @@ pub(crate) enum GatewayCommand {
         after_help = "Examples:\n  squall gateway explain GET https://api.example.com/users/7 -H 'x-beta: 1'\n  squall gateway explain POST /orders --app shop\n  squall gateway explain GET /orders --file apps/shop"
     )]
     Explain(ExplainOptions),
+    /// Show what routes do, live: rate, errors, latency, requests in flight
+    #[command(
+        after_help = "On a terminal the table is drawn again in place; elsewhere one is printed for each interval.\n\nExamples:\n  squall gateway top\n  squall gateway top --app shop --interval 5\n  squall gateway top --once --json"
+    )]
+    Top(TopOptions),
     /// Print the hash of a password, for [identity.NAME.basic] users
     #[command(
         after_help = "The password is read from the terminal or from standard input.\n\nExample:\n  squall gateway hash-password"
@@ -57,4 +62,37 @@ pub(crate) struct ExplainOptions {
     /// Address that the request comes from
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) client: Option<IpAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopOptions {
+    /// Routes of this app only
+    #[arg(long, short)]
+    pub(crate) app: Option<AppName>,
+    /// Seconds between two looks; rates and latencies are of the time in between
+    #[arg(long = "interval", value_name = "S", default_value = "2", value_parser = parse_interval)]
+    pub(crate) interval_s: f64,
+    /// Print one table and end
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+fn parse_interval(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.1..=3_600.0).contains(&seconds) => Ok(seconds),
+        _ => Err(format!("{text:?} is not a number of seconds from 0.1 to 3600")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_are_seconds() {
+        assert_eq!(parse_interval("0.5"), Ok(0.5));
+        for wrong in ["0", "-1", "2s", "NaN", "inf", "4000"] {
+            assert!(parse_interval(wrong).is_err(), "{wrong}");
+        }
+    }
 }

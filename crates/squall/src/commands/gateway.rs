@@ -1,8 +1,10 @@
-//! How requests reach an app: checked, compared with what is live, put live, explained.
+//! How requests reach an app: checked, compared with what is live, put live, explained,
+//! watched.
 
 mod apply;
 mod check;
 mod explain;
+mod top;
 
 mod diff;
 
@@ -26,6 +28,7 @@ pub(super) async fn run(global: &Global, command: GatewayCommand) -> Result<(), 
         GatewayCommand::Apply(options) => apply::run(global, &options).await,
         GatewayCommand::Show { app } => show(global, &app).await,
         GatewayCommand::Explain(options) => explain::run(global, &options).await,
+        GatewayCommand::Top(options) => top::run(global, &options).await,
         GatewayCommand::HashPassword => hash_password(global),
     }
 }

@@ -24,8 +24,8 @@ const CLEAR_BELOW: &str = "\u{1b}[J";
 
 pub(super) async fn run(global: &Global, options: &TopOptions) -> Result<(), Failure> {
     let mut client = connect(global)?;
-    let query = Query::new("/v1/gateway/routes")
-        .with("app", options.app.as_ref().map(|app| app.as_str()));
+    let query =
+        Query::new("/v1/gateway/routes").with("app", options.app.as_ref().map(|app| app.as_str()));
     let interval = Duration::from_secs_f64(options.interval_s);
     let animated = !options.once && !global.json && output::moves_cursor(&std::io::stdout());
     let mut before: RoutesReport = client.get(WHAT, query.as_str()).await?;
@@ -95,7 +95,9 @@ fn rows(before: &RoutesReport, now: &RoutesReport) -> (f64, Vec<Row>) {
     let row = |route: &RouteReport| row(earlier.get(&(&route.app, &route.route)), route, seconds);
     let mut rows: Vec<Row> = now.items.iter().map(row).collect();
     rows.sort_by(|a, b| {
-        b.per_second.total_cmp(&a.per_second).then_with(|| (&a.app, &a.route).cmp(&(&b.app, &b.route)))
+        b.per_second
+            .total_cmp(&a.per_second)
+            .then_with(|| (&a.app, &a.route).cmp(&(&b.app, &b.route)))
     });
     (seconds, rows)
 }
