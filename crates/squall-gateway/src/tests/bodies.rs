@@ -4,11 +4,14 @@ use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use squall_types::ErrorCode;
+use squall_types::clients::{ApiClient, ApiKey, ApiKeyText, Clients};
 use squall_types::gateway::{ReportRoutes as _, RouteReport};
-use squall_types::log::AccessRecord;
-use squall_types::state::{ApplySnapshot as _, BlobId, Snapshot};
+use squall_types::log::{AccessRecord, Caller};
+use squall_types::state::{AppState, ApplySnapshot as _, BlobId, Snapshot};
 
 use super::{Door, app, status};
+use crate::Options;
 
 const ROUTES: &str = r#"
 [gateway.policy]
@@ -220,4 +223,29 @@ fn a_trace_joins_the_record_the_response_and_what_is_sent_on() {
     let header = String::from_utf8(record.trace.header().to_vec()).unwrap();
     assert_eq!(sent, format!("traceparent: {header}"), "the same span, too");
     assert_eq!(record.route.as_deref(), Some("function-api"));
+}
+
+#[test]
+fn a_caller_is_logged_by_name_and_never_by_its_key() {
+    let key = ApiKeyText::generate();
+    let client = ApiClient { id: "acme".into(), plan: None, scopes: Vec::new(), disabled: false };
+    let known = ApiKey { client: Arc::new(client), hash: key.hash(), expires_at: None };
+    let private = "[identity.partners.api_key]\n[[routes]]\nname = \"private\"\npaths = [\"/private\"]\nfunction = \"api\"\npolicy = { auth = [\"partners\"] }\n";
+    let door = Door::serving(Options::default(), |blob| {
+        let keys = [(key.prefix().into(), known.clone())].into();
+        let app = app("one", private, blob);
+        vec![Arc::new(AppState { clients: Arc::new(Clients { keys }), ..AppState::clone(&app) })]
+    });
+    let header = format!("X-Api-Key: {}\r\n", key.as_str());
+    assert_eq!(status(&door.get("/private", &header)), 200);
+    assert_eq!(status(&door.get("/private", "")), 401);
+    let records = door.records(2);
+    let expected = Caller {
+        source: "partners".into(),
+        name: "acme".into(),
+        key_prefix: Some(key.prefix().to_owned()),
+    };
+    assert_eq!(records[0].caller.as_deref(), Some(&expected));
+    assert!(!format!("{records:?}").contains(key.as_str()));
+    assert_eq!((&records[1].caller, records[1].code), (&None, Some(ErrorCode::MissingCredentials)));
 }

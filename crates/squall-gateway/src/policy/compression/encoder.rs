@@ -18,8 +18,9 @@ use tokio::sync::Semaphore;
 use zstd::stream::raw::{self, CParameter, InBuffer, Operation as _, OutBuffer};
 
 const ZSTD_LEVEL: i32 = 3;
-/// 256 KiB: what a client must keep, and most of what an encoder needs.
-const WINDOW_BITS: u32 = 18;
+/// What a client must keep, and a good part of what an encoder needs: 256 and 128 KiB.
+const ZSTD_WINDOW_BITS: u32 = 18;
+const BROTLI_WINDOW_BITS: i32 = 17;
 const BROTLI_QUALITY: i32 = 4;
 const GZIP_LEVEL: u32 = 6;
 const GZIP_WINDOW_BITS: u8 = 15;
@@ -55,11 +56,11 @@ pub(super) fn inline_bytes_max(algorithm: CompressionAlgorithm) -> usize {
     }
 }
 
-/// What an encoder holds at most, measured.
+/// What an encoder held at most when it was measured, with the batches that it is given.
 fn memory_bytes(algorithm: CompressionAlgorithm) -> usize {
     match algorithm {
-        CompressionAlgorithm::Zstd => 1_800 << 10,
-        CompressionAlgorithm::Br => 1_600 << 10,
+        CompressionAlgorithm::Zstd => 1_900 << 10,
+        CompressionAlgorithm::Br => 2_400 << 10,
         CompressionAlgorithm::Gzip => 400 << 10,
     }
 }
@@ -85,13 +86,13 @@ impl Encoder {
         Ok(match algorithm {
             CompressionAlgorithm::Zstd => {
                 let mut encoder = raw::Encoder::new(ZSTD_LEVEL)?;
-                encoder.set_parameter(CParameter::WindowLog(WINDOW_BITS))?;
+                encoder.set_parameter(CParameter::WindowLog(ZSTD_WINDOW_BITS))?;
                 Encoder::Zstd(encoder)
             }
             CompressionAlgorithm::Br => {
                 let parameters = brotli::enc::BrotliEncoderParams {
                     quality: BROTLI_QUALITY,
-                    lgwin: WINDOW_BITS as i32,
+                    lgwin: BROTLI_WINDOW_BITS,
                     ..Default::default()
                 };
                 let writer =
