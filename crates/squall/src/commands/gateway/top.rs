@@ -32,6 +32,7 @@ pub(super) async fn run(global: &Global, options: &TopOptions) -> Result<(), Fai
     if animated {
         output::bytes(b"\x1b[2J");
     }
+    let mut lost = false;
     loop {
         tokio::time::sleep(interval).await;
         let now: RoutesReport = match client.get(WHAT, query.as_str()).await {
@@ -40,10 +41,14 @@ pub(super) async fn run(global: &Global, options: &TopOptions) -> Result<(), Fai
                 return Err(failure);
             }
             Err(_) => {
+                if !std::mem::replace(&mut lost, true) {
+                    output::note("… the connection was lost; connecting again");
+                }
                 client = again(client);
                 continue;
             }
         };
+        lost = false;
         let (seconds, rows) = rows(&before, &now);
         if global.json {
             output::json(&as_json(seconds, &rows));
