@@ -30,7 +30,7 @@ const OUTPUT_STEP_BYTES: usize = 8 << 10;
 /// What all encoders that are in use may take.
 const MEMORY_BYTES_MAX: usize = 256 << 20;
 /// Encoders of a kind that wait on a core.
-const IDLE_MAX: usize = 4;
+const IDLE_MAX: usize = 2;
 
 const ALGORITHMS: [CompressionAlgorithm; 3] =
     [CompressionAlgorithm::Zstd, CompressionAlgorithm::Br, CompressionAlgorithm::Gzip];
@@ -77,7 +77,8 @@ pub(super) enum Ending {
 
 enum Encoder {
     Zstd(raw::Encoder<'static>),
-    Brotli(Box<CompressorWriter<Vec<u8>>>),
+    /// `None` at the end: only taking it apart ends a stream of brotli.
+    Brotli(Option<Box<CompressorWriter<Vec<u8>>>>),
     Gzip(Compress),
 }
 
@@ -97,7 +98,7 @@ impl Encoder {
                 };
                 let writer =
                     CompressorWriter::with_params(Vec::new(), OUTPUT_STEP_BYTES, &parameters);
-                Encoder::Brotli(Box::new(writer))
+                Encoder::Brotli(Some(Box::new(writer)))
             }
             CompressionAlgorithm::Gzip => {
                 let level = flate2::Compression::new(GZIP_LEVEL);
@@ -132,22 +133,22 @@ impl Encoder {
     fn write(&mut self, input: &[u8], ending: Ending, output: &mut Vec<u8>) -> io::Result<()> {
         match self {
             Encoder::Zstd(encoder) => write_zstd(encoder, input, ending, output),
-            Encoder::Brotli(writer) => {
+            Encoder::Brotli(place) => {
+                let mut writer =
+                    place.take().ok_or_else(|| io::Error::other("the stream has ended"))?;
                 std::mem::swap(writer.get_mut(), output);
-                let mut written = writer.write_all(input);
+                writer.write_all(input)?;
                 match ending {
-                    Ending::More => {}
-                    Ending::Flush => written = written.and_then(|()| writer.flush()),
                     Ending::Finish => {
-                        // Only taking it apart ends the stream; what is left is never used.
-                        let rest = CompressorWriter::new(Vec::new(), 1, 0, 10);
-                        let whole = std::mem::replace(&mut **writer, rest);
-                        *output = whole.into_inner();
-                        return written;
+                        *output = writer.into_inner();
+                        return Ok(());
                     }
+                    Ending::Flush => writer.flush()?,
+                    Ending::More => {}
                 }
                 std::mem::swap(writer.get_mut(), output);
-                written
+                *place = Some(writer);
+                Ok(())
             }
             Encoder::Gzip(deflate) => write_gzip(deflate, input, ending, output),
         }
