@@ -10,6 +10,7 @@ mod errors;
 mod gateway_bodies;
 mod gateway_control;
 mod gateway_limits;
+mod gateway_upstreams;
 mod isolation;
 mod javascript;
 mod limits;
