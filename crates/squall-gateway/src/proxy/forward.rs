@@ -93,7 +93,7 @@ struct Miss {
 
 /// A connection, of one kind or the other.
 enum Wire {
-    Http1(Connection),
+    Http1(Box<Connection>),
     Http2(http2::Sender),
 }
 
@@ -148,7 +148,7 @@ impl UpstreamPool {
                     most: self.settings.keep_alive,
                     keeps_for: said.map_or(keeps_for, |said| said.min(keeps_for)),
                 });
-                response::from_http1(*exchange, head, keep, idle, flight)
+                response::from_http1(exchange, head, keep, idle, flight)
                     .map_err(|why| self.refuse(ErrorCode::UpstreamProtocol, &target, why))
             }
         }
@@ -365,7 +365,7 @@ impl Forwarding<'_> {
     async fn speak_http1(
         &self,
         target: &Target,
-        connection: Connection,
+        connection: Box<Connection>,
         body: Body,
     ) -> Result<(Box<Exchange>, ResponseHead), Failure> {
         let head = RequestHead {

@@ -25,7 +25,7 @@ pub(crate) struct Keep {
 }
 
 impl Keep {
-    fn take_back(&self, exchange: Exchange) {
+    fn take_back(&self, exchange: Box<Exchange>) {
         if let Some(connection) = exchange.into_reusable() {
             self.target.put_idle(connection, self.most, self.keeps_for);
         }
@@ -35,7 +35,7 @@ impl Keep {
 /// The response, with as much of its body as has come along with the head. `keep` is
 /// `None` when the upstream closes the connection.
 pub(crate) fn from_http1(
-    mut exchange: Exchange,
+    mut exchange: Box<Exchange>,
     head: ResponseHead,
     keep: Option<Keep>,
     idle: Duration,
@@ -85,7 +85,7 @@ fn broke(message: impl Into<String>) -> BodyError {
 
 struct Http1Body {
     /// `None` once the body has ended.
-    exchange: Option<Exchange>,
+    exchange: Option<Box<Exchange>>,
     decoder: Decoder,
     /// What came along with the head, and what came behind that.
     first: Bytes,

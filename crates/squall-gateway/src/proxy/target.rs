@@ -84,7 +84,7 @@ struct Seat {
 }
 
 struct Idle {
-    connection: Connection,
+    connection: Box<Connection>,
     until: Instant,
 }
 
@@ -135,7 +135,7 @@ impl Target {
 
     /// The connection of this core that was used last and is still good. `carefully` looks
     /// twice, for a request that can not be sent again.
-    pub(crate) fn take_idle(&self, now: Instant, carefully: bool) -> Option<Connection> {
+    pub(crate) fn take_idle(&self, now: Instant, carefully: bool) -> Option<Box<Connection>> {
         let mut idle = self.idle(own_shard());
         if idle.is_empty() {
             return None;
@@ -156,7 +156,12 @@ impl Target {
     }
 
     /// Keeps a connection of this core, at most `most` of them.
-    pub(crate) fn put_idle(&self, mut connection: Connection, most: usize, keeps_for: Duration) {
+    pub(crate) fn put_idle(
+        &self,
+        mut connection: Box<Connection>,
+        most: usize,
+        keeps_for: Duration,
+    ) {
         // A body that was read elsewhere does not bring its connection along.
         if runtime::Handle::try_current().map(|handle| handle.id()).ok() != Some(connection.runtime)
         {

@@ -39,15 +39,16 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: Stream) -> Self {
-        Self {
+    /// Behind a pointer from the start: it changes hands several times in each request.
+    pub(crate) fn new(stream: Stream) -> Box<Self> {
+        Box::new(Self {
             stream,
             read: BytesMut::new(),
             out: BytesMut::new(),
             deadline: Deadline::default(),
             reused: false,
             runtime: runtime::Handle::current().id(),
-        }
+        })
     }
 
     /// Nothing came while it waited: neither bytes, which could only be an answer to
@@ -108,7 +109,7 @@ pub(crate) enum Failure {
 }
 
 pub(crate) struct Exchange {
-    pub(super) connection: Connection,
+    pub(super) connection: Box<Connection>,
     sending: Sending,
     to_head_request: bool,
     switches: bool,
@@ -120,7 +121,7 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn new(mut connection: Connection, head: &RequestHead<'_>, body: Body) -> Self {
+    pub(crate) fn new(mut connection: Box<Connection>, head: &RequestHead<'_>, body: Body) -> Self {
         let framing = match body.size_hint().exact() {
             // RFC 9110, section 8.6: where a body would have a meaning, its absence is said.
             Some(0) if matches!(*head.method, Method::POST | Method::PUT | Method::PATCH) => {
@@ -235,7 +236,7 @@ impl Exchange {
 
     /// Reads into the buffer, which is given room when there is little.
     fn poll_read(&mut self, room: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Connection { stream, read, .. } = &mut self.connection;
+        let Connection { stream, read, .. } = &mut *self.connection;
         if read.capacity() - read.len() < room / 8 {
             read.reserve(room);
         }
@@ -266,12 +267,12 @@ impl Exchange {
     }
 
     /// The connection, when all of the request went out and nothing is left behind.
-    pub(crate) fn into_reusable(self) -> Option<Connection> {
+    pub(crate) fn into_reusable(self) -> Option<Box<Connection>> {
         let clean = self.sending.is_complete() && self.connection.read.is_empty();
         clean.then_some(self.connection)
     }
 
-    pub(crate) fn into_connection(self) -> Connection {
+    pub(crate) fn into_connection(self) -> Box<Connection> {
         self.connection
     }
 }

@@ -309,14 +309,14 @@ const LIMITS: TimeLimits =
     TimeLimits { first_byte: Duration::from_secs(20), idle: Duration::from_secs(20), total: None };
 
 /// A connection to a socket that the test holds the other end of.
-async fn pair() -> (Connection, TcpStream) {
+async fn pair() -> (Box<Connection>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (theirs, _) = listener.accept().await.unwrap();
     (Connection::new(Stream::Tcp(ours)), theirs)
 }
 
-fn exchange(connection: Connection, method: Method, body: Body) -> Exchange {
+fn exchange(connection: Box<Connection>, method: Method, body: Body) -> Exchange {
     let mut headers = HeaderMap::new();
     for (name, value) in
         [("accept", "*/*"), ("host", "wrong"), ("content-length", "99"), ("te", "x")]
