@@ -232,7 +232,7 @@ async fn a_trace_joins_what_everybody_on_the_way_says() {
         let head = heads.recv_timeout(Duration::from_secs(30)).unwrap();
         assert!(head.contains(&format!("traceparent: 00-{id}-")), "{head}");
     }
-    let mut entries = Vec::new();
+    let mut entries: Vec<serde_json::Value> = Vec::new();
     wait_for("both requests and the line to be logged", || {
         let output = node.cli(&["logs", "--trace", id, "--json"]);
         let text = String::from_utf8(output.stdout).unwrap();
