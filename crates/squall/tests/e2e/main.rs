@@ -9,6 +9,7 @@ mod deploy;
 mod errors;
 mod gateway_bodies;
 mod gateway_control;
+mod gateway_identity;
 mod gateway_limits;
 mod gateway_upstreams;
 mod isolation;
