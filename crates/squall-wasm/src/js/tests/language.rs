@@ -21,6 +21,17 @@ fn json_is_what_upstream_makes_of_it() {
     });
 }
 
+#[test]
+fn regular_expressions_match_what_upstream_matches() {
+    let bench = bench(include_str!("regexp.js"), generous());
+    on_a_core(async {
+        let random = (0..5).map(|seed| format!("/random/{seed}"));
+        for path in random.chain(["/changed".to_owned()]) {
+            assert_eq!(bench.call(&path, "").await.unwrap(), "same", "{path}");
+        }
+    });
+}
+
 /// Answers each line of the body with the bits of that number as JSON and as `Number` read it,
 /// and with its form as `String` and as JSON write it.
 const NUMBERS: &str = r#"
