@@ -18,6 +18,7 @@ pub const BODY_READ: u32 = 15;
 pub const BODY_CANCEL: u32 = 16;
 pub const ENV: u32 = 17;
 pub const LOG: u32 = 18;
+pub const HEED_CLIENT: u32 = 19;
 
 pub const FETCH: u32 = 30;
 pub const FETCH_WRITE: u32 = 31;

@@ -3,21 +3,17 @@
 
 use crate::op;
 
-/// Data that the web layer works on in a call: `LONG` in `guest/web/src/crypto/algorithm.ts`.
+/// Bytes in all that the web layer works on in a call: `LONG` in `guest/web/src/crypto/algorithm.ts`.
 const DATA_BYTES_MAX: usize = 65_536;
 /// As much for compression: `LARGEST_AT_ONCE` in `guest/web/src/compression.ts`.
 const COMPRESSION_BYTES_MAX: usize = 16_384;
-/// What a message has around its data: tags, lengths, the names of algorithms, keys, nonces
-/// and signatures of the usual sizes.
+/// What a message has around its bytes: tags, lengths, the names of algorithms.
 const AROUND_BYTES: usize = 1_024;
-/// The same in a call: the web layer goes by the data alone, but a key, a nonce or the
-/// additional data of AES-GCM may be long as well.
-const AROUND_IN_CALL_BYTES_MAX: usize = 65_536;
 
 /// What an operation costs.
 enum Effort {
     /// Little whatever its arguments are, or in proportion to them and fast: texts, base64,
-    /// URLs, and keys, of which those of P-384 take longest, less than a millisecond.
+    /// URLs, and most keys.
     Small,
     /// In proportion to data.
     OfData,
@@ -41,8 +37,10 @@ fn effort(operation: u32) -> Effort {
         op::COMPRESSION_WRITE => Effort::OfCompression,
         op::PBKDF2
         | op::RSA_GENERATE
+        | op::RSA_CHECK
         | op::RSA_SIGN
         | op::RSA_VERIFY
+        | op::EC_GENERATE
         | op::ECDSA_SIGN
         | op::ECDSA_VERIFY => Effort::Large,
         _ => Effort::Small,
@@ -57,7 +55,7 @@ fn effort(operation: u32) -> Effort {
 pub fn may_be_called(operation: u32, message_len: usize) -> bool {
     match effort(operation) {
         Effort::Small => true,
-        Effort::OfData => message_len <= DATA_BYTES_MAX + AROUND_IN_CALL_BYTES_MAX,
+        Effort::OfData => message_len <= DATA_BYTES_MAX + AROUND_BYTES,
         Effort::OfCompression => message_len <= COMPRESSION_BYTES_MAX + AROUND_BYTES,
         Effort::Large => false,
     }

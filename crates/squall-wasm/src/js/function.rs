@@ -211,6 +211,7 @@ impl Arrival {
                 depth,
                 is_scheduled: scheduled.is_some(),
                 client_left: false,
+                heeds_client: false,
             },
         );
         move |writer| {

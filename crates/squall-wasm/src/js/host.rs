@@ -67,6 +67,8 @@ pub(crate) struct Request {
     pub(crate) is_scheduled: bool,
     /// Whoever asked is gone: what is left undone surprises nobody.
     pub(crate) client_left: bool,
+    /// The program has its signal, and may wait for nothing else.
+    pub(crate) heeds_client: bool,
 }
 
 /// What an instance knows of the function that it belongs to for now.

@@ -106,6 +106,12 @@ pub(crate) fn perform(
             };
             log(host, level, arguments.str()?);
         }
+        op::HEED_CLIENT => {
+            let id = arguments.int()? as u32;
+            if let Some(request) = host.requests.get_mut(&id) {
+                request.heeds_client = true;
+            }
+        }
         op::FETCH_END => fetch::end_body(host, &mut arguments)?,
         _ => {
             compute::perform(host, operation, message)?.encode(answer.out);

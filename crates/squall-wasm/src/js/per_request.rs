@@ -80,10 +80,21 @@ async fn run(
                 watch.add(completion.cpu_ns_elsewhere());
                 instance.complete(completion).await?;
             }
+            None if listening && heeds_client(instance) => {
+                listening = false;
+                if (&mut client_left).await.is_ok() {
+                    instance.abort(REQUEST).await?;
+                }
+            }
             None => return stuck(instance),
         }
     }
     Ok(())
+}
+
+/// Whether the program may be waiting for its client to go, which ends at the deadline.
+fn heeds_client(instance: &Instance) -> bool {
+    instance.store.data().requests.get(&REQUEST).is_some_and(|request| request.heeds_client)
 }
 
 /// Nothing is under way. Whoever waits for a response waits in vain; a promise of

@@ -419,4 +419,27 @@ export default {
     });
 }
 
+#[test]
+fn a_program_may_wait_for_its_client_to_go_and_for_nothing_else() {
+    let source = r#"
+export default {
+  async fetch(request) {
+    await new Promise((gone) => request.signal.addEventListener("abort", gone));
+    console.log("the client has gone");
+  },
+};"#;
+    let bench = bench(source, Limits::default());
+    on_a_core(async {
+        let patience = Duration::from_millis(50);
+        assert!(tokio::time::timeout(patience, bench.call("/", "")).await.is_err());
+        let until = Instant::now() + Duration::from_secs(20);
+        let said = || bench.world.lines.lock().unwrap().join("\n");
+        while !said().contains("the client has gone") && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let said = said();
+        assert!(said.contains("the client has gone") && !said.contains("SQ0204"), "{said}");
+    });
+}
+
 mod language;

@@ -26,7 +26,7 @@ function stackHere(above: unknown): string {
   const capture = (Error as { captureStackTrace?: (target: object, above: unknown) => void }).captureStackTrace;
   capture?.(holder, above);
   // Some engines put a line with the name before the frames.
-  return (holder.stack ?? "").replace(/^(?:Error|Object)?.*\n(?= +at )/, "").trimEnd();
+  return (holder.stack ?? "").replace(/^(?! +at ).*\n/, "").trimEnd();
 }
 
 function duration(label: string): string | null {

@@ -35,6 +35,9 @@ export const BODY_CANCEL = 16;
 export const ENV = 17;
 /** sync (level, text) -> null; level "debug", "info", "warn", "error" */
 export const LOG = 18;
+/** sync (request) -> null; the program has this request's signal: that its client goes is something
+ *  that it may wait for */
+export const HEED_CLIENT = 19;
 
 // Fetch
 /** async (method, url, [name, value, ...], body, redirect, binding) ->
@@ -100,8 +103,8 @@ export const BODY_READ_ALL = 101;
 // Crypto. Hashes are "SHA-1", "SHA-256", "SHA-384", "SHA-512"; curves "P-256", "P-384". Key
 // material: secrets raw; RSA as PKCS#1 DER (RSAPublicKey, RSAPrivateKey); EC private keys as the
 // scalar and public ones as the uncompressed point; Ed25519 as the seed and the 32 public bytes.
-// Operations marked `either` are called when their data is short and started when it is long
-// (more than 64 KiB): the same arguments and result both ways. A key or a ciphertext that does
+// Operations marked `either` are called when their bytes are few and started when they are many
+// (more than 64 KiB in all): the same arguments and result both ways. A key or a ciphertext that does
 // not fit is refused with the DOMException name that is given.
 /** either (hash, data) -> bytes */
 export const DIGEST = 120;
@@ -123,13 +126,13 @@ export const HKDF = 127;
 export const PBKDF2 = 128;
 /** async (modulus in bits, public exponent as big-endian bytes) -> [public, private] */
 export const RSA_GENERATE = 130;
-/** sync (isPrivate, key) -> null; DataError when the key is no sound RSA key */
+/** async, but called at load (isPrivate, key) -> null; DataError when the key is no sound RSA key */
 export const RSA_CHECK = 131;
 /** async ("pkcs1" or "pss", hash, private key, salt length, data) -> signature; OperationError */
 export const RSA_SIGN = 132;
 /** async ("pkcs1" or "pss", hash, public key, salt length, signature, data) -> boolean */
 export const RSA_VERIFY = 133;
-/** sync (curve) -> [point, scalar] */
+/** async (curve) -> [point, scalar] */
 export const EC_GENERATE = 140;
 /** sync (curve, scalar) -> point; DataError when the scalar is 0 or not below the order */
 export const EC_PUBLIC = 141;

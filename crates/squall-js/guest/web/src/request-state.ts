@@ -4,7 +4,7 @@
 import { AbortController, type AbortSignal } from "./abort.js";
 import { DOMException } from "./errors.js";
 import { cancelAll, type Context, host, type HostValue, type RequestOwner, type Timer } from "./host.js";
-import { END } from "./ops.js";
+import { END, HEED_CLIENT } from "./ops.js";
 import { logError } from "./report.js";
 import { setCurrentRequestUrl } from "./url/url.js";
 
@@ -48,7 +48,11 @@ export class RequestState implements RequestOwner, Context {
   }
 
   get signal(): AbortSignal {
-    return (this.#controller ??= new AbortController()).signal;
+    if (this.#controller === null) {
+      this.#controller = new AbortController();
+      host.call(HEED_CLIENT, this.id);
+    }
+    return this.#controller.signal;
   }
 
   /** Ends everything that is left; returns how many operations that were. */
@@ -59,8 +63,9 @@ export class RequestState implements RequestOwner, Context {
   /** The client has gone. */
   abort(): void {
     const reason = new DOMException("The client has gone away", "AbortError");
-    this.stopBody?.(reason);
+    // What listens to the signal may still look at the body.
     (this.#controller ??= new AbortController()).abort(reason);
+    this.stopBody?.(reason);
   }
 
   waitUntil(promise: unknown): void {

@@ -66,6 +66,12 @@ test("tables, groups, counts and times", () => {
   assert.match(texts[8], /^info t: [\d.]+ms$/);
 });
 
+test("a trace begins where it was called", () => {
+  world.logs.length = 0;
+  world.run("(function inner() { console.trace('here'); })()");
+  assert.match(world.logs[0][1], /^Trace: here\n {4}at inner /);
+});
+
 test("interfaces show their attributes, errors their stack", () => {
   world.logs.length = 0;
   world.run(`console.log(new Request("http://a/", { headers: { b: "c" } })); console.log(new TypeError("x", { cause: 1 }))`);

@@ -75,8 +75,24 @@ test("the client's leaving aborts the request's signal", async () => {
     request.signal.addEventListener("abort", () => reject(request.signal.reason));
   }) }`);
   const ended = world.request("GET", "http://a/");
+  assert.equal(world.answers.get(1).heeded, true);
   world.event("abort", 1);
   assert.equal((await ended).error.name, "AbortError");
+});
+
+test("the signal comes before the response's body is stopped", async () => {
+  const world = worldWith(`{ fetch(request) {
+    request.signal.addEventListener("abort", () => console.log("signal"));
+    return new Response(new ReadableStream({
+      pull(controller) { controller.enqueue(new Uint8Array(1)); return new Promise(() => {}); },
+      cancel: () => console.log("cancel"),
+    }));
+  } }`);
+  world.request("GET", "http://a/");
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  world.event("abort", 1);
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.deepEqual(world.logs.map(([, text]) => text), ["signal", "cancel"]);
 });
 
 test("no handler is an error at load", () => {

@@ -19,7 +19,7 @@ export interface Algorithm {
   verify?(params: Dictionary): (key: KeyParts, signature: Uint8Array, data: Uint8Array) => boolean | Promise<boolean>;
   deriveBits?(params: Dictionary): (key: KeyParts, length: number | null) => Bytes;
   generateKey?(params: Dictionary): (extractable: boolean, usages: string[]) => KeyResult | Promise<KeyResult>;
-  importKey?(params: Dictionary): (format: KeyFormat, data: Uint8Array | Dictionary, extractable: boolean, usages: string[]) => CryptoKey;
+  importKey?(params: Dictionary): (format: KeyFormat, data: Uint8Array | Dictionary, extractable: boolean, usages: string[]) => CryptoKey | Promise<CryptoKey>;
   exportKey?(format: KeyFormat, key: KeyParts): Uint8Array | Dictionary;
   /** Length in bits of a key to derive; null where any will do. */
   keyLength?(params: Dictionary): number | null;
@@ -28,7 +28,14 @@ export interface Algorithm {
 /** More than this is work for another thread of the host. */
 const LONG = 65_536;
 
-/** An operation that ops.ts calls `either`. */
-export function either(op: number, size: number, ...values: HostValue[]): HostValue | Promise<HostValue> {
-  return size > LONG && !isLoading() ? start(op, ...values) : host.call(op, ...values);
+/** An operation that ops.ts calls `either`: started when what it is given is long in all. */
+export function either(op: number, ...values: HostValue[]): HostValue | Promise<HostValue> {
+  let size = 0;
+  for (const value of values) if (value instanceof Uint8Array) size += value.length;
+  return size > LONG ? elsewhere(op, ...values) : host.call(op, ...values);
+}
+
+/** An operation for another thread of the host; top-level code waits for it. */
+export function elsewhere(op: number, ...values: HostValue[]): HostValue | Promise<HostValue> {
+  return isLoading() ? host.call(op, ...values) : start(op, ...values);
 }

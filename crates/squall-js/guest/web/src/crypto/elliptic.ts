@@ -204,10 +204,11 @@ const ecdsa: Algorithm = {
   },
   generateKey(given) {
     const name = params.stringMember(given, "namedCurve");
-    return (extractable, usages) => {
+    return async (extractable, usages) => {
       const encoding = curveNamed(name);
       checkPairUsages(usages);
-      return makePair(encoding, host.call(ops.EC_GENERATE, name) as [Uint8Array, Uint8Array], extractable, usages);
+      const generated = (await start(ops.EC_GENERATE, name)) as [Uint8Array, Uint8Array];
+      return makePair(encoding, generated, extractable, usages);
     };
   },
   importKey(given) {
@@ -261,11 +262,11 @@ const ed25519: Algorithm = {
   name: "Ed25519",
   sign: () => (key, data) => {
     if (key.type !== "private") refuse("InvalidAccessError", "Signing takes a private key");
-    return either(ops.ED25519_SIGN, data.length, key.material, data) as Uint8Array;
+    return either(ops.ED25519_SIGN, key.material, data) as Uint8Array;
   },
   verify: () => (key, signature, data) => {
     if (key.type !== "public") refuse("InvalidAccessError", "Verifying takes a public key");
-    return either(ops.ED25519_VERIFY, data.length, key.material, signature, data) as boolean;
+    return either(ops.ED25519_VERIFY, key.material, signature, data) as boolean;
   },
   generateKey: () => (extractable, usages) => {
     checkPairUsages(usages);

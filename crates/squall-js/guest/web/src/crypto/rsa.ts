@@ -1,10 +1,10 @@
 // RSASSA-PKCS1-v1_5 and RSA-PSS.
 // https://w3c.github.io/webcrypto/#rsassa-pkcs1, #rsa-pss
 
-import { host, start } from "../host.js";
+import { start } from "../host.js";
 import { refuseAtLoad } from "../load.js";
 import { RSA_CHECK, RSA_GENERATE, RSA_SIGN, RSA_VERIFY } from "../ops.js";
-import type { Algorithm } from "./algorithm.js";
+import { type Algorithm, elsewhere } from "./algorithm.js";
 import { der, derSmall, derUnsigned, DerReader, readPkcs8, readSpki, SEQUENCE, writePkcs8, writeSpki } from "./der.js";
 import { checkJwk, jwkBytes, toBase64Url } from "./jwk.js";
 import { type CryptoKey, type KeyAlgorithm, type KeyType, makeKey, normalizeUsages } from "./key.js";
@@ -37,16 +37,16 @@ function allowedUsages(type: KeyType): string[] {
   return type === "private" ? ["sign"] : ["verify"];
 }
 
-function makeRsaKey(
+async function makeRsaKey(
   name: string,
   hash: string,
   type: KeyType,
   material: Uint8Array,
   extractable: boolean,
   usages: readonly string[],
-): CryptoKey {
+): Promise<CryptoKey> {
   const [modulus, publicExponent] = readIntegers(material, type) as [Uint8Array, Uint8Array];
-  host.call(RSA_CHECK, type === "private", material);
+  await elsewhere(RSA_CHECK, type === "private", material);
   const algorithm: KeyAlgorithm = {
     ...{ name, modulusLength: bitLength(modulus), publicExponent: publicExponent.slice() },
     hash: { name: hash },
@@ -116,8 +116,8 @@ function rsa(name: string, padding: "pkcs1" | "pss", algPrefix: string): Algorit
         refuseAtLoad("crypto.subtle.generateKey");
         const [publicKey, privateKey] = (await start(RSA_GENERATE, modulusLength, exponent)) as [Uint8Array, Uint8Array];
         return {
-          publicKey: makeRsaKey(name, hash, "public", publicKey, true, usages),
-          privateKey: makeRsaKey(name, hash, "private", privateKey, extractable, usages),
+          publicKey: await makeRsaKey(name, hash, "public", publicKey, true, usages),
+          privateKey: await makeRsaKey(name, hash, "private", privateKey, extractable, usages),
         };
       };
     },

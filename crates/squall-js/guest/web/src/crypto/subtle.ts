@@ -136,7 +136,7 @@ export class SubtleCrypto {
     this.#brand;
     const bytes = sourceBytes(data, "data");
     const hash = hashName(algorithm);
-    return ownBuffer((await either(DIGEST, bytes.length, hash, bytes.slice())) as Uint8Array);
+    return ownBuffer((await either(DIGEST, hash, bytes.slice())) as Uint8Array);
   }
 
   async generateKey(algorithm: unknown, extractable: unknown, usages: unknown): Promise<KeyResult> {
@@ -164,7 +164,7 @@ export class SubtleCrypto {
     expectKey(parts, derivation.algorithm, "deriveKey");
     const length = lengthOf.use(lengthOf.params);
     const bits = await derive(parts, length);
-    return expectUsable(make("raw", bits, Boolean(extractable), usageList));
+    return expectUsable(await make("raw", bits, Boolean(extractable), usageList));
   }
 
   async deriveBits(algorithm: unknown, baseKey: unknown, length: unknown = null): Promise<ArrayBuffer> {
@@ -191,7 +191,7 @@ export class SubtleCrypto {
     const found = find("importKey", algorithm);
     const make = found.use(found.params);
     const data = given instanceof Uint8Array ? given.slice() : given;
-    return expectUsable(make(keyFormat, data, Boolean(extractable), usageList));
+    return expectUsable(await make(keyFormat, data, Boolean(extractable), usageList));
   }
 
   async exportKey(format: unknown, key: unknown): Promise<ArrayBuffer | Dictionary> {
@@ -231,7 +231,7 @@ export class SubtleCrypto {
     const make = target.use(target.params);
     const bytes = await this.#crypt("decrypt", "unwrapKey", unwrapAlgorithm, unwrapping, wrapped);
     const data = keyFormat === "jwk" ? parseJwk(bytes) : bytes;
-    return expectUsable(make(keyFormat, data, Boolean(extractable), usageList));
+    return expectUsable(await make(keyFormat, data, Boolean(extractable), usageList));
   }
 
   #crypt(

@@ -61,9 +61,9 @@ function hmacAlgorithm(hash: string, length: number): KeyAlgorithm {
 const hmac: Algorithm = {
   name: "HMAC",
   sign: () => (key, data) =>
-    either(ops.HMAC_SIGN, data.length, key.algorithm.hash!.name, key.material, data) as Uint8Array,
+    either(ops.HMAC_SIGN, key.algorithm.hash!.name, key.material, data) as Uint8Array,
   verify: () => (key, signature, data) =>
-    either(ops.HMAC_VERIFY, data.length, key.algorithm.hash!.name, key.material, signature, data) as boolean,
+    either(ops.HMAC_VERIFY, key.algorithm.hash!.name, key.material, signature, data) as boolean,
   generateKey(given) {
     const hash = params.hashMember(given, "hash");
     const length = params.optionalIntegerMember(given, "length", 0xffff_ffff) ?? BLOCK_BITS[hash]!;
@@ -141,7 +141,7 @@ function cbc(op: number): (given: Dictionary) => (key: KeyParts, data: Uint8Arra
     const iv = params.bytesMember(given, "iv");
     return (key, data) => {
       if (iv.length !== 16) refuse("OperationError", "The iv of AES-CBC has 16 bytes");
-      return either(op, data.length, key.material, iv, data) as Uint8Array;
+      return either(op, key.material, iv, data) as Uint8Array;
     };
   };
 }
@@ -158,7 +158,7 @@ function gcm(op: number): (given: Dictionary) => (key: KeyParts, data: Uint8Arra
       if (op === ops.AES_GCM_DECRYPT && data.length < tagBits / 8) {
         refuse("OperationError", "The data is shorter than the tag");
       }
-      return either(op, data.length, key.material, iv, data, additional, tagBits / 8) as Uint8Array;
+      return either(op, key.material, iv, data, additional, tagBits / 8) as Uint8Array;
     };
   };
 }

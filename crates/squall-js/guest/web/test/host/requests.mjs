@@ -2,7 +2,7 @@
 
 /** Bodies that the host has: each an array of chunks, taken from the front. */
 export function makeRequestOperations(bodies) {
-  /** By request: { status, statusText, headers, body, chunks, failed, error, ended, left }. */
+  /** By request: { status, statusText, headers, body, chunks, failed, error, heeded, ended, left }. */
   const answers = new Map();
   const answerOf = (request) => {
     let answer = answers.get(request);
@@ -48,6 +48,10 @@ export function makeRequestOperations(bodies) {
     },
     16(handle) {
       bodies.delete(handle);
+      return null;
+    },
+    19(request) {
+      answerOf(request).heeded = true;
       return null;
     },
     100(request, status, statusText, headers, body, left) {
