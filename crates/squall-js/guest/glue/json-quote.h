@@ -78,6 +78,15 @@ static inline bool json_append(StringBuffer *buffer, const void *text, uint32_t 
     return true;
 }
 
+/* The same with one character. */
+static inline bool json_append_one(StringBuffer *buffer, uint8_t character) {
+    if (unlikely(buffer->is_wide_char || buffer->len == buffer->size))
+        return string_buffer_putc8(buffer, character) == 0;
+    *json_end_8(buffer) = character;
+    buffer->len++;
+    return true;
+}
+
 /* The escape of a unit that is not plain; its length. */
 static int json_escape(char *to, uint32_t unit) {
     static const char short_forms[] = "btnvfr";
@@ -97,7 +106,7 @@ static int json_escape(char *to, uint32_t unit) {
 }
 
 static bool json_quote_8(StringBuffer *buffer, const uint8_t *at, const uint8_t *end) {
-    string_buffer_putc8(buffer, '"');
+    json_append_one(buffer, '"');
     for (;;) {
         const uint8_t *start = at;
         at = json_skip_plain_8(at, end);
@@ -106,7 +115,7 @@ static bool json_quote_8(StringBuffer *buffer, const uint8_t *at, const uint8_t 
         char escape[6];
         if (!json_append(buffer, escape, json_escape(escape, *at++))) return false;
     }
-    return string_buffer_putc8(buffer, '"') == 0;
+    return json_append_one(buffer, '"');
 }
 
 /* The end of what stands for itself, which a surrogate without its other half does not. */
@@ -122,7 +131,7 @@ static const uint16_t *json_skip_plain_pairs(const uint16_t *at, const uint16_t 
 }
 
 static bool json_quote_16(StringBuffer *buffer, const uint16_t *at, const uint16_t *end) {
-    string_buffer_putc8(buffer, '"');
+    json_append_one(buffer, '"');
     for (;;) {
         const uint16_t *start = at;
         at = json_skip_plain_pairs(at, end);
@@ -131,7 +140,7 @@ static bool json_quote_16(StringBuffer *buffer, const uint16_t *at, const uint16
         char escape[6];
         string_buffer_write8(buffer, (uint8_t *)escape, json_escape(escape, *at++));
     }
-    return string_buffer_putc8(buffer, '"') == 0;
+    return json_append_one(buffer, '"');
 }
 
 /* Appends a flat string between quotes; false after an exception. */

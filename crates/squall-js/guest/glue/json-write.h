@@ -81,7 +81,7 @@ static JSONWriteResult json_write_members(JSONWriter *writer, JSObject *object,
     if (!json_is_plain(writer, object)) return JSON_DECLINED;
     JSShape *shape = object->shape;
     bool first = true;
-    string_buffer_putc8(buffer, '{');
+    json_append_one(buffer, '{');
     for (int i = 0; i < shape->prop_count; i++) {
         const JSShapeProperty *property = &get_shape_prop(shape)[i];
         if (property->atom == JS_ATOM_NULL || !(property->flags & JS_PROP_ENUMERABLE)) continue;
@@ -89,13 +89,13 @@ static JSONWriteResult json_write_members(JSONWriter *writer, JSObject *object,
         if (name->atom_type != JS_ATOM_TYPE_STRING) continue;
         JSValueConst value = object->prop[i].u.value;
         if (json_is_formless(writer->ctx, value)) continue;
-        if (!first) string_buffer_putc8(buffer, ',');
+        if (!first) json_append_one(buffer, ',');
         first = false;
-        if (!json_quote(buffer, name) || string_buffer_putc8(buffer, ':')) return JSON_FAILED;
+        if (!json_quote(buffer, name) || !json_append_one(buffer, ':')) return JSON_FAILED;
         JSONWriteResult result = json_write_value(writer, value, level);
         if (result != JSON_WRITTEN) return result;
     }
-    return string_buffer_putc8(buffer, '}') ? JSON_FAILED : JSON_WRITTEN;
+    return json_append_one(buffer, '}') ? JSON_WRITTEN : JSON_FAILED;
 }
 
 static JSONWriteResult json_write_elements(JSONWriter *writer, JSObject *array,
@@ -106,15 +106,15 @@ static JSONWriteResult json_write_elements(JSONWriter *writer, JSObject *array,
     if (!array->fast_array || JS_VALUE_GET_TAG(length) != JS_TAG_INT ||
         (uint32_t)JS_VALUE_GET_INT(length) != count || !json_has_no_to_json(array))
         return JSON_DECLINED;
-    string_buffer_putc8(buffer, '[');
+    json_append_one(buffer, '[');
     for (uint32_t i = 0; i < count; i++) {
-        if (i > 0) string_buffer_putc8(buffer, ',');
+        if (i > 0) json_append_one(buffer, ',');
         JSValueConst value = array->u.array.u.values[i];
         if (json_is_formless(writer->ctx, value)) value = JS_NULL;
         JSONWriteResult result = json_write_value(writer, value, level);
         if (result != JSON_WRITTEN) return result;
     }
-    return string_buffer_putc8(buffer, ']') ? JSON_FAILED : JSON_WRITTEN;
+    return json_append_one(buffer, ']') ? JSON_WRITTEN : JSON_FAILED;
 }
 
 static JSONWriteResult json_write_object(JSONWriter *writer, JSObject *object,

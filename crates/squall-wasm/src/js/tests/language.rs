@@ -32,6 +32,16 @@ fn regular_expressions_match_what_upstream_matches() {
     });
 }
 
+#[test]
+fn strings_are_put_together_from_all_their_units() {
+    let bench = bench(include_str!("strings.js"), generous());
+    on_a_core(async {
+        for seed in 0..5 {
+            assert_eq!(bench.call(&format!("/{seed}"), "").await.unwrap(), "same", "{seed}");
+        }
+    });
+}
+
 /// Answers each line of the body with the bits of that number as JSON and as `Number` read it,
 /// and with its form as `String` and as JSON write it.
 const NUMBERS: &str = r#"
