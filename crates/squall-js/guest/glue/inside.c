@@ -71,9 +71,31 @@ JSValue inside_take_bytes(JSContext *ctx, uint8_t *data, size_t length) {
     return JS_NewUint8Array(ctx, data, length, js_array_buffer_realloc, NULL, false);
 }
 
+/* The engine makes its own functions when they are first asked for, and every new instance would
+   make them again, on pages that are the snapshot's. */
+static void make_own_functions(JSContext *ctx) {
+    struct list_head *at;
+    list_for_each(at, &ctx->rt->gc_obj_list) { /* those made here are at its end */
+        JSGCObjectHeader *header = list_entry(at, JSGCObjectHeader, link);
+        if (JS_GC_TYPE(header) != JS_GC_OBJ_TYPE_JS_OBJECT) continue;
+        JSObject *object = (JSObject *)header;
+        for (int i = 0; i < object->shape->prop_count; i++) {
+            JSShapeProperty *shape = &get_shape_prop(object->shape)[i];
+            JSProperty *property = &object->prop[i];
+            if (shape->atom == JS_ATOM_NULL ||
+                (shape->flags & JS_PROP_TMASK) != JS_PROP_AUTOINIT ||
+                js_autoinit_get_id(property) != JS_AUTOINIT_ID_PROP)
+                continue;
+            if (JS_AutoInitProperty(ctx, object, shape->atom, property, shape) < 0)
+                JS_FreeValue(ctx, JS_GetException(ctx)); /* then a program finds it so as well */
+        }
+    }
+}
+
 void inside_seal(JSContext *ctx, size_t collect_after) {
     JSRuntime *runtime = ctx->rt;
     JS_RunGC(runtime);
+    make_own_functions(ctx);
     blocks_seal(runtime);
     JS_SetGCThreshold(runtime, runtime->malloc_state.malloc_size + collect_after);
 }
