@@ -110,8 +110,7 @@ function send(state: RequestState, response: Response): void {
     register(state);
     return;
   }
-  state.ended = true;
-  const left = state.cancelOperations();
+  const left = state.close();
   host.call(RESPOND_AND_END, state.id, status, response.statusText, list, body, left);
 }
 

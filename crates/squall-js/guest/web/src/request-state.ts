@@ -89,9 +89,14 @@ export class RequestState implements RequestOwner, Context {
   }
 
   end(): void {
+    host.call(END, this.id, this.close());
+  }
+
+  /** Nothing more happens for this request; returns how many operations were left. */
+  close(): number {
     this.ended = true;
     requests.delete(this.id);
-    host.call(END, this.id, this.cancelOperations());
+    return this.cancelOperations();
   }
 }
 

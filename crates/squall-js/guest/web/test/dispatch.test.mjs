@@ -95,6 +95,17 @@ test("the signal comes before the response's body is stopped", async () => {
   assert.deepEqual(world.logs.map(([, text]) => text), ["signal", "cancel"]);
 });
 
+test("a request that has ended is forgotten", async () => {
+  const world = worldWith(`{ async fetch(request) {
+    request.signal.addEventListener("abort", () => console.log("aborted"));
+    await null;
+    return new Response("done");
+  } }`);
+  assert.equal((await world.request("GET", "http://a/")).body, "done");
+  world.event("abort", 1);
+  assert.deepEqual(world.logs, []);
+});
+
 test("no handler is an error at load", () => {
   assert.throws(() => worldWith("{}"), /has no handler/);
 });

@@ -42,6 +42,36 @@ fn strings_are_put_together_from_all_their_units() {
     });
 }
 
+/// A hundred thousand keys of a kind; with all of them in one bucket it would take minutes of CPU time.
+const KEYS: &str = r#"
+const kinds = {
+  integers: (at) => at,
+  halves: (at) => at + 0.5,
+  objects: (at) => ({ at }),
+  symbols: (at) => Symbol(at),
+  strings: (at) => `key ${at}`,
+};
+export default {
+  fetch() {
+    const wrong = Object.entries(kinds).filter(([, make]) => {
+      const keys = Array.from({ length: 100_000 }, (_, at) => make(at));
+      const map = new Map(keys.map((key, at) => [key, at]));
+      return map.size !== keys.length || !keys.every((key, at) => map.get(key) === at);
+    });
+    return new Response(`wrong: ${wrong.map(([kind]) => kind)}`);
+  },
+};
+"#;
+
+#[test]
+fn maps_find_keys_of_every_kind_in_time() {
+    let limits = Limits { cpu_time_ms: 20_000, memory_bytes: 512 << 20, ..Limits::default() };
+    let bench = bench(KEYS, limits);
+    on_a_core(async {
+        assert_eq!(bench.call("/", "").await.unwrap(), "wrong: ");
+    });
+}
+
 /// Answers each line of the body with the bits of that number as JSON and as `Number` read it,
 /// and with its form as `String` and as JSON write it.
 const NUMBERS: &str = r#"
