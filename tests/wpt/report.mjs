@@ -82,7 +82,7 @@ export function conformancePage(results) {
     sources: sources.map(({ repository, commit, take }) => `- ${repository} at \`${commit}\`: ${take.join(", ")}`),
     areas: areas(results).map(
       ({ name, files, passed, total, least_percent: least, failing }) =>
-        `| ${name} | ${files} | ${passed} | ${total} | ${shown(passed, total)} | ${least === 0 ? "" : least} | ${failing} |`,
+        `| ${name} | ${files} | ${passed} | ${total} | ${shown(passed, total)} | ${least === 0 ? "" : least} | ${failing ?? ""} |`,
     ),
     files: results
       .filter(({ passed, total }) => passed < total)
