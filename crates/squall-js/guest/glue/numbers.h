@@ -106,3 +106,33 @@ static int decimal_write(char *to, double value) {
     }
     return 0;
 }
+
+/* More places, or a smaller number, would not fit into 128 bits. */
+#define DECIMAL_FIXED_PLACES_MAX 15
+#define DECIMAL_FIXED_SHIFT_MAX 120
+
+/* A finite number with so many places, as Number.prototype.toFixed rounds it: exactly, and halves
+   away from zero. 0 when it takes more than 15 digits or is next to nothing. At most
+   DECIMAL_LENGTH_MAX bytes. */
+static int decimal_write_fixed(char *to, double value, int places) {
+    char *start = to;
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    int shift = 1075 - (int)(bits >> 52 & 0x7ff);
+    uint64_t mantissa = (bits & (((uint64_t)1 << 52) - 1)) | (uint64_t)1 << 52;
+    if (places > DECIMAL_FIXED_PLACES_MAX || shift < 1 || shift > DECIMAL_FIXED_SHIFT_MAX) return 0;
+    uint64_t unit = (uint64_t)decimal_powers[places];
+    unsigned __int128 scaled = (unsigned __int128)mantissa * unit;
+    scaled = (scaled + ((unsigned __int128)1 << (shift - 1))) >> shift;
+    if (scaled >= (uint64_t)DECIMAL_UNIQUE_MANTISSA) return 0;
+    if (value < 0) *to++ = '-';
+    to = decimal_write_integer(to, (uint64_t)scaled / unit);
+    if (places == 0) return (int)(to - start);
+    uint64_t fraction = (uint64_t)scaled % unit;
+    *to++ = '.';
+    for (int at = places - 1; at >= 0; at--) {
+        to[at] = '0' + (char)(fraction % 10);
+        fraction /= 10;
+    }
+    return (int)(to + places - start);
+}

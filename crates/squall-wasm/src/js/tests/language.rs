@@ -42,6 +42,64 @@ fn strings_are_put_together_from_all_their_units() {
     });
 }
 
+/// `toFixed` beside integers that are large enough to be exact.
+const FIXED: &str = r#"
+const float = new Float64Array(1);
+const bits = new BigUint64Array(float.buffer);
+function exactly(value, places) {
+  float[0] = Math.abs(value);
+  const biased = bits[0] >> 52n;
+  const mantissa = (bits[0] & 0xfffffffffffffn) + (biased > 0n ? 1n << 52n : 0n);
+  const exponent = (biased > 0n ? biased : 1n) - 1075n;
+  const scaled = mantissa * 10n ** BigInt(places);
+  const whole = exponent >= 0n ? scaled << exponent : (scaled + (1n << (-exponent - 1n))) >> -exponent;
+  const digits = whole.toString().padStart(places + 1, "0");
+  const point = digits.length - places;
+  return (value < 0 ? "-" : "") + digits.slice(0, point) + (places > 0 ? `.${digits.slice(point)}` : "");
+}
+export default {
+  async fetch(request) {
+    for (const text of (await request.text()).split(" ")) {
+      for (const places of [0, 1, 2, 3, 6, 12, 15, 16, 30]) {
+        const value = Number(text);
+        if (Math.abs(value) >= 1e21) continue;
+        const [found, expected] = [value.toFixed(places), exactly(value, places)];
+        if (found !== expected) return new Response(`(${text}).toFixed(${places}): ${found}, not ${expected}`);
+      }
+    }
+    return new Response("same");
+  },
+};
+"#;
+
+#[test]
+fn numbers_are_fixed_to_exactly_rounded_places() {
+    let bench = bench(FIXED, generous());
+    let mut random = random();
+    let edges = "0 -0 0.5 1.5 2.5 -2.5 0.05 0.15 1.005 1.45 8.345 -0.001 999.995 999999999999.9995 \
+                 1e-10 5e-324 123456789012345.67 999999999999999.9 1e20 -1.5e15 4503599627370495.5";
+    let mut texts: Vec<String> = edges.split_whitespace().map(str::to_owned).collect();
+    for _ in 0..10_000 {
+        let halves = (random() % 1_000_000) as f64 / f64::from(1_u32 << (random() % 20));
+        let cents = (random() % 1_000_000_000_000) as f64 / 10_f64.powi((random() % 16) as i32);
+        texts.extend([format!("{halves}"), format!("-{cents}"), format!("{:e}", cents * 1e-12)]);
+    }
+    on_a_core(async {
+        assert_eq!(bench.call("/", &texts.join(" ")).await.unwrap(), "same");
+    });
+}
+
+/// The same numbers every time, by xorshift.
+fn random() -> impl FnMut() -> u64 {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    }
+}
+
 /// A hundred thousand keys of a kind; with all of them in one bucket it would take minutes of CPU time.
 const KEYS: &str = r#"
 const kinds = {
@@ -125,13 +183,7 @@ fn check_numbers(answers: &str, texts: &[String]) {
 #[test]
 fn numbers_are_read_exactly_and_written_in_their_shortest_form() {
     let bench = bench(NUMBERS, generous());
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut random = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut random = random();
     let mut texts: Vec<String> = EDGES.split_whitespace().map(str::to_owned).collect();
     for _ in 0..20_000 {
         let decimal = (random() % 1_000_000_000_000_000) as f64;
