@@ -39,6 +39,7 @@ PROXY = """
   }}
 """
 GUARDED = """
+  map_hash_bucket_size 256;
   map $http_x_api_key $known {{ default 0; "{key}" 1; }}
   limit_req_zone $binary_remote_addr zone=all:10m rate=1000000r/s;
   log_format line escape=json '{{"at":"$time_iso8601","method":"$request_method","path":"$uri",'
@@ -130,8 +131,8 @@ def proxied_guarded(squall):
               'rate_limits = [{ by = ["ip"], limit = 1000000, per = "second" }]\n')
     with running(Nginx()) as (origin,):
         deploy(squall, "guarded", policy + to(origin))
-        squall.command("clients", "create", "--app", "guarded", "acme")
-        made = squall.command("clients", "keys", "create", "--app", "guarded", "acme", "--json")
+        squall.command("clients", "create", "guarded", "acme")
+        made = squall.command("clients", "keys", "create", "guarded", "acme", "--json")
         key = json.loads(made)["key"]
         with running(Nginx(GUARDED, origin=origin.port, key=key)) as (peer,):
             script = ROOT / "benches/bench/key.lua"
@@ -226,7 +227,7 @@ def idle_connections(squall):
         for what, port, wrap, bar in (
             ("cleartext", own.port, lambda plain: plain, 200),
             ("TLS", tls_port,
-             lambda plain: context.wrap_socket(plain, server_hostname="plain.localhost"), 400),
+             lambda plain: context.wrap_socket(plain, server_hostname="localhost"), 400),
         ):
             before = own.server.rss_mib()
             held = []
