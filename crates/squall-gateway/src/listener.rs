@@ -302,7 +302,9 @@ async fn serve_http1(connection: Arc<Connection>, stream: Stream) -> hyper::Resu
         service_fn(move |request| {
             let connection = connection.clone();
             async move {
-                let response = crate::request::serve(connection, request).await;
+                // Boxed: hyper keeps room for the future as long as the connection lives, and
+                // most connections are idle.
+                let response = Box::pin(crate::request::serve(connection, request)).await;
                 Ok::<_, std::convert::Infallible>(response)
             }
         })
