@@ -160,6 +160,8 @@ pub(crate) struct OutgoingBody {
     end: Box<RequestEnd>,
     /// What Content-Length promises: hyper stops reading when it has that much.
     promised_bytes: Option<u64>,
+    /// Why it ends too early, until what came before has been written.
+    broken: Option<BodyError>,
 }
 
 impl OutgoingBody {
@@ -174,7 +176,7 @@ impl OutgoingBody {
         if inner.is_end_stream() {
             end.finish();
         }
-        Self { inner, end, promised_bytes }
+        Self { inner, end, promised_bytes, broken: None }
     }
 }
 
@@ -187,6 +189,9 @@ impl HttpBody for OutgoingBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if let Some(error) = this.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
             return Poll::Pending;
         };
@@ -208,6 +213,11 @@ impl HttpBody for OutgoingBody {
                 if let Some(meter) = &this.end.meter {
                     meter.fail(error.code);
                 }
+                // An error ends the connection, and what hyper has gathered is lost with it:
+                // the head, perhaps, and all that came of the body. It writes while we wait.
+                this.broken = Some(error.clone());
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             None => this.end.finish(),
         }
