@@ -135,6 +135,7 @@ impl Decisions {
 }
 
 /// An answer that is here already, or one that comes over a network.
+#[allow(clippy::large_enum_variant, reason = "to box the usual one is what this avoids")]
 pub enum Taken {
     Now(Decisions),
     /// An error says that the store can not be reached; the caller decides what that means.

@@ -112,6 +112,15 @@ fn what_can_not_work_is_refused_with_its_place_and_the_fix() {
     );
     refused(("sample = 0.1", "sample = 2.0"), "from 0 to 1");
     refused(("limit = 100", "limit = 0"), "at least 1");
+    refused(("limit = 100", "limit = 1000001"), "at most 1000000");
+    refused(("limit = 100", "burst = 4000000000, limit = 100"), "more than a year");
+    let twice = "rate_limits = [{ limit = 1, per = \"day\" }, { limit = 100";
+    refused(("rate_limits = [{ limit = 100", twice), "two are named \"default\"");
+    refused(("limit = 100", "by = [\"ip\", \"ip\"], limit = 100"), "names ip twice");
+    refused(("limit = 100", "name = \"a b\", limit = 100"), "letters, digits");
+    refused(("by = [\"client\"]", "by = [\"ip\"]"), "does not count by \"client\"");
+    refused(("requests_per_day = 100000", "requests_per_day = 0"), "at least 1");
+    refused(("by = [\"client\"]", "by = [\"cookie\"]"), "nothing to count by");
     refused(("prefix = \"/new\"", "prefix = \"/new\", path = \"/x\""), "path and prefix");
     refused(("weight = 2", "weight = 0"), "from 1 to 1000");
     refused(("methods = [\"GET\"]", "method = [\"GET\"]"), "did you mean `methods`");
