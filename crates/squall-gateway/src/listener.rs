@@ -376,3 +376,6 @@ async fn serve_http2(connection: Arc<Connection>, stream: Stream) -> hyper::Resu
     serving.as_mut().graceful_shutdown();
     serving.await
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,7 +64,7 @@ impl Invoke for Fake {
 }
 
 pub(crate) struct Door {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// Where it speaks TLS, if it does.
     pub(crate) tls_address: Option<SocketAddr>,
     fake: Arc<Fake>,

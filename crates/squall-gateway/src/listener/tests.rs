@@ -1,0 +1,132 @@
+//! Connections that are slow, too many, or have nothing to say.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
+use crate::tests::Door;
+use crate::{DoorLimits, Options};
+
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn door(limits: DoorLimits) -> Door {
+    Door::with(Options { limits, ..Options::default() })
+}
+
+fn connect(door: &Door) -> TcpStream {
+    let stream = TcpStream::connect(door.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    stream
+}
+
+/// Whether the server closes the connection, given time.
+fn is_closed(stream: &mut TcpStream, mut meanwhile: impl FnMut(&mut TcpStream)) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        meanwhile(stream);
+        match stream.read(&mut [0; 256]) {
+            Ok(0) => return true,
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+#[test]
+fn a_head_that_drips_is_given_up_long_before_the_longest_time() {
+    let door = door(DoorLimits { head_timeout: Duration::from_secs(3_600), ..Default::default() });
+    let mut stream = connect(&door);
+    stream.write_all(b"GET /api/x HTTP/1.1\r\nHost: one.localhost\r\nX: ").unwrap();
+    let drip = |stream: &mut TcpStream| {
+        let _ = stream.write_all(b"a");
+    };
+    assert!(is_closed(&mut stream, drip));
+    assert!(door.metrics().contains("squall_http_slow_clients_total 1"), "{}", door.metrics());
+}
+
+#[test]
+fn one_client_has_so_many_connections_and_no_more() {
+    let door = door(DoorLimits { connections_per_client_max: 2, ..Default::default() });
+    let ask = |stream: &mut TcpStream| {
+        stream.write_all(b"GET /api/x HTTP/1.1\r\nHost: one.localhost\r\n\r\n").unwrap();
+        let mut answer = [0; 12];
+        let begun = Instant::now();
+        while let Err(error) = stream.read_exact(&mut answer) {
+            let early = error.kind() == std::io::ErrorKind::WouldBlock;
+            assert!(early && begun.elapsed() < PATIENCE, "{error}");
+        }
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    };
+    let (mut first, mut second) = (connect(&door), connect(&door));
+    ask(&mut first);
+    ask(&mut second);
+    assert!(is_closed(&mut connect(&door), |_| {}), "the third is one too many");
+    drop(first);
+    let begun = Instant::now();
+    // The place is free once the server has noticed.
+    loop {
+        let mut stream = connect(&door);
+        let _ = stream.write_all(b"GET /api/x HTTP/1.1\r\nHost: one.localhost\r\n\r\n");
+        let mut answer = [0; 12];
+        if stream.read_exact(&mut answer).is_ok() {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "the place is not given back");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_of_http_2_without_requests_is_ended_and_one_with_a_request_is_not() {
+    let door = door(DoorLimits {
+        // The period of pings, whose answers show that nothing else comes.
+        head_timeout: Duration::from_millis(100),
+        idle_timeout: Duration::from_millis(300),
+        ..Default::default()
+    });
+    let stream = tokio::net::TcpStream::connect(door.address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    let connection = tokio::spawn(connection);
+    let request = http::Request::get("http://one.localhost/api/x").body(Empty::<Bytes>::new());
+    let response = sender.send_request(request.unwrap()).await.unwrap();
+    assert_eq!(response.status(), 200);
+    drop(response);
+    let ended = tokio::time::timeout(PATIENCE, connection).await;
+    ended.expect("the server ends it").unwrap().expect("by GOAWAY, not by an error");
+
+    let stream = tokio::net::TcpStream::connect(door.address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    let connection = tokio::spawn(connection);
+    // A request whose body does not end keeps the connection.
+    let (_body, receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
+    let request = http::Request::post("http://one.localhost/api/x").body(Unfinished(receiver));
+    let waiting = sender.send_request(request.unwrap());
+    let waited = tokio::time::timeout(Duration::from_secs(2), waiting).await;
+    assert!(waited.is_err(), "it is not answered yet");
+    assert!(!connection.is_finished());
+}
+
+struct Unfinished(tokio::sync::mpsc::Receiver<Bytes>);
+
+impl http_body::Body for Unfinished {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        self.0.poll_recv(cx).map(|bytes| bytes.map(|bytes| Ok(http_body::Frame::data(bytes))))
+    }
+}
