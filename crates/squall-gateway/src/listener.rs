@@ -301,12 +301,12 @@ async fn serve_http1(connection: Arc<Connection>, stream: Stream) -> hyper::Resu
         let connection = connection.clone();
         service_fn(move |request| {
             let connection = connection.clone();
-            async move {
-                // Boxed: hyper keeps room for the future as long as the connection lives, and
-                // most connections are idle.
-                let response = Box::pin(crate::request::serve(connection, request)).await;
+            // Boxed: hyper keeps the place of a request for the next one, so that an idle
+            // connection would hold what only a busy one needs.
+            Box::pin(async move {
+                let response = crate::request::serve(connection, request).await;
                 Ok::<_, std::convert::Infallible>(response)
-            }
+            })
         })
     };
     let serving = http1::Builder::new()
