@@ -48,7 +48,10 @@ try {
   if (options.update && product.lastWords() === null) {
     const settled = settle(results, expected);
     writeExpected(settled);
-    writeFileSync(new URL("../../docs/conformance.md", import.meta.url), conformancePage(settled));
+    const page = new URL("../../docs/conformance.md", import.meta.url);
+    // The part about the door is scripts/conformance-door's.
+    const [, door] = readFileSync(page, "utf8").split(/^(?=# The door$)/m);
+    writeFileSync(page, [conformancePage(settled).trimEnd(), ...(door ? ["", door] : [""])].join("\n"));
   } else if (options.check) {
     // Nothing is to be learnt of files that a node did not live to see.
     const complaints = product.lastWords() === null ? judge(results, expected, whole) : [];
