@@ -167,7 +167,8 @@ fn as_json(seconds: f64, rows: &[Row]) -> Value {
 
 /// The whole screen: as many routes as there is room for.
 fn screen(rows: &[Row]) -> String {
-    let size = termios::tcgetwinsize(std::io::stdout()).ok();
+    // A terminal that does not know its size says zero.
+    let size = termios::tcgetwinsize(std::io::stdout()).ok().filter(|size| size.ws_row > 0);
     let (height, width) =
         size.map_or((24, 80), |size| (usize::from(size.ws_row), usize::from(size.ws_col)));
     let mut text = HOME.to_owned();
