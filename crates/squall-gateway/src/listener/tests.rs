@@ -81,40 +81,43 @@ fn one_client_has_so_many_connections_and_no_more() {
     }
 }
 
-#[tokio::test]
-async fn a_connection_of_http_2_without_requests_is_ended_and_one_with_a_request_is_not() {
+#[test]
+fn a_connection_of_http_2_without_requests_is_ended_and_one_with_a_request_is_not() {
     let door = door(DoorLimits {
         // The period of pings, whose answers show that nothing else comes.
-        head_timeout: Duration::from_millis(100),
-        idle_timeout: Duration::from_millis(300),
+        head_timeout: Duration::from_secs(2),
+        idle_timeout: Duration::from_secs(1),
         ..Default::default()
     });
-    let stream = tokio::net::TcpStream::connect(door.address).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    let connection = tokio::spawn(connection);
-    let request = http::Request::get("http://one.localhost/api/x").body(Empty::<Bytes>::new());
-    let response = sender.send_request(request.unwrap()).await.unwrap();
-    assert_eq!(response.status(), 200);
-    drop(response);
-    let ended = tokio::time::timeout(PATIENCE, connection).await;
-    ended.expect("the server ends it").unwrap().expect("by GOAWAY, not by an error");
+    let client = tokio::runtime::Runtime::new().unwrap();
+    client.block_on(async {
+        let stream = tokio::net::TcpStream::connect(door.address).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        let connection = tokio::spawn(connection);
+        let request = http::Request::get("http://one.localhost/api/x").body(Empty::<Bytes>::new());
+        let response = sender.send_request(request.unwrap()).await.unwrap();
+        assert_eq!(response.status(), 200);
+        drop(response);
+        let ended = tokio::time::timeout(PATIENCE, connection).await;
+        ended.expect("the server ends it").unwrap().expect("by GOAWAY, not by an error");
 
-    let stream = tokio::net::TcpStream::connect(door.address).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    let connection = tokio::spawn(connection);
-    // A request whose body does not end keeps the connection.
-    let (_body, receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
-    let request = http::Request::post("http://one.localhost/api/x").body(Unfinished(receiver));
-    let waiting = sender.send_request(request.unwrap());
-    let waited = tokio::time::timeout(Duration::from_secs(2), waiting).await;
-    assert!(waited.is_err(), "it is not answered yet");
-    assert!(!connection.is_finished());
+        let stream = tokio::net::TcpStream::connect(door.address).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        let connection = tokio::spawn(connection);
+        // A request whose body does not end keeps the connection.
+        let (_body, receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
+        let request = http::Request::post("http://one.localhost/api/x").body(Unfinished(receiver));
+        let waiting = sender.send_request(request.unwrap());
+        let waited = tokio::time::timeout(Duration::from_secs(7), waiting).await;
+        assert!(waited.is_err(), "it is not answered yet");
+        assert!(!connection.is_finished());
+    });
 }
 
 struct Unfinished(tokio::sync::mpsc::Receiver<Bytes>);
