@@ -40,9 +40,6 @@ struct engine {
     JSRuntime *runtime;
     JSContext *context;
 
-    /* Where the C library's heap ends; 0 before it has asked. */
-    uintptr_t heap_end;
-
     struct { uint32_t data, length; } failure;
     uint8_t interrupt;
     /* A small allocation has failed since the turn began. */

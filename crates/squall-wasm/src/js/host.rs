@@ -20,7 +20,7 @@ use squall_types::trace::TraceContext;
 use squall_types::usage::Meter;
 use squall_types::{Body, ErrorCode, InvokeError};
 use tokio::sync::oneshot;
-use wasmtime::{Caller, Linker, ResourceLimiter as _};
+use wasmtime::{Caller, Linker};
 
 use super::bodies::{Bodies, BodyWriter};
 use super::operations::{self, Completion};
@@ -327,7 +327,6 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>
     linker.func_wrap("squall", "take", import_take)?;
     linker.func_wrap("squall", "start", import_start)?;
     linker.func_wrap("squall", "cancel", import_cancel)?;
-    linker.func_wrap("squall", "extend", import_extend)?;
     Ok(linker)
 }
 
@@ -389,12 +388,6 @@ fn import_call(
         host.waiting = reply;
     }
     Ok(if refused { -length } else { length })
-}
-
-/// A program takes a part of the memory that one before it has made. It counts as if the memory
-/// grew.
-fn import_extend(mut caller: Caller<'_, Host>, bytes: u32) -> wasmtime::Result<u32> {
-    Ok(caller.data_mut().limiter.memory_growing(0, bytes as usize, None)?.into())
 }
 
 fn import_take(mut caller: Caller<'_, Host>, out: u32) -> wasmtime::Result<()> {

@@ -116,16 +116,11 @@ fn bench_with(source: &str, limits: Limits, mode: InstanceMode) -> Bench {
         bindings: world.clone(),
         recordings: Some(world.clone()),
     });
-    let function = specification("api", limits, mode);
-    Bench { world, executor: executor.unwrap(), function, _snapshots: snapshots }
-}
-
-fn specification(name: &str, limits: Limits, mode: InstanceMode) -> Arc<FunctionSpec> {
-    Arc::new(FunctionSpec {
+    let function = Arc::new(FunctionSpec {
         key: FunctionKey {
             app: AppName::parse("app").unwrap(),
             revision: RevisionId::from_digest(&blake3::hash(b"a revision")),
-            function: FunctionName::parse(name).unwrap(),
+            function: FunctionName::parse("api").unwrap(),
         },
         code: BlobId([0; 32]),
         world: HandlerWorld::JavaScript,
@@ -137,7 +132,8 @@ fn specification(name: &str, limits: Limits, mode: InstanceMode) -> Arc<Function
         variables: Default::default(),
         fall_through: false,
         bindings: Default::default(),
-    })
+    });
+    Bench { world, executor: executor.unwrap(), function, _snapshots: snapshots }
 }
 
 impl Bench {
@@ -357,32 +353,6 @@ export default {
             assert_eq!(answer.as_ref().map_err(|error| error.code), Err(code), "{path}");
             assert_eq!(bench.call("/", "").await.unwrap(), "fine", "after {path}");
         }
-    });
-}
-
-#[test]
-fn an_instance_made_new_uses_the_memory_that_it_has_and_counts_it() {
-    let source = r#"
-export default {
-  fetch(request) {
-    const bytes = Number(new URL(request.url).pathname.slice(1)) << 20;
-    return new Response(`${new Uint8Array(bytes).length}`);
-  },
-};"#;
-    let limits = |megabytes: u64| Limits { memory_bytes: megabytes << 20, ..Limits::default() };
-    let mut bench = bench(source, limits(64));
-    on_a_core(async {
-        for _ in 0..50 {
-            assert_eq!(bench.call("/40", "").await.unwrap(), (40 << 20).to_string());
-        }
-        let mut metrics = String::new();
-        bench.executor.write_metrics(&mut metrics);
-        assert!(metrics.contains("squall_js_instances_made_total 1\n"), "{metrics}");
-        // What another function has grown is no gift.
-        bench.function = specification("small", limits(16), InstanceMode::PerRequest);
-        let answer = bench.call("/40", "").await;
-        assert_eq!(answer.map_err(|error| error.code), Err(ErrorCode::MemoryExceeded));
-        assert_eq!(bench.call("/4", "").await.unwrap(), (4 << 20).to_string());
     });
 }
 
