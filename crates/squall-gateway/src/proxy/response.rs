@@ -138,7 +138,13 @@ impl HttpBody for Http1Body {
                 None => this.decoder.next(exchange.unread(), at_end),
             };
             match piece {
-                Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Piece::Data(data)) => {
+                    if this.decoder.remaining() == Some(0) {
+                        // Who was promised a length does not ask for more when it is there.
+                        this.finish();
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
                 Ok(Piece::Trailers(trailers)) => {
                     this.finish();
                     return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
@@ -168,7 +174,6 @@ impl HttpBody for Http1Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        // While the connection is to be kept, the end must be read.
         self.first.is_empty() && self.exchange.is_none()
     }
 

@@ -595,3 +595,30 @@ async fn a_stream_comes_through_piece_by_piece() {
     assert!(body.frame().await.is_none());
     until("the connection to come back", || pool.targets()[0].waiting() == 1).await;
 }
+
+#[tokio::test]
+async fn the_last_byte_of_a_length_gives_the_connection_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut buffer = Vec::new();
+        while read_request(&mut stream, &mut buffer).await.is_some() {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            stream.write_all(b"body").await.unwrap();
+        }
+    });
+    let bench = Bench::new();
+    let pool = bench.pool(&[format!("http://{address}")], "");
+    for _ in 0..3 {
+        let request = Request::get("/").body(Body::empty()).unwrap();
+        let mut body = send(&pool, request).await.unwrap().into_body();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "body");
+        // As hyper does, without asking for what comes next.
+        assert!(http_body::Body::is_end_stream(&body));
+        drop(body);
+        assert_eq!(pool.targets()[0].waiting(), 1);
+    }
+    assert_eq!(pool.targets()[0].counters.connections.load(Ordering::Relaxed), 1);
+}
