@@ -25,7 +25,7 @@ pub(crate) struct Keep {
 }
 
 impl Keep {
-    fn take_back(&self, exchange: Box<Exchange>) {
+    fn take_back(&self, exchange: Exchange) {
         if let Some(connection) = exchange.into_reusable() {
             self.target.put_idle(connection, self.most, self.keeps_for);
         }
@@ -54,7 +54,7 @@ pub(crate) fn from_http1(
     })?;
     let mut response = if piece == Piece::End {
         if let Some(keep) = keep {
-            keep.take_back(exchange);
+            keep.take_back(*exchange);
         }
         flight.land();
         Response::new(Body::full(first))
@@ -98,7 +98,7 @@ struct Http1Body {
 impl Http1Body {
     fn finish(&mut self) {
         if let (Some(exchange), Some(keep)) = (self.exchange.take(), self.keep.take()) {
-            keep.take_back(exchange);
+            keep.take_back(*exchange);
         }
         self.flight.land();
     }
