@@ -12,6 +12,7 @@ use bytes::{Buf as _, Bytes};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::ReadBufCursor;
+use squall_types::log::TlsVersion;
 use squall_types::{Body, BodyError, ErrorCode};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
@@ -34,7 +35,8 @@ pub(crate) struct Connection {
     /// Counts it for as long as anybody holds it, a tunnel that it became included.
     open: Open,
     peer: IpAddr,
-    tls: bool,
+    /// `None` without TLS.
+    tls: Option<TlsVersion>,
     http2: bool,
     requests: AtomicU64,
     ended: AtomicU64,
@@ -46,7 +48,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(open: Open, peer: IpAddr, tls: bool, http2: bool) -> Arc<Self> {
+    pub(crate) fn new(open: Open, peer: IpAddr, tls: Option<TlsVersion>, http2: bool) -> Arc<Self> {
         Arc::new(Self {
             open,
             peer,
@@ -69,6 +71,10 @@ impl Connection {
     }
 
     pub(crate) fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    pub(crate) fn tls_version(&self) -> Option<TlsVersion> {
         self.tls
     }
 
@@ -208,6 +214,17 @@ impl HttpBody for TimedBody {
 pub(crate) enum Socket {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Socket {
+    pub(crate) fn tls_version(&self) -> Option<TlsVersion> {
+        let Socket::Tls(stream) = self else { return None };
+        // There are two versions that the door speaks.
+        match stream.get_ref().1.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_2) => Some(TlsVersion::V12),
+            _ => Some(TlsVersion::V13),
+        }
+    }
 }
 
 /// Calls the same method on whichever socket it is.

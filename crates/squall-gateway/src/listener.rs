@@ -198,7 +198,7 @@ async fn serve(mut open: Open, tcp: TcpStream, peer: IpAddr, tls: Option<Arc<Tls
             return;
         }
     };
-    let tls = matches!(begun.socket, Socket::Tls(_));
+    let tls = begun.socket.tls_version();
     let connection = Connection::new(open, begun.peer, tls, begun.http2);
     let stream = Stream::new(begun.socket, begun.prefix, connection.clone());
     let served = pin!(async {

@@ -116,7 +116,7 @@ impl Drop for RequestEnd {
             bytes_out: self.bytes_out,
             client: self.client,
             version: self.version,
-            tls: None,
+            tls: self.connection.tls_version(),
             caller: self.identity.as_ref().map(|identity| Box::new(identity.caller())),
             upstream: self.upstream.take(),
             user_agent: self.user_agent.take(),
