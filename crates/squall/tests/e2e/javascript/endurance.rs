@@ -49,11 +49,11 @@ async fn memory_and_files_are_flat_over_many_requests() {
     for mode in ["per-request", "shared"] {
         let shared = "shared = { max_requests = 4000000000 }";
         node.deploy(&App::typescript(mode, BUSY).with(&format!("instances = {mode:?}\n{shared}")));
-        serve(&node, mode, requests() / 4).await;
+        serve(&node, mode, requests() / 2).await;
         let (memory, files) = (node.resident_bytes(), node.open_files());
         serve(&node, mode, requests()).await;
         // What logs and the ledger hold is a part of it.
-        let most = memory + memory / 10 + (4 << 20);
+        let most = memory + memory / 10 + (8 << 20);
         let now = node.resident_bytes();
         assert!(now < most, "{mode}: {now} bytes after {memory}");
         assert!(
