@@ -9,8 +9,8 @@ mod top;
 mod diff;
 
 use serde_json::{Value, json};
-use squall_types::AppName;
 use squall_types::gateway::GatewayPart;
+use squall_types::{AppName, ErrorCode};
 
 use super::connect;
 use super::secrets::read_input;
@@ -46,9 +46,10 @@ struct Live {
 /// The gateway part that is live; `None` when nothing is, or there is no such app.
 async fn live(node: &Client, app: &AppName) -> Result<Option<Live>, Failure> {
     let what = format!("reading the gateway of {app}");
+    let absent = [ErrorCode::UnknownApp, ErrorCode::UnknownRevision].map(|code| code.to_string());
     let answer: Value = match node.get(&what, &format!("/v1/apps/{app}/gateway")).await {
         Ok(answer) => answer,
-        Err(failure) if matches!(failure.code.as_deref(), Some("SQ0307" | "SQ0308")) => {
+        Err(failure) if failure.code.as_ref().is_some_and(|code| absent.contains(code)) => {
             return Ok(None);
         }
         Err(failure) => return Err(failure),
