@@ -169,13 +169,14 @@ impl Control {
     }
 
     /// Removes what interrupted uploads and deleted apps left. Only while no other server
-    /// process uses the data directory, and after `load`. Blocking.
+    /// process uses the data directory. Blocking.
     ///
     /// # Errors
-    /// Fails when a folder can not be read.
+    /// Fails when the database or a folder can not be read.
     pub fn sweep(&self) -> std::io::Result<usize> {
         self.0.blobs.clear_staging()?;
-        self.0.blobs.sweep(&self.0.needed_blobs())
+        let needed = self.0.needed_blobs().map_err(std::io::Error::other)?;
+        self.0.blobs.sweep(&needed)
     }
 
     /// Whether any revision has a function in JavaScript.
@@ -316,15 +317,18 @@ impl Inner {
         }
     }
 
-    fn needed_blobs(&self) -> HashSet<BlobId> {
-        let desired = self.desired();
-        let revisions = desired.apps().flat_map(|app| &app.revisions);
+    /// What stored revisions name, whether they are served now or can be gone back to.
+    fn needed_blobs(&self) -> store::Result<HashSet<BlobId>> {
         let mut needed = HashSet::new();
-        for revision in revisions {
-            needed.extend(revision.functions.iter().map(|function| function.code));
-            needed.extend(revision.assets.values().map(|asset| asset.blob));
+        for name in self.store.app_names()? {
+            let Some(row) = self.store.app(&name)? else { continue };
+            for revision in row.revisions {
+                let Some(content) = self.store.content(&name, &revision.id)? else { continue };
+                needed.extend(content.components.values().map(|component| component.blob));
+                needed.extend(content.assets.values().map(|asset| asset.blob));
+            }
         }
-        needed
+        Ok(needed)
     }
 
     /// The names of an app's secrets; none for an app that is not there yet.

@@ -14,6 +14,12 @@ use squall_types::{AppName, RevisionId};
 use crate::secrets::Vault;
 use crate::store::{AppRow, Content};
 
+/// The newest so many revisions beside the live ones always answer on a preview URL.
+const PREVIEWS_MIN: usize = 3;
+/// The others do as long as the contents of all previews are no larger than this together:
+/// ten thousand routes are more than a megabyte, and fifty times as much in memory.
+const PREVIEW_BYTES_MAX: i64 = 4 << 20;
+
 /// What is stored of one app.
 pub(crate) struct Stored {
     pub(crate) row: AppRow,
@@ -50,13 +56,12 @@ impl Desired {
         }
     }
 
-    /// Those of an app's revisions that are not in it.
+    /// Those of an app's revisions that are to be served and are not in it.
     pub(crate) fn unknown_revisions(&self, row: &AppRow) -> Vec<RevisionId> {
         let app = self.apps.get(&row.name);
         let known: HashSet<&RevisionId> =
             app.iter().flat_map(|app| &app.revisions).map(|one| &one.id).collect();
-        let ids = row.revisions.iter().map(|revision| &revision.id);
-        ids.filter(|id| !known.contains(id)).cloned().collect()
+        served(row).into_iter().filter(|id| !known.contains(id)).cloned().collect()
     }
 
     pub(crate) fn names(&self) -> Vec<AppName> {
@@ -77,15 +82,28 @@ impl Desired {
     }
 }
 
+/// Revisions that answer requests: the live ones, and those with a preview.
+fn served(row: &AppRow) -> Vec<&RevisionId> {
+    let (mut previews, mut bytes) = (0, 0);
+    let revisions = row.revisions.iter().filter(|revision| {
+        if row.traffic.iter().any(|share| share.revision == revision.id) {
+            return true;
+        }
+        (previews, bytes) = (previews + 1, bytes + revision.content_bytes);
+        previews <= PREVIEWS_MIN || bytes <= PREVIEW_BYTES_MAX
+    });
+    revisions.map(|revision| &revision.id).collect()
+}
+
 fn app_state(stored: Stored, before: Option<&AppState>, vault: &Vault, caps: &Limits) -> AppState {
     let Stored { row, clients, mut contents } = stored;
     let kept: HashMap<&RevisionId, &Arc<RevisionState>> =
         before.into_iter().flat_map(|app| &app.revisions).map(|one| (&one.id, one)).collect();
-    let revisions = row.revisions.iter().filter_map(|revision| match kept.get(&revision.id) {
+    let revisions = served(&row).into_iter().filter_map(|id| match kept.get(id) {
         Some(kept) => Some(Arc::clone(kept)),
         None => {
-            let content = contents.remove(&revision.id)?;
-            Some(Arc::new(revision_state(&row.name, &revision.id, content, caps)))
+            let content = contents.remove(id)?;
+            Some(Arc::new(revision_state(&row.name, id, content, caps)))
         }
     });
     let revisions: Vec<Arc<RevisionState>> = revisions.collect();

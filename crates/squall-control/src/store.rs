@@ -159,6 +159,8 @@ impl Content {
 pub(crate) struct RevisionRow {
     pub(crate) id: RevisionId,
     pub(crate) created_ms: i64,
+    /// How large its content is, as it is stored.
+    pub(crate) content_bytes: i64,
 }
 
 /// A share of traffic, as it is stored and as the API writes it.
@@ -245,13 +247,16 @@ impl Store {
             .optional()?;
         let Some((is_default, updated_ms)) = found else { return Ok(None) };
         let mut rows = connection.prepare_cached(
-            "SELECT id, created_ms FROM revisions WHERE app = ?1 ORDER BY sequence DESC",
+            "SELECT id, created_ms, octet_length(content) FROM revisions
+             WHERE app = ?1 ORDER BY sequence DESC",
         )?;
         let revisions = rows
-            .query_map([name.as_str()], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?
+            .query_map([name.as_str()], |row| {
+                Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?))
+            })?
             .map(|row| {
-                let (id, created_ms) = row?;
-                Ok(RevisionRow { id: parse_revision(&id)?, created_ms })
+                let (id, created_ms, content_bytes) = row?;
+                Ok(RevisionRow { id: parse_revision(&id)?, created_ms, content_bytes })
             })
             .collect::<Result<Vec<_>>>()?;
         let mut rows = connection.prepare_cached(

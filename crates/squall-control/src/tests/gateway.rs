@@ -140,6 +140,26 @@ async fn a_file_without_code_is_deployed_and_explained() {
 }
 
 #[tokio::test]
+async fn large_configurations_have_few_previews_and_can_all_be_gone_back_to() {
+    let bench = Bench::new();
+    let mut ids = Vec::new();
+    for number in 0..6_u16 {
+        let mut gateway = fixed(204);
+        gateway["routes"][0]["response"]["body"] = json!(number.to_string().repeat(1 << 20));
+        ids.push(apply(&bench, gateway).await.1["revision"].as_str().unwrap().to_owned());
+    }
+    let served = |bench: &Bench| -> Vec<String> {
+        bench.newest().apps[0].revisions.iter().map(|one| one.id.to_string()).collect()
+    };
+    // The live one, and three of the five before it.
+    assert_eq!(served(&bench), [&*ids[5], &*ids[4], &*ids[3], &*ids[2]]);
+    let back = json!({ "revision": ids[0] });
+    assert_eq!(bench.ask("POST", "/v1/apps/a/rollback", back).await.0, 200);
+    assert_eq!(served(&bench), [&*ids[5], &*ids[4], &*ids[3], &*ids[0]]);
+    assert_eq!(bench.newest().apps[0].traffic[0].revision.id.as_str(), ids[0]);
+}
+
+#[tokio::test]
 async fn old_revisions_are_forgotten_but_not_those_that_can_be_gone_back_to() {
     let bench = Bench::new();
     let mut ids = Vec::new();
