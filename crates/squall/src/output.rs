@@ -47,7 +47,7 @@ pub(crate) fn colours(stream: &impl IsTerminal) -> bool {
 
 /// Whether a table may be drawn again in place.
 pub(crate) fn moves_cursor(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal() && !std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+    stream.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// Which way a column's text leans.
