@@ -59,7 +59,6 @@ pub(crate) fn warnings(manifest: &Manifest) -> Vec<String> {
     let mut warnings = Vec::new();
     unreachable_routes(manifest, &mut warnings);
     unused_names(manifest, &mut warnings);
-    policies(manifest, &mut warnings);
     for (name, upstream) in &manifest.upstreams {
         if upstream.tls.as_ref().is_some_and(|tls| tls.insecure) {
             warnings.push(format!(
@@ -134,8 +133,7 @@ fn unused_names(manifest: &Manifest, warnings: &mut Vec<String>) {
         warnings.push(format!("upstreams.{name} is not used: no route leads to it"));
     }
     let asked: BTreeSet<&str> = own_policies(manifest)
-        .into_iter()
-        .flat_map(|(_, policy)| policy.auth.iter().flatten())
+        .flat_map(|policy| policy.auth.iter().flatten())
         .map(String::as_str)
         .collect();
     for name in manifest.identity.keys().filter(|name| !asked.contains(name.as_str())) {
@@ -143,31 +141,11 @@ fn unused_names(manifest: &Manifest, warnings: &mut Vec<String>) {
     }
 }
 
-/// Every policy as it is written, with its key.
-fn own_policies(manifest: &Manifest) -> Vec<(String, &Policy)> {
-    let mut all = vec![("gateway.policy".to_owned(), &manifest.gateway.policy)];
-    for (name, function) in &manifest.functions {
-        all.push((format!("functions.{name}.policy"), &function.policy));
-    }
-    for (index, route) in manifest.routes.iter().enumerate() {
-        all.push((format!("routes.{}.policy", name_of(index, route)), &route.policy));
-    }
-    all
-}
-
-/// Scopes that nobody can have, because nobody is asked who they are.
-fn policies(manifest: &Manifest, warnings: &mut Vec<String>) {
-    let app = &manifest.gateway.policy;
-    // The app's own is what a route without a policy gets: it is told once, where it is.
-    for (at, policy) in own_policies(manifest) {
-        let whole = policy.over(app);
-        let nobody_known = whole.auth.as_ref().is_none_or(Vec::is_empty);
-        if policy.scopes.as_ref().is_some_and(|scopes| !scopes.is_empty()) && nobody_known {
-            warnings.push(format!(
-                "{at}.scopes refuses every request: no auth says how callers are known"
-            ));
-        }
-    }
+/// Every policy as it is written.
+fn own_policies(manifest: &Manifest) -> impl Iterator<Item = &Policy> {
+    let functions = manifest.functions.values().map(|function| &function.policy);
+    let routes = manifest.routes.iter().map(|route| &route.policy);
+    functions.chain(routes).chain([&manifest.gateway.policy])
 }
 
 #[cfg(test)]
@@ -209,16 +187,5 @@ mod tests {
         let found = warned(&text);
         assert!(found.contains("upstreams.users is not used"), "{found}");
         assert!(found.contains("identity.main is not used"), "{found}");
-    }
-
-    #[test]
-    fn scopes_without_anybody_who_could_have_them_are_told() {
-        let text = format!(
-            "[gateway.policy]\nauth = [\"main\"]\nscopes = [\"a\"]\n[identity.main.api_key]\n[[routes]]\npolicy = {{ auth = [], scopes = [\"b\"] }}\n{FIXED}"
-        );
-        assert_eq!(
-            warned(&text),
-            "routes.route-1.policy.scopes refuses every request: no auth says how callers are known"
-        );
     }
 }

@@ -296,7 +296,7 @@ mod tests {
         let text = table(&rows, usize::MAX);
         assert!(text.starts_with("APP   ROUTE"), "{text}");
         assert!(text.contains("\nshop  a\\u{1b}[2J  1,235    -  0.1%"), "{text}");
-        assert!(text.contains("shop  b               5.0    -     -  1.5 ms  2.0 ms"), "{text}");
+        assert!(text.contains("shop  b             5.0    -     -  1.5 ms  2.0 ms"), "{text}");
         assert!(table(&rows, 1).ends_with("\n… and 1 more"));
         assert!(table(&[], 9).starts_with("No routes yet."));
     }
