@@ -67,6 +67,7 @@ impl HttpBody for Limited {
         if let Some(Ok(data)) = frame.as_ref().map(|frame| frame.as_ref().map(Frame::data_ref)) {
             let bytes = data.map_or(0, Bytes::len) as u64;
             let Some(left) = this.left.checked_sub(bytes) else {
+                this.inner = Body::empty();
                 return Poll::Ready(Some(Err(BodyError::new(
                     ErrorCode::RequestBodyTooLarge,
                     "the body is larger than this route takes",

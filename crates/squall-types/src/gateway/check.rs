@@ -93,7 +93,10 @@ pub(crate) fn gateway(manifest: &Manifest) -> Checked {
         policy(&at, &function.policy, manifest)?;
         scopes_of_somebody(&at, &function.policy, manifest)?;
     }
-    let mut names = BTreeSet::new();
+    // Those of routes that are not in the list: metrics and `explain` know them by name too.
+    let mut names: BTreeSet<String> =
+        manifest.functions.keys().map(|name| format!("function-{name}")).collect();
+    names.insert("assets".to_owned());
     for (index, one) in manifest.routes.iter().enumerate() {
         let at = match &one.name {
             Some(name) => format!("routes.{name}"),
@@ -102,7 +105,9 @@ pub(crate) fn gateway(manifest: &Manifest) -> Checked {
         route(&at, one, manifest)?;
         let name = one.name.clone().unwrap_or_else(|| format!("route-{}", index + 1));
         if !names.insert(name.clone()) {
-            return Err(format!("two routes are named {name}; names are unique in an app"));
+            return Err(format!(
+                "two routes are named {name}; names are unique in an app, and \"assets\" and \"function-NAME\" stand for the app's files and functions"
+            ));
         }
     }
     Ok(())
