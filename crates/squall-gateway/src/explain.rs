@@ -282,6 +282,7 @@ fn steps(settings: &Policy, own: Option<&Policy>) -> Vec<PolicyStep> {
         concurrency,
         limits,
         timeouts,
+        cache,
         compression,
         access_log
     );

@@ -145,6 +145,9 @@ fn policy(at: &str, policy: &Policy, manifest: &Manifest) -> Checked {
     if let Some(limit) = &policy.concurrency {
         limit.check(&format!("{at}.concurrency"))?;
     }
+    if let Some(cache) = &policy.cache {
+        cache.check(&format!("{at}.cache"))?;
+    }
     if let Some(cors) = &policy.cors {
         cors.check(&format!("{at}.cors"))?;
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 mod address;
 mod body;
+mod cache;
 mod check;
 mod explain;
 mod identity;
@@ -24,6 +25,7 @@ mod upstream;
 
 pub use address::AddressRules;
 pub use body::{Compression, CompressionAlgorithm, Cors};
+pub use cache::{Cache, CacheKey, CacheScope, SetCookie};
 pub use explain::{
     Considered, Explain, ExplainQuery, ExplainedRejection, Explanation, PolicyOrigin, PolicyStep,
 };
@@ -238,6 +240,8 @@ pub struct Policy {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<Timeouts>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Cache>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
@@ -269,6 +273,7 @@ impl Policy {
             concurrency,
             limits,
             timeouts,
+            cache,
             cors,
             compression,
             access_log

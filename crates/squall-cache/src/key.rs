@@ -1,0 +1,43 @@
+//! What a stored response is found by.
+
+use squall_types::AppName;
+
+/// A name space of keys: nothing in one is ever found in another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Space {
+    pub app: AppName,
+    /// Divides the entries of an app: a revision, so that a deployment never answers with
+    /// what the one before said, or the name of a JavaScript cache. Empty for the app.
+    pub part: Box<str>,
+}
+
+/// 128 bits of BLAKE3 over the whole key. Entries carry their key, so that a collision is
+/// a miss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyHash(pub [u8; 16]);
+
+/// The primary key of stored responses (RFC 9111, section 2). The method is always GET.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    pub space: Space,
+    /// Scheme, host in lower case, port where it is not the usual one, normalised path and
+    /// the query that the route's rules leave: `https://example.com/a?b=c`. Purges go by it.
+    pub url: Box<str>,
+    /// What the route's rules add of headers and cookies, as `name:value` lines. Empty
+    /// without such rules.
+    pub extra: Box<str>,
+}
+
+impl Key {
+    pub fn hash(&self) -> KeyHash {
+        let mut hasher = blake3::Hasher::new();
+        // Every part with its length: no two keys are the same bytes.
+        for part in [self.space.app.as_str(), &self.space.part, &self.url, &self.extra] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part.as_bytes());
+        }
+        let mut hash = [0; 16];
+        hasher.finalize_xof().fill(&mut hash);
+        KeyHash(hash)
+    }
+}
