@@ -30,6 +30,7 @@ pub struct Head {
     /// When its request was sent, and when its head came; milliseconds of Unix time.
     pub requested_at_ms: u64,
     pub received_at_ms: u64,
+    pub freshness: Freshness,
     /// The names that `Vary` gave, in lower case, sorted, each once. A response that varies
     /// by everything is not stored.
     pub vary: Box<[HeaderName]>,
@@ -37,6 +38,23 @@ pub struct Head {
     pub variant: u64,
     /// Of `Cache-Tag` and `Surrogate-Key`.
     pub tags: Box<[Box<str>]>,
+}
+
+/// For how long a stored response may be used, and how: read from its head once, when it
+/// is stored or validated. Seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Freshness {
+    /// RFC 9111, section 4.2.1.
+    pub lifetime_s: u32,
+    /// How old it was when it came: `corrected_initial_age` of section 4.2.3.
+    pub initial_age_s: u32,
+    /// RFC 5861.
+    pub stale_while_revalidate_s: u32,
+    pub stale_if_error_s: u32,
+    /// Never used stale: `must-revalidate`, `proxy-revalidate`, `s-maxage`.
+    pub must_revalidate: bool,
+    /// Never used without validation, also while fresh: `no-cache`.
+    pub no_cache: bool,
 }
 
 #[derive(Debug, Clone)]

@@ -7,5 +7,5 @@
 mod entry;
 mod key;
 
-pub use entry::{Entry, Head, Parts, Sequence, StoredBody};
+pub use entry::{Entry, Freshness, Head, Parts, Sequence, StoredBody};
 pub use key::{Key, KeyHash, Space};
