@@ -215,7 +215,6 @@ fn matched_by(candidate: &Candidate) -> String {
 fn describe_target(target: &Target) -> String {
     match target {
         Target::Backend(backend) => describe_backend(backend),
-        Target::Assets => "assets".to_owned(),
         Target::Response(fixed) => format!("response {}", fixed.status.as_u16()),
         Target::Redirect(redirect) => format!("redirect {}", redirect.status.as_u16()),
         Target::Split(split) => {
@@ -231,6 +230,7 @@ fn describe_backend(backend: &Backend) -> String {
     match backend {
         Backend::Function(function) => format!("function {}", function.key.function),
         Backend::Upstream(pool, _) => format!("upstream {}", pool.name),
+        Backend::Assets => "assets".to_owned(),
     }
 }
 

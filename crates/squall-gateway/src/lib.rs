@@ -20,6 +20,7 @@ mod client;
 mod explain;
 mod guard;
 mod inert;
+mod origin;
 mod policy;
 mod proxy;
 mod rejection;

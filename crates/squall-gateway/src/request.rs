@@ -9,38 +9,28 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use squall_types::log::UpstreamCall;
-use squall_types::state::{FunctionSpec, HandlerWorld};
 use squall_types::trace::{TraceContext, random};
-use squall_types::usage::{Meter, UpstreamKey, UsageSubject};
-use squall_types::{Body, ErrorCode, Invocation, InvokeError, Trigger};
+use squall_types::{Body, ErrorCode};
 
 use crate::Door;
-use crate::assets;
 use crate::client::{self, Client};
 use crate::connection::Connection;
 use crate::guard;
+use crate::origin::{Account, OriginRequest};
 use crate::policy::identity::Identity;
-use crate::policy::limits::{Arrival, Caller, Held};
+use crate::policy::limits::{Arrival, Caller};
 use crate::policy::{self, Reply};
 use crate::proxy::upgrade::{self, Upgrade};
-use crate::proxy::{self, UpstreamPool};
 use crate::rejection::Rejection;
 use crate::response::{OutgoingBody, RequestEnd};
 use crate::routing::sticky::Point;
 use crate::routing::{Asked, Backend, Fixed, Match, Target};
-use crate::transform::{self, Redirection};
+use crate::transform::Redirection;
 
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// Parameters of the route's path, as a query: `id=42&name=x`.
-const PARAMETERS: HeaderName = HeaderName::from_static("x-squall-params");
 
 /// Serves one request of a connection.
 pub(crate) async fn serve(
@@ -70,8 +60,8 @@ pub(crate) async fn serve(
     };
 
     let mut response = result.unwrap_or_else(|rejection| {
-        end.code = Some(rejection.code);
-        if let Some(meter) = &end.meter {
+        end.account.code = Some(rejection.code);
+        if let Some(meter) = &end.account.meter {
             meter.fail(rejection.code);
         }
         let mut asked = HeaderMap::new();
@@ -85,10 +75,10 @@ pub(crate) async fn serve(
         policy::finish(route, method, reply, &door.encoders, &mut response);
     }
     end.status = response.status().as_u16();
-    if let Some(meter) = &end.meter {
+    if let Some(meter) = &end.account.meter {
         meter.set_status(end.status);
     }
-    let request_id = HeaderValue::from_str(end.trace.trace_id_hex().as_str());
+    let request_id = HeaderValue::from_str(end.account.trace.trace_id_hex().as_str());
     if let Ok(id) = request_id {
         response.headers_mut().insert(REQUEST_ID, id);
     }
@@ -126,25 +116,17 @@ fn begin(
     };
     Box::new(RequestEnd {
         connection: connection.clone(),
-        at: SystemTime::now(),
-        accepted: Instant::now(),
+        account: Account::new(SystemTime::now(), Instant::now(), trace),
         method: request.method().clone(),
         host: String::new(),
         path: request.uri().path().to_owned(),
         version: request.version(),
         client,
         user_agent: request.headers().get(header::USER_AGENT).cloned(),
-        trace,
         app: None,
         route: None,
         reply: Reply::default(),
-        identity: None,
-        upstream: None,
-        held: Held::default(),
-        function: None,
-        meter: None,
         status: 499,
-        code: None,
         bytes_out: 0,
     })
 }
@@ -203,7 +185,7 @@ async fn answer(
     policy::size::check(&route.policies.limits, &exchange.head, &exchange.target, &exchange.body)?;
 
     let allowance = &route.policies.allowance;
-    let arrival = Arrival { accepted: end.accepted, at: end.at };
+    let arrival = Arrival { accepted: end.account.accepted, at: end.account.at };
     let told = &mut end.reply.allowance;
     let anybody =
         Caller { address: client.address, headers: &exchange.head.headers, identity: None };
@@ -211,21 +193,21 @@ async fn answer(
     if let Some(authenticator) = &route.policies.authenticator {
         let Exchange { target, matched, head, .. } = &mut exchange;
         let (headers, target) = (&mut head.headers, &mut target.path_and_query);
-        end.identity = authenticator.authenticate(headers, target, &matched.app.clients).await?;
+        end.account.identity =
+            authenticator.authenticate(headers, target, &matched.app.clients).await?;
     }
-    let identity = end.identity.as_ref();
+    let identity = end.account.identity.as_ref();
     let caller = Caller {
         address: client.address,
         headers: &exchange.head.headers,
         identity: identity.map(Identity::limit_key),
     };
     let known = identity.and_then(Identity::client);
-    end.held = allowance.admit(&door.limits, &caller, known, arrival, told).await?;
+    end.account.held = allowance.admit(&door.limits, &caller, known, arrival, told).await?;
 
     match &route.target {
         Target::Redirect(redirect) => Ok(exchange.redirect(redirect)),
         Target::Response(fixed) => Ok(respond(fixed)),
-        Target::Assets => exchange.serve_file().await,
         Target::Backend(backend) => exchange.call(end, backend).await,
         Target::Split(split) => {
             let point = match &split.sticky {
@@ -283,235 +265,30 @@ impl Exchange<'_> {
         response
     }
 
-    /// A file of the app, or its page for what is missing.
-    async fn serve_file(self) -> Result<Response<Body>, Rejection> {
-        let Self { connection, target, matched, head, .. } = self;
-        let revision = &matched.compiled.revision;
-        let path = rewritten(&matched, &target);
-        let path = path.as_ref().map_or(target.path(), PathAndQuery::path);
-        let file = revision.manifest.assets.as_ref().and_then(|assets| {
-            assets::find(revision, assets, &head, path)
-                .or_else(|| assets::find_missing(revision, assets, &head))
-        });
-        match file {
-            Some(file) => assets::serve(connection.door(), file, &head).await,
-            None => Err(Rejection::new(
-                ErrorCode::NoRoute,
-                format!("the app has no file and no route for {path}"),
-            )),
-        }
-    }
-
+    /// Calls what is behind the route.
     async fn call(
         self,
         end: &mut RequestEnd,
         backend: &Backend,
     ) -> Result<Response<Body>, Rejection> {
-        let timeout = self.matched.route().policies.response_timeout;
-        let function = match backend {
-            Backend::Function(function) => function.clone(),
-            // It keeps to the timeout itself, and tells what the time went to.
-            Backend::Upstream(pool, usage) => return self.forward(end, pool, usage).await,
-        };
-        let called = self.invoke(end, function);
-        match timeout {
-            None => called.await,
-            Some(longest) => tokio::time::timeout(longest, called).await.unwrap_or_else(|_| {
-                let message = format!("no response within {} ms", longest.as_millis());
-                Err(Rejection::new(ErrorCode::WallTimeExceeded, message))
-            }),
-        }
-    }
-
-    /// Sends the request to an upstream.
-    async fn forward(
-        self,
-        end: &mut RequestEnd,
-        pool: &Arc<UpstreamPool>,
-        usage: &Arc<UpstreamKey>,
-    ) -> Result<Response<Body>, Rejection> {
         let Self { connection, client, target, matched, mut head, body } = self;
-        let route = matched.route();
-        let most = route.policies.limits.body_bytes;
-        let rate = route.policies.body_rate_min_bytes_per_s;
-        let body = policy::size::limit(connection.guard_body(body, rate), most);
-        start_meter(connection.door(), end, usage.clone().into());
-        let body = end.count_in(body);
-        let wanted = upgrade::wanted(&mut head);
-        let wanted = wanted.filter(|_| http_body::Body::is_end_stream(&body));
-        let draining = || connection.door().connections.draining();
-        let upgrade = wanted.map(|wanted| {
-            Upgrade::new(wanted, draining(), end.connection.clone(), end.held.permits())
-        });
-        guard::strip_request(&mut head.headers);
-        set_squall_headers(&mut head.headers, &matched, &target, end);
-        route.request_headers.apply(&mut head.headers);
-        let path = rewritten(&matched, &target);
-        head.uri = Uri::from(path.unwrap_or_else(|| target.path_and_query.clone()));
-        head.extensions.clear();
-        let context = proxy::Context {
-            forwarded: proxy::Forwarded {
-                client: client.address,
-                https: client.https,
-                authority: &target.authority,
-                trace: end.trace,
-                via: pool.settings.via.then_some(head.version),
-            },
-            host: route.rewrite.as_ref().and_then(|rewrite| rewrite.host.as_deref()),
-            response_timeout: route.policies.response_timeout,
-            upgrade,
-            call: end.upstream.insert(Box::new(UpstreamCall::to(pool.name.clone()))),
-        };
-        pool.forward(Request::from_parts(head, body), context).await
-    }
-
-    async fn invoke(
-        self,
-        end: &mut RequestEnd,
-        function: Arc<FunctionSpec>,
-    ) -> Result<Response<Body>, Rejection> {
-        let Self { connection, client, target, matched, mut head, body } = self;
-        let door = connection.door();
-        let revision = &matched.compiled.revision;
-        let assets = revision.manifest.assets.as_ref();
-        if let Some(assets) = assets.filter(|assets| assets.first)
-            && let Some(file) = assets::find(revision, assets, &head, target.path())
-        {
-            return assets::serve(door, file, &head).await;
-        }
-        end.function = Some(function.clone());
-        let contracts = &door.contracts;
-        let meter = start_meter(door, end, function.clone().into());
-
         let policies = &matched.route().policies;
         let body = connection.guard_body(body, policies.body_rate_min_bytes_per_s);
         let body = policy::size::limit(body, policies.limits.body_bytes);
-        let length = http_body::Body::size_hint(&body).exact();
-        if length.is_some_and(|length| length > function.limits.request_body_bytes) {
-            return Err(Rejection::new(
-                ErrorCode::RequestBodyTooLarge,
-                "the body is larger than this function takes",
-            ));
-        }
-        // JavaScript may ask for the assets when it throws.
-        let may_pass = function.fall_through || function.world == HandlerWorld::JavaScript;
-        let may_pass =
-            may_pass && assets.is_some() && matches!(head.method, Method::GET | Method::HEAD);
-        let falls_through = function.fall_through;
-        let kept = may_pass.then(|| {
-            let mut kept = Request::new(()).into_parts().0;
-            kept.method = head.method.clone();
-            kept.headers = head.headers.clone();
-            kept
-        });
-        prepare_head(&mut head, &target, &matched, client, end);
-        let invocation = Invocation {
-            function,
-            environment: matched.environment(),
-            trigger: Trigger::Http,
-            request: Request::from_parts(head, body),
-            trace: end.trace,
-            meter: meter.clone(),
+        let upgrade = match backend {
+            Backend::Upstream(..) => upgrade::wanted(&mut head)
+                .filter(|_| http_body::Body::is_end_stream(&body))
+                .map(|wanted| {
+                    let draining = connection.door().connections.draining();
+                    let (connection, permits) =
+                        (end.connection.clone(), end.account.held.permits());
+                    Upgrade::new(wanted, draining, connection, permits)
+                }),
+            _ => None,
         };
-        let invoked = contracts.invoke.invoke(invocation).await;
-        end.code = meter.failure();
-        let passes = match &invoked {
-            Ok(response) => falls_through && response.status() == StatusCode::NOT_FOUND,
-            Err(error) => error.pass_through,
-        };
-        if passes
-            && let Some(kept) = kept
-            && let Some(assets) = assets
-            && let Some(file) = assets::find(revision, assets, &kept, target.path())
-        {
-            return assets::serve(door, file, &kept).await;
-        }
-        let mut response = invoked?;
-        check_response(&mut response)?;
-        Ok(response)
-    }
-}
-
-/// The request has come to what answers it: from here on it is usage.
-fn start_meter(door: &Door, end: &mut RequestEnd, subject: UsageSubject) -> Arc<Meter> {
-    let meter = Meter::start(
-        door.contracts.usage.clone(),
-        subject.with_client(end.api_client()),
-        Trigger::Http,
-        &end.trace,
-        end.at,
-        end.accepted,
-    );
-    end.meter = Some(meter.clone());
-    end.held.reached_target();
-    meter
-}
-
-/// The path and query that the target sees, where the route changes them.
-fn rewritten(matched: &Match, target: &guard::Target) -> Option<PathAndQuery> {
-    let route = matched.route();
-    let by = &matched.candidate.by;
-    transform::rewrite(route.rewrite.as_ref(), &route.request_query, by, &target.path_and_query)
-}
-
-/// What a function sees of the head: normalised, changed as the route says, and with our
-/// word for who calls.
-fn prepare_head(
-    head: &mut http::request::Parts,
-    target: &guard::Target,
-    matched: &Match,
-    client: Client,
-    end: &RequestEnd,
-) {
-    let route = matched.route();
-    let headers = &mut head.headers;
-    guard::strip_request(headers);
-    if let Ok(address) = HeaderValue::from_str(&client.address.to_string()) {
-        headers.insert(FORWARDED_FOR, address);
-    }
-    let proto = if client.https { "https" } else { "http" };
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
-    let host = route.rewrite.as_ref().and_then(|rewrite| rewrite.host.as_deref());
-    let seen = host.unwrap_or(&target.authority);
-    if let Ok(asked) = HeaderValue::from_str(&target.authority) {
-        headers.insert(FORWARDED_HOST, asked);
-    }
-    if let Ok(host) = HeaderValue::from_str(seen) {
-        headers.insert(header::HOST, host);
-    }
-    if let Ok(parent) = HeaderValue::from_bytes(&end.trace.header()) {
-        headers.insert(TRACEPARENT, parent);
-    }
-    if let Ok(id) = HeaderValue::from_str(end.trace.trace_id_hex().as_str()) {
-        headers.insert(REQUEST_ID, id);
-    }
-    set_squall_headers(headers, matched, target, end);
-    route.request_headers.apply(headers);
-    let path = rewritten(matched, target).unwrap_or_else(|| target.path_and_query.clone());
-    let uri = Uri::builder().scheme(proto).authority(seen).path_and_query(path);
-    // Each part was checked on its own; together they are a URI.
-    head.uri = uri.build().expect("a checked authority and a checked path");
-    head.extensions.clear();
-}
-
-/// What functions and upstreams are told and a caller can not: the parameters of the path,
-/// and who is calling.
-fn set_squall_headers(
-    headers: &mut HeaderMap,
-    matched: &Match,
-    target: &guard::Target,
-    end: &RequestEnd,
-) {
-    if matched.route().has_parameters {
-        let parameters = matched.candidate.by.parameters(target.path());
-        let pairs = parameters.iter().map(|(name, value)| format!("{name}={value}"));
-        let pairs = pairs.collect::<Vec<_>>().join("&");
-        if let Ok(pairs) = HeaderValue::try_from(pairs) {
-            headers.insert(PARAMETERS, pairs);
-        }
-    }
-    if let Some(identity) = &end.identity {
-        identity.set_headers(headers);
+        let door = connection.door().clone();
+        let request = OriginRequest { door, client, target, matched, head, body, upgrade };
+        request.send(&mut end.account, backend).await
     }
 }
 
@@ -520,35 +297,6 @@ fn respond(fixed: &Fixed) -> Response<Body> {
     *response.status_mut() = fixed.status;
     *response.headers_mut() = fixed.headers.clone();
     response
-}
-
-/// A response that can not be sent as it is becomes an error before its head goes out.
-fn check_response(response: &mut Response<Body>) -> Result<(), Rejection> {
-    // The owner's business, as everything that a function did.
-    let refuse =
-        |message: &str| Err(Rejection::from(InvokeError::new(ErrorCode::InvalidResponse, message)));
-    if response.status().is_informational() {
-        return refuse("the function answered with an informational status");
-    }
-    let headers = response.headers_mut();
-    guard::strip_hop_by_hop(headers);
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    let length = lengths.next().cloned();
-    if lengths.next().is_some() {
-        return refuse("the function gave two lengths for its body");
-    }
-    if let Some(length) = length {
-        let digits = length.to_str().ok().and_then(|length| length.parse::<u64>().ok());
-        let exact = http_body::Body::size_hint(response.body()).exact();
-        match (digits, exact) {
-            (None, _) => return refuse("the function gave a length that is no number"),
-            (Some(said), Some(is)) if said != is && is > 0 => {
-                return refuse("the function gave a length that its body does not have");
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 fn fixed_response() -> Response<Body> {

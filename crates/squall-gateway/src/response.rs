@@ -4,51 +4,34 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use squall_types::clients::ApiClient;
-use squall_types::log::{AccessRecord, UpstreamCall};
-use squall_types::state::FunctionSpec;
-use squall_types::trace::TraceContext;
-use squall_types::usage::Meter;
-use squall_types::{AppName, Body, BodyError, ErrorCode};
+use squall_types::log::AccessRecord;
+use squall_types::{AppName, Body, BodyError};
 
 use crate::connection::Connection;
+use crate::origin::Account;
 use crate::policy::Reply;
-use crate::policy::identity::Identity;
-use crate::policy::limits::Held;
 use crate::route_metrics::Ended;
 use crate::routing::Route;
 
 /// What is known of a request; written down when the last of it is gone.
 pub(crate) struct RequestEnd {
     pub(crate) connection: Arc<Connection>,
-    pub(crate) at: SystemTime,
-    pub(crate) accepted: Instant,
+    pub(crate) account: Account,
     pub(crate) method: Method,
     pub(crate) host: String,
     pub(crate) path: String,
     pub(crate) version: Version,
     pub(crate) client: IpAddr,
     pub(crate) user_agent: Option<HeaderValue>,
-    pub(crate) trace: TraceContext,
     pub(crate) app: Option<AppName>,
     pub(crate) route: Option<Arc<Route>>,
     pub(crate) reply: Reply,
-    /// Who calls, once that is verified.
-    pub(crate) identity: Option<Identity>,
-    /// What became of the request at an upstream, where the route leads to one.
-    pub(crate) upstream: Option<Box<UpstreamCall>>,
-    /// Given back when this is dropped.
-    pub(crate) held: Held,
-    pub(crate) function: Option<Arc<FunctionSpec>>,
-    pub(crate) meter: Option<Arc<Meter>>,
     /// 499 until a head is on its way.
     pub(crate) status: u16,
-    pub(crate) code: Option<ErrorCode>,
     pub(crate) bytes_out: u64,
 }
 
@@ -59,23 +42,8 @@ impl RequestEnd {
         self.route = Some(route);
     }
 
-    /// Counts the body of a request that goes to no function, as it is read.
-    pub(crate) fn count_in(&self, body: Body) -> Body {
-        match &self.meter {
-            Some(meter) if !body.is_end_stream() => {
-                Body::stream(CountedBody { inner: body, meter: meter.clone() })
-            }
-            _ => body,
-        }
-    }
-
-    /// Whose usage the request is, besides that of its target.
-    pub(crate) fn api_client(&self) -> Option<Arc<ApiClient>> {
-        self.identity.as_ref().and_then(Identity::client).cloned()
-    }
-
     fn finish(&self) {
-        if let Some(meter) = &self.meter {
+        if let Some(meter) = &self.account.meter {
             meter.finish();
         }
     }
@@ -83,8 +51,8 @@ impl RequestEnd {
 
 impl Drop for RequestEnd {
     fn drop(&mut self) {
-        let duration_us = self.accepted.elapsed().as_micros() as u64;
-        let bytes_in = self.meter.as_ref().map_or(0, |meter| meter.bytes_in());
+        let duration_us = self.account.accepted.elapsed().as_micros() as u64;
+        let bytes_in = self.account.meter.as_ref().map_or(0, |meter| meter.bytes_in());
         self.connection.request_ended();
         let door = self.connection.door();
         door.counters.ended(self.status, duration_us, bytes_in, self.bytes_out);
@@ -92,65 +60,36 @@ impl Drop for RequestEnd {
         if let Some(route) = &route {
             route.metrics.ended(&Ended {
                 status: self.status,
-                code: self.code,
+                code: self.account.code,
                 duration_us,
                 bytes_in,
                 bytes_out: self.bytes_out,
             });
-            if !route.policies.access_log.keeps(&self.trace, self.status) {
+            if !route.policies.access_log.keeps(&self.account.trace, self.status) {
                 return;
             }
         }
         door.contracts.logs.access(AccessRecord {
-            at: self.at,
-            function: self.function.take(),
+            at: self.account.at,
+            function: self.account.function.take(),
             app: self.app.take(),
             route: route.map(|route| route.name.clone()),
             method: std::mem::take(&mut self.method),
             host: std::mem::take(&mut self.host),
             path: std::mem::take(&mut self.path),
             status: self.status,
-            code: self.code,
+            code: self.account.code,
             duration_us,
             bytes_in,
             bytes_out: self.bytes_out,
             client: self.client,
             version: self.version,
             tls: self.connection.tls_version(),
-            caller: self.identity.as_ref().map(|identity| Box::new(identity.caller())),
-            upstream: self.upstream.take(),
+            caller: self.account.identity.as_ref().map(|known| Box::new(known.caller())),
+            upstream: self.account.upstream.take(),
             user_agent: self.user_agent.take(),
-            trace: self.trace,
+            trace: self.account.trace,
         });
-    }
-}
-
-struct CountedBody {
-    inner: Body,
-    meter: Arc<Meter>,
-}
-
-impl HttpBody for CountedBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            self.meter.add_bytes_in(frame.data_ref().map_or(0, Bytes::len) as u64);
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }
 
@@ -200,7 +139,7 @@ impl HttpBody for OutgoingBody {
                 if let Some(data) = frame.data_ref() {
                     let bytes = data.len() as u64;
                     this.end.bytes_out += bytes;
-                    if let Some(meter) = &this.end.meter {
+                    if let Some(meter) = &this.end.account.meter {
                         meter.add_bytes_out(bytes);
                     }
                 }
@@ -209,8 +148,8 @@ impl HttpBody for OutgoingBody {
                 }
             }
             Some(Err(error)) => {
-                this.end.code.get_or_insert(error.code);
-                if let Some(meter) = &this.end.meter {
+                this.end.account.code.get_or_insert(error.code);
+                if let Some(meter) = &this.end.account.meter {
                     meter.fail(error.code);
                 }
                 // An error ends the connection, and what hyper has gathered is lost with it:

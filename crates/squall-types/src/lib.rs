@@ -10,6 +10,7 @@ pub mod usage;
 
 pub mod body;
 pub mod build;
+pub mod cache;
 pub mod calendar;
 pub mod clients;
 pub mod dial;

@@ -39,7 +39,6 @@ pub(crate) struct Route {
 pub(crate) enum Target {
     Backend(Backend),
     Split(Split),
-    Assets,
     Response(Fixed),
     Redirect(Redirection),
 }
@@ -50,6 +49,8 @@ pub(crate) enum Backend {
     Function(Arc<FunctionSpec>),
     /// With what its usage is written down by.
     Upstream(Arc<UpstreamPool>, Arc<UpstreamKey>),
+    /// The files of the app.
+    Assets,
 }
 
 /// Several backends, by weight.
@@ -112,7 +113,7 @@ impl Route {
         } else if let Some(name) = &route.upstream {
             Target::Backend(compiling.upstream(name)?)
         } else if route.assets {
-            Target::Assets
+            Target::Backend(Backend::Assets)
         } else if let Some(response) = &route.response {
             Target::Response(Fixed::new(response))
         } else if let Some(redirect) = &route.redirect {
@@ -152,7 +153,13 @@ impl Route {
 
     /// What answers where no route does: the app's files.
     pub(crate) fn of_assets(order: usize, compiling: &Compiling<'_>) -> Self {
-        Self::plain("assets", Target::Assets, &Policy::default(), order, compiling)
+        Self::plain(
+            "assets",
+            Target::Backend(Backend::Assets),
+            &Policy::default(),
+            order,
+            compiling,
+        )
     }
 
     fn plain(

@@ -1,0 +1,370 @@
+//! Calls what is behind a route: a function, an upstream, or the app's files.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, StatusCode, Uri};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use squall_types::clients::ApiClient;
+use squall_types::log::UpstreamCall;
+use squall_types::state::{FunctionSpec, HandlerWorld};
+use squall_types::trace::TraceContext;
+use squall_types::usage::{Meter, UpstreamKey, UsageSubject};
+use squall_types::{Body, BodyError, ErrorCode, Invocation, InvokeError, Trigger};
+
+use crate::client::Client;
+use crate::policy::identity::Identity;
+use crate::policy::limits::Held;
+use crate::proxy::upgrade::Upgrade;
+use crate::proxy::{self, UpstreamPool};
+use crate::rejection::Rejection;
+use crate::request::{REQUEST_ID, TRACEPARENT};
+use crate::routing::{Backend, Match};
+use crate::{Door, assets, guard, transform};
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// Parameters of the route's path, as a query: `id=42&name=x`.
+const PARAMETERS: HeaderName = HeaderName::from_static("x-squall-params");
+
+/// For whom something is called, and what became of it.
+pub(crate) struct Account {
+    pub(crate) at: SystemTime,
+    pub(crate) accepted: Instant,
+    pub(crate) trace: TraceContext,
+    /// Who calls, once that is verified.
+    pub(crate) identity: Option<Identity>,
+    /// What became of the request at an upstream, where the route leads to one.
+    pub(crate) upstream: Option<Box<UpstreamCall>>,
+    /// Given back when this is dropped.
+    pub(crate) held: Held,
+    pub(crate) function: Option<Arc<FunctionSpec>>,
+    pub(crate) meter: Option<Arc<Meter>>,
+    pub(crate) code: Option<ErrorCode>,
+}
+
+impl Account {
+    pub(crate) fn new(at: SystemTime, accepted: Instant, trace: TraceContext) -> Self {
+        Self {
+            at,
+            accepted,
+            trace,
+            identity: None,
+            upstream: None,
+            held: Held::default(),
+            function: None,
+            meter: None,
+            code: None,
+        }
+    }
+
+    /// Whose usage the request is, besides that of its target.
+    fn api_client(&self) -> Option<Arc<ApiClient>> {
+        self.identity.as_ref().and_then(Identity::client).cloned()
+    }
+
+    /// The request has come to what answers it: from here on it is usage.
+    pub(crate) fn start_meter(&mut self, door: &Door, subject: UsageSubject) -> Arc<Meter> {
+        let meter = Meter::start(
+            door.contracts.usage.clone(),
+            subject.with_client(self.api_client()),
+            Trigger::Http,
+            &self.trace,
+            self.at,
+            self.accepted,
+        );
+        self.meter = Some(meter.clone());
+        self.held.reached_target();
+        meter
+    }
+}
+
+/// A request that found its route and was let in.
+pub(crate) struct OriginRequest {
+    pub(crate) door: Arc<Door>,
+    pub(crate) client: Client,
+    pub(crate) target: guard::Target,
+    pub(crate) matched: Match,
+    pub(crate) head: http::request::Parts,
+    pub(crate) body: Body,
+    /// What the client wants to switch to.
+    pub(crate) upgrade: Option<Upgrade>,
+}
+
+impl OriginRequest {
+    /// Dropping the future, or the response's body, gives the call up.
+    pub(crate) async fn send(
+        self,
+        account: &mut Account,
+        backend: &Backend,
+    ) -> Result<Response<Body>, Rejection> {
+        let timeout = self.matched.route().policies.response_timeout;
+        let function = match backend {
+            Backend::Function(function) => function.clone(),
+            // It keeps to the timeout itself, and tells what the time went to.
+            Backend::Upstream(pool, usage) => return self.forward(account, pool, usage).await,
+            Backend::Assets => return self.serve_file().await,
+        };
+        let called = self.invoke(account, function);
+        match timeout {
+            None => called.await,
+            Some(longest) => tokio::time::timeout(longest, called).await.unwrap_or_else(|_| {
+                let message = format!("no response within {} ms", longest.as_millis());
+                Err(Rejection::new(ErrorCode::WallTimeExceeded, message))
+            }),
+        }
+    }
+
+    /// A file of the app, or its page for what is missing.
+    async fn serve_file(self) -> Result<Response<Body>, Rejection> {
+        let Self { door, target, matched, head, .. } = self;
+        let revision = &matched.compiled.revision;
+        let path = rewritten(&matched, &target);
+        let path = path.as_ref().map_or(target.path(), PathAndQuery::path);
+        let file = revision.manifest.assets.as_ref().and_then(|assets| {
+            assets::find(revision, assets, &head, path)
+                .or_else(|| assets::find_missing(revision, assets, &head))
+        });
+        match file {
+            Some(file) => assets::serve(&door, file, &head).await,
+            None => Err(Rejection::new(
+                ErrorCode::NoRoute,
+                format!("the app has no file and no route for {path}"),
+            )),
+        }
+    }
+
+    /// Sends the request to an upstream.
+    async fn forward(
+        self,
+        account: &mut Account,
+        pool: &Arc<UpstreamPool>,
+        usage: &Arc<UpstreamKey>,
+    ) -> Result<Response<Body>, Rejection> {
+        let Self { door, client, target, matched, mut head, body, upgrade } = self;
+        let route = matched.route();
+        let meter = account.start_meter(&door, usage.clone().into());
+        let body = count_in(body, meter);
+        guard::strip_request(&mut head.headers);
+        set_squall_headers(&mut head.headers, &matched, &target, account);
+        route.request_headers.apply(&mut head.headers);
+        let path = rewritten(&matched, &target);
+        head.uri = Uri::from(path.unwrap_or_else(|| target.path_and_query.clone()));
+        head.extensions.clear();
+        let context = proxy::Context {
+            forwarded: proxy::Forwarded {
+                client: client.address,
+                https: client.https,
+                authority: &target.authority,
+                trace: account.trace,
+                via: pool.settings.via.then_some(head.version),
+            },
+            host: route.rewrite.as_ref().and_then(|rewrite| rewrite.host.as_deref()),
+            response_timeout: route.policies.response_timeout,
+            upgrade,
+            call: account.upstream.insert(Box::new(UpstreamCall::to(pool.name.clone()))),
+        };
+        pool.forward(Request::from_parts(head, body), context).await
+    }
+
+    async fn invoke(
+        self,
+        account: &mut Account,
+        function: Arc<FunctionSpec>,
+    ) -> Result<Response<Body>, Rejection> {
+        let Self { door, client, target, matched, mut head, body, .. } = self;
+        let revision = &matched.compiled.revision;
+        let assets = revision.manifest.assets.as_ref();
+        if let Some(assets) = assets.filter(|assets| assets.first)
+            && let Some(file) = assets::find(revision, assets, &head, target.path())
+        {
+            return assets::serve(&door, file, &head).await;
+        }
+        account.function = Some(function.clone());
+        let meter = account.start_meter(&door, function.clone().into());
+
+        let length = http_body::Body::size_hint(&body).exact();
+        if length.is_some_and(|length| length > function.limits.request_body_bytes) {
+            return Err(Rejection::new(
+                ErrorCode::RequestBodyTooLarge,
+                "the body is larger than this function takes",
+            ));
+        }
+        // JavaScript may ask for the assets when it throws.
+        let may_pass = function.fall_through || function.world == HandlerWorld::JavaScript;
+        let may_pass =
+            may_pass && assets.is_some() && matches!(head.method, Method::GET | Method::HEAD);
+        let falls_through = function.fall_through;
+        let kept = may_pass.then(|| {
+            let mut kept = Request::new(()).into_parts().0;
+            kept.method = head.method.clone();
+            kept.headers = head.headers.clone();
+            kept
+        });
+        prepare_head(&mut head, &target, &matched, client, account);
+        let invocation = Invocation {
+            function,
+            environment: matched.environment(),
+            trigger: Trigger::Http,
+            request: Request::from_parts(head, body),
+            trace: account.trace,
+            meter: meter.clone(),
+        };
+        let invoked = door.contracts.invoke.invoke(invocation).await;
+        account.code = meter.failure();
+        let passes = match &invoked {
+            Ok(response) => falls_through && response.status() == StatusCode::NOT_FOUND,
+            Err(error) => error.pass_through,
+        };
+        if passes
+            && let Some(kept) = kept
+            && let Some(assets) = assets
+            && let Some(file) = assets::find(revision, assets, &kept, target.path())
+        {
+            return assets::serve(&door, file, &kept).await;
+        }
+        let mut response = invoked?;
+        check_response(&mut response)?;
+        Ok(response)
+    }
+}
+
+/// The path and query that the target sees, where the route changes them.
+fn rewritten(matched: &Match, target: &guard::Target) -> Option<PathAndQuery> {
+    let route = matched.route();
+    let by = &matched.candidate.by;
+    transform::rewrite(route.rewrite.as_ref(), &route.request_query, by, &target.path_and_query)
+}
+
+/// What a function sees of the head: normalised, changed as the route says, and with our
+/// word for who calls.
+fn prepare_head(
+    head: &mut http::request::Parts,
+    target: &guard::Target,
+    matched: &Match,
+    client: Client,
+    account: &Account,
+) {
+    let route = matched.route();
+    let headers = &mut head.headers;
+    guard::strip_request(headers);
+    if let Ok(address) = HeaderValue::from_str(&client.address.to_string()) {
+        headers.insert(FORWARDED_FOR, address);
+    }
+    let proto = if client.https { "https" } else { "http" };
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
+    let host = route.rewrite.as_ref().and_then(|rewrite| rewrite.host.as_deref());
+    let seen = host.unwrap_or(&target.authority);
+    if let Ok(asked) = HeaderValue::from_str(&target.authority) {
+        headers.insert(FORWARDED_HOST, asked);
+    }
+    if let Ok(host) = HeaderValue::from_str(seen) {
+        headers.insert(header::HOST, host);
+    }
+    if let Ok(parent) = HeaderValue::from_bytes(&account.trace.header()) {
+        headers.insert(TRACEPARENT, parent);
+    }
+    if let Ok(id) = HeaderValue::from_str(account.trace.trace_id_hex().as_str()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    set_squall_headers(headers, matched, target, account);
+    route.request_headers.apply(headers);
+    let path = rewritten(matched, target).unwrap_or_else(|| target.path_and_query.clone());
+    let uri = Uri::builder().scheme(proto).authority(seen).path_and_query(path);
+    // Each part was checked on its own; together they are a URI.
+    head.uri = uri.build().expect("a checked authority and a checked path");
+    head.extensions.clear();
+}
+
+/// What functions and upstreams are told and a caller can not: the parameters of the path,
+/// and who is calling.
+fn set_squall_headers(
+    headers: &mut HeaderMap,
+    matched: &Match,
+    target: &guard::Target,
+    account: &Account,
+) {
+    if matched.route().has_parameters {
+        let parameters = matched.candidate.by.parameters(target.path());
+        let pairs = parameters.iter().map(|(name, value)| format!("{name}={value}"));
+        let pairs = pairs.collect::<Vec<_>>().join("&");
+        if let Ok(pairs) = HeaderValue::try_from(pairs) {
+            headers.insert(PARAMETERS, pairs);
+        }
+    }
+    if let Some(identity) = &account.identity {
+        identity.set_headers(headers);
+    }
+}
+
+/// A response that can not be sent as it is becomes an error before its head goes out.
+fn check_response(response: &mut Response<Body>) -> Result<(), Rejection> {
+    // The owner's business, as everything that a function did.
+    let refuse =
+        |message: &str| Err(Rejection::from(InvokeError::new(ErrorCode::InvalidResponse, message)));
+    if response.status().is_informational() {
+        return refuse("the function answered with an informational status");
+    }
+    let headers = response.headers_mut();
+    guard::strip_hop_by_hop(headers);
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let length = lengths.next().cloned();
+    if lengths.next().is_some() {
+        return refuse("the function gave two lengths for its body");
+    }
+    if let Some(length) = length {
+        let digits = length.to_str().ok().and_then(|length| length.parse::<u64>().ok());
+        let exact = http_body::Body::size_hint(response.body()).exact();
+        match (digits, exact) {
+            (None, _) => return refuse("the function gave a length that is no number"),
+            (Some(said), Some(is)) if said != is && is > 0 => {
+                return refuse("the function gave a length that its body does not have");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Counts a request's body for `meter` as it is read.
+fn count_in(body: Body, meter: Arc<Meter>) -> Body {
+    if http_body::Body::is_end_stream(&body) {
+        return body;
+    }
+    Body::stream(CountedBody { inner: body, meter })
+}
+
+struct CountedBody {
+    inner: Body,
+    meter: Arc<Meter>,
+}
+
+impl HttpBody for CountedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.meter.add_bytes_in(frame.data_ref().map_or(0, Bytes::len) as u64);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
