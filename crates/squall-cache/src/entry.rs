@@ -7,7 +7,7 @@ use crate::Key;
 
 /// Orders fetches and purges of a node. A fetch takes the present one before its request
 /// goes out; a purge takes a new one, and what was fetched under an earlier one is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sequence(pub u64);
 
 /// A stored response as it is found and sent. Never changed: what a validation updates is

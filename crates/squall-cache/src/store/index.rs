@@ -1,0 +1,390 @@
+//! Which responses are stored, and where: a slot for each, whether its body is in memory or on disk.
+//!
+//! A million slots have to fit into little memory, so a slot is a plain record in chunks that
+//! never move, and a table of slot numbers finds the first of a key. Nothing here reads or writes.
+
+use std::collections::{HashSet, VecDeque};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hashbrown::HashTable;
+use http::HeaderName;
+
+use super::marks::AppId;
+use crate::{KeyHash, Sequence};
+
+/// A number that no other stored response of this process has had: what was found by it a
+/// moment ago is still the same if the slot still has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Serial(pub(super) u64);
+
+/// Where a record is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    pub(super) segment: NonZeroU32,
+    pub(super) offset: u32,
+    /// Of the whole record.
+    pub(super) bytes: u32,
+}
+
+/// The names of a `Vary`, shared between the slots that have the same.
+pub(super) type VaryNames = Arc<Box<[HeaderName]>>;
+
+/// A stored response.
+#[derive(Debug, Clone)]
+pub(super) struct Slot {
+    pub(super) key: KeyHash,
+    pub(super) serial: Serial,
+    pub(super) variant: u64,
+    pub(super) sequence: Sequence,
+    pub(super) received_at_ms: u64,
+    /// None without any, which most have.
+    pub(super) vary: Option<VaryNames>,
+    pub(super) app: AppId,
+    pub(super) place: Option<Place>,
+    /// It waits to be written to disk.
+    pub(super) pending: bool,
+    /// It was asked for since it was written: it gets a second chance when its segment goes.
+    pub(super) hit: bool,
+    /// The next slot of the same key, or of the free ones.
+    pub(super) next: u32,
+}
+
+/// What a slot held that is no more; its record and what is in memory have to go as well.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dropped {
+    pub(super) serial: Serial,
+    pub(super) key: KeyHash,
+    pub(super) variant: u64,
+    pub(super) place: Option<Place>,
+}
+
+/// No slot.
+const NONE: u32 = u32::MAX;
+/// Shards have locks of their own. A power of two, at most 256.
+const SHARDS: usize = 64;
+const CHUNK: usize = 256;
+/// So many removals of keys are remembered in a shard one by one.
+const REMOVALS_MAX: usize = 64;
+/// The table of `Vary` names is swept when it has grown by so many.
+const VARY_SWEEP: usize = 1024;
+
+pub(super) struct Index {
+    shards: Box<[Mutex<Shard>]>,
+    varies: Mutex<Varies>,
+}
+
+#[derive(Default)]
+struct Varies {
+    known: HashSet<VaryNames>,
+    sweep_at: usize,
+}
+
+/// A part of the index. Holding it keeps the responses of its keys as they are.
+pub(super) struct Shard {
+    /// The first slot of each key.
+    firsts: HashTable<u32>,
+    chunks: Vec<Vec<Slot>>,
+    free: u32,
+    live: usize,
+    /// Keys whose responses were removed, and when. What was asked for before is not stored.
+    removals: VecDeque<(KeyHash, Sequence)>,
+    /// What was asked for before this may have been removed and forgotten.
+    removals_floor: Sequence,
+}
+
+/// Why a response was not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct RemovedSince;
+
+impl Index {
+    pub(super) fn new() -> Index {
+        let shards = (0..SHARDS).map(|_| Mutex::new(Shard::new())).collect();
+        Index { shards, varies: Mutex::default() }
+    }
+
+    /// Waits for the shard of a key. Whoever holds one takes no other.
+    pub(super) fn shard(&self, key: &KeyHash) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[usize::from(key.0[0]) % SHARDS])
+    }
+
+    /// The shared form of the names of a `Vary`.
+    pub(super) fn vary(&self, names: &[HeaderName]) -> Option<VaryNames> {
+        if names.is_empty() {
+            return None;
+        }
+        let mut varies = self.varies.lock().unwrap_or_else(PoisonError::into_inner);
+        let names: Box<[HeaderName]> = names.into();
+        if let Some(known) = varies.known.get(&names) {
+            return Some(known.clone());
+        }
+        if varies.known.len() >= varies.sweep_at {
+            varies.known.retain(|names| Arc::strong_count(names) > 1);
+            varies.sweep_at = varies.known.len() + VARY_SWEEP;
+        }
+        let names = Arc::new(names);
+        varies.known.insert(names.clone());
+        Some(names)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).live).sum()
+    }
+
+    /// Shows every slot. The lock is let go from chunk to chunk, so what changes meanwhile
+    /// may be seen or not.
+    pub(super) fn scan(&self, mut see: impl FnMut(&Slot)) {
+        for shard in &self.shards {
+            let mut at = 0;
+            loop {
+                let shard = lock(shard);
+                let Some(chunk) = shard.chunks.get(at) else { break };
+                chunk.iter().filter(|slot| slot.serial != FREE).for_each(&mut see);
+                at += 1;
+            }
+        }
+    }
+
+    /// About what it takes, in bytes.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        let of = |shard: &Mutex<Shard>| {
+            let shard = lock(shard);
+            let slots = shard.chunks.len() * CHUNK * size_of::<Slot>();
+            // The table has a control byte for each number, and a power of two of both.
+            let table = (shard.firsts.capacity() * 8 / 7).next_power_of_two() * 5;
+            (slots + table) as u64
+        };
+        self.shards.iter().map(of).sum()
+    }
+}
+
+/// The serial of a slot that is free.
+const FREE: Serial = Serial(0);
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    // A caller's closure that panicked has left nothing half done.
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn table_hash(key: &KeyHash) -> u64 {
+    let [_, _, _, _, _, _, _, _, hash @ ..] = key.0;
+    u64::from_le_bytes(hash)
+}
+
+impl Slot {
+    pub(super) fn new(key: KeyHash, serial: Serial, app: AppId) -> Slot {
+        Slot {
+            key,
+            serial,
+            variant: 0,
+            sequence: Sequence(0),
+            received_at_ms: 0,
+            vary: None,
+            app,
+            place: None,
+            pending: false,
+            hit: false,
+            next: NONE,
+        }
+    }
+
+    pub(super) fn vary_names(&self) -> &[HeaderName] {
+        self.vary.as_ref().map_or(&[], |names| names)
+    }
+
+    fn dropped(&self) -> Dropped {
+        let Slot { serial, key, variant, place, .. } = *self;
+        Dropped { serial, key, variant, place }
+    }
+}
+
+impl Shard {
+    fn new() -> Shard {
+        Shard {
+            firsts: HashTable::new(),
+            chunks: Vec::new(),
+            free: NONE,
+            live: 0,
+            removals: VecDeque::new(),
+            removals_floor: Sequence(0),
+        }
+    }
+
+    fn slot(&self, number: u32) -> &Slot {
+        &self.chunks[number as usize / CHUNK][number as usize % CHUNK]
+    }
+
+    fn slot_mut(&mut self, number: u32) -> &mut Slot {
+        &mut self.chunks[number as usize / CHUNK][number as usize % CHUNK]
+    }
+
+    fn first(&self, key: &KeyHash) -> u32 {
+        let same = |number: &u32| self.slot(*number).key == *key;
+        self.firsts.find(table_hash(key), same).copied().unwrap_or(NONE)
+    }
+
+    /// The slots of a key.
+    pub(super) fn variants(&self, key: &KeyHash) -> impl Iterator<Item = &Slot> {
+        self.numbers(key).map(|number| self.slot(number))
+    }
+
+    fn numbers(&self, key: &KeyHash) -> impl Iterator<Item = u32> {
+        let there = |number: u32| (number != NONE).then_some(number);
+        std::iter::successors(there(self.first(key)), move |number| there(self.slot(*number).next))
+    }
+
+    /// The most recent response of a key that a request selects (RFC 9111, section 4.1).
+    pub(super) fn newest_match(
+        &mut self,
+        key: &KeyHash,
+        mut variant_of: impl FnMut(&[HeaderName]) -> u64,
+    ) -> Option<&mut Slot> {
+        let mut newest: Option<(u32, &Slot)> = None;
+        // Neighbours nearly always vary by the same names.
+        let mut last: Option<(&[HeaderName], u64)> = None;
+        for number in self.numbers(key) {
+            let slot = self.slot(number);
+            if newest.is_some_and(|(_, newest)| newest.received_at_ms >= slot.received_at_ms) {
+                continue;
+            }
+            let names = slot.vary_names();
+            let variant = match last {
+                Some((same, variant)) if same == names => variant,
+                _ => variant_of(names),
+            };
+            last = Some((names, variant));
+            if variant == slot.variant {
+                newest = Some((number, slot));
+            }
+        }
+        let (number, _) = newest?;
+        Some(self.slot_mut(number))
+    }
+
+    pub(super) fn find(&mut self, key: &KeyHash, serial: Serial) -> Option<&mut Slot> {
+        let number = self.numbers(key).find(|number| self.slot(*number).serial == serial)?;
+        Some(self.slot_mut(number))
+    }
+
+    /// Takes a response, in place of the one for the same requests. Says what went for it,
+    /// also where a key has more than `variants_max` now.
+    pub(super) fn insert(
+        &mut self,
+        slot: Slot,
+        variants_max: usize,
+        mut dropped: impl FnMut(Dropped),
+    ) -> Result<(), RemovedSince> {
+        let key = slot.key;
+        if self.removed_since(&key, slot.sequence) {
+            return Err(RemovedSince);
+        }
+        let same = self.numbers(&key).find(|number| {
+            let there = self.slot(*number);
+            there.variant == slot.variant && there.vary_names() == slot.vary_names()
+        });
+        if let Some(number) = same {
+            let there = self.slot_mut(number);
+            dropped(there.dropped());
+            let next = there.next;
+            *there = Slot { next, ..slot };
+            return Ok(());
+        }
+        if self.numbers(&key).count() >= variants_max.max(1) {
+            let oldest = self.variants(&key).min_by_key(|slot| (slot.received_at_ms, slot.serial));
+            if let Some(oldest) = oldest.map(Slot::dropped) {
+                self.remove(&key, oldest.serial);
+                dropped(oldest);
+            }
+        }
+        let next = self.first(&key);
+        let number = self.place(Slot { next, ..slot });
+        self.set_first(&key, next, number);
+        Ok(())
+    }
+
+    /// Removes one response.
+    pub(super) fn remove(&mut self, key: &KeyHash, serial: Serial) -> Option<Dropped> {
+        let mut before = NONE;
+        let mut number = self.first(key);
+        while number != NONE && self.slot(number).serial != serial {
+            (before, number) = (number, self.slot(number).next);
+        }
+        if number == NONE {
+            return None;
+        }
+        let dropped = self.slot(number).dropped();
+        let next = self.slot(number).next;
+        if before == NONE {
+            self.set_first(key, number, next);
+        } else {
+            self.slot_mut(before).next = next;
+        }
+        self.release(number);
+        Some(dropped)
+    }
+
+    /// Removes all responses of a key, and refuses those that were asked for before.
+    pub(super) fn remove_key(&mut self, key: &KeyHash, at: Sequence) -> Vec<Dropped> {
+        if self.removals.len() == REMOVALS_MAX
+            && let Some((_, forgotten)) = self.removals.pop_front()
+        {
+            self.removals_floor = self.removals_floor.max(forgotten);
+        }
+        self.removals.push_back((*key, at));
+        let dropped: Vec<Dropped> = self.variants(key).map(Slot::dropped).collect();
+        for gone in &dropped {
+            self.remove(key, gone.serial);
+        }
+        dropped
+    }
+
+    fn removed_since(&self, key: &KeyHash, sequence: Sequence) -> bool {
+        sequence < self.removals_floor
+            || self.removals.iter().any(|(removed, at)| removed == key && *at > sequence)
+    }
+
+    fn place(&mut self, slot: Slot) -> u32 {
+        self.live += 1;
+        if self.free != NONE {
+            let number = self.free;
+            self.free = self.slot(number).next;
+            *self.slot_mut(number) = slot;
+            return number;
+        }
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        let chunks = self.chunks.len();
+        let chunk = &mut self.chunks[chunks - 1];
+        chunk.push(slot);
+        ((chunks - 1) * CHUNK + chunk.len() - 1) as u32
+    }
+
+    fn release(&mut self, number: u32) {
+        self.live -= 1;
+        let next = self.free;
+        let slot = self.slot_mut(number);
+        *slot = Slot { next, ..Slot::new(KeyHash([0; 16]), FREE, AppId(0)) };
+        self.free = number;
+    }
+
+    /// Makes another slot the first of a key, or none.
+    fn set_first(&mut self, key: &KeyHash, was: u32, number: u32) {
+        let hash = table_hash(key);
+        let entry = self.firsts.find_entry(hash, |first| *first == was);
+        match entry {
+            Ok(mut entry) if number != NONE => *entry.get_mut() = number,
+            Ok(entry) => {
+                entry.remove();
+            }
+            Err(_) if number == NONE => {}
+            Err(_) => {
+                let chunks = &self.chunks;
+                let hash_of = |number: &u32| {
+                    table_hash(&chunks[*number as usize / CHUNK][*number as usize % CHUNK].key)
+                };
+                self.firsts.insert_unique(hash, number, hash_of);
+            }
+        }
+    }
+}

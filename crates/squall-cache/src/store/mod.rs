@@ -1,0 +1,324 @@
+//! Where responses are stored: in memory, and on disk behind it.
+//!
+//! `find` answers at once from memory or says where on disk a response is; `load` fetches it.
+//! `put` shows a response at once and has it written to disk later. A purge holds for every
+//! lookup that begins after it returned, and it is on disk then. Nothing here knows when a
+//! response is fresh, and nothing ever fails a request: what can not be kept is a miss.
+
+// What the disk behind it will use.
+#![allow(dead_code)]
+
+mod index;
+mod inspect;
+mod marks;
+mod memory;
+mod stats;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::HeaderName;
+use squall_types::AppName;
+
+use self::index::{Dropped, Index, Place, Serial, Slot};
+use self::marks::Marks;
+use self::memory::{Evicted, Memory, Resident};
+use self::stats::{Counters, count};
+use crate::{Entry, KeyHash, Sequence};
+
+pub use self::inspect::Stored;
+pub use self::stats::Stats;
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What bodies and heads in memory may take together.
+    pub memory_bytes: u64,
+    /// Nothing is kept on disk without.
+    pub disk: Option<DiskSettings>,
+    /// Larger responses are not written to disk. Memory takes none that is larger than a
+    /// quarter of its budget.
+    pub entry_bytes_max: u64,
+    /// Responses of one key that differ by `Vary`; the oldest goes.
+    pub variants_max: usize,
+    /// Purges of URLs, prefixes and tags that are told apart for each app. With more, the
+    /// oldest purge everything of the app that was stored before them.
+    pub marks_max: usize,
+}
+
+#[derive(Debug, Clone)]
+pub struct DiskSettings {
+    /// A folder of its own; made if it is not there.
+    pub dir: PathBuf,
+    /// What all files in it may take together.
+    pub bytes: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            memory_bytes: 256 << 20,
+            disk: None,
+            entry_bytes_max: 64 << 20,
+            variants_max: 64,
+            marks_max: 4096,
+        }
+    }
+}
+
+/// What was found for a request.
+#[derive(Debug)]
+pub enum Found {
+    Memory(Hit),
+    /// To be loaded. It may turn out to be nothing.
+    OnDisk(Ticket),
+    Nothing,
+}
+
+/// A stored response that may be used. Whether it is fresh is another question.
+#[derive(Debug, Clone)]
+pub struct Hit {
+    pub entry: Arc<Entry>,
+    /// A soft purge covers it: it is stale, however fresh it says that it is.
+    pub soft_purged: bool,
+}
+
+/// A response on disk.
+#[derive(Debug, Clone, Copy)]
+pub struct Ticket {
+    key: KeyHash,
+    serial: Serial,
+    place: Place,
+}
+
+/// What purges say of a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Usable,
+    /// Stale, however fresh it says that it is.
+    SoftPurged,
+    /// Not to be used.
+    Purged,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Purge {
+    pub app: AppName,
+    pub what: Covered,
+    /// What is covered becomes stale, and may be served while it is validated.
+    pub soft: bool,
+}
+
+/// What a purge covers, of one app and whatever its part and the `extra` of its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Covered {
+    All,
+    /// The whole URL of a key, with scheme, host and query.
+    Url(Box<str>),
+    /// What the URL of a key begins with.
+    Prefix(Box<str>),
+    /// One of the tags of a response.
+    Tag(Box<str>),
+}
+
+/// The stored responses of a node.
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: Settings,
+    clock: AtomicU64,
+    serials: AtomicU64,
+    index: Index,
+    memory: Memory,
+    marks: Marks,
+    counters: Counters,
+}
+
+impl Store {
+    /// Opens what is stored, or begins anew. Fails only if the folder can not be used at all.
+    pub fn open(settings: Settings) -> io::Result<Store> {
+        let shared = Shared {
+            clock: AtomicU64::new(1),
+            serials: AtomicU64::new(1),
+            index: Index::new(),
+            memory: Memory::new(settings.memory_bytes),
+            marks: Marks::default(),
+            counters: Counters::default(),
+            settings,
+        };
+        Ok(Store { shared: Arc::new(shared) })
+    }
+
+    /// The most recent response of a key that the request selects. `variant_of` gives what
+    /// the request has for names of headers, in the form of `Head::variant`; it is called
+    /// with a lock held and must not use the store. Does no I/O and allocates nothing.
+    pub fn find(&self, key: &KeyHash, mut variant_of: impl FnMut(&[HeaderName]) -> u64) -> Found {
+        loop {
+            let mut shard = self.shared.index.shard(key);
+            let Some(slot) = shard.newest_match(key, &mut variant_of) else {
+                return Found::Nothing;
+            };
+            slot.hit = true;
+            let Some(resident) = self.shared.resident(slot) else {
+                return match slot.place {
+                    Some(place) => Found::OnDisk(Ticket { key: *key, serial: slot.serial, place }),
+                    None => Found::Nothing,
+                };
+            };
+            drop(shard);
+            match resident.app.judge(&resident.entry, &resident.judged) {
+                State::Usable => return Found::Memory(Hit::of(&resident, false)),
+                State::SoftPurged => return Found::Memory(Hit::of(&resident, true)),
+                // Another variant that is older may not be covered.
+                State::Purged => self.shared.drop_serial(key, resident.serial),
+            }
+        }
+    }
+
+    /// Reads a response from disk, away from the calling thread, and checks every byte.
+    /// Nothing if it is gone, damaged or purged.
+    pub async fn load(&self, ticket: Ticket) -> Option<Hit> {
+        let _ = ticket;
+        None
+    }
+
+    /// Takes a response, in place of the one that the same requests select. It is found at
+    /// once, and on disk a little later. One that was purged or removed since its request
+    /// went out is not taken.
+    pub fn put(&self, entry: Entry) {
+        self.shared.put(entry);
+    }
+
+    /// Removes all responses of a key, and refuses those that were asked for before.
+    pub fn remove(&self, key: &KeyHash) {
+        count(&self.shared.counters.removals);
+        let at = marks::next(&self.shared.clock);
+        let dropped = self.shared.index.shard(key).remove_key(key, at);
+        dropped.iter().for_each(|dropped| self.shared.forget(dropped));
+    }
+
+    /// To be taken before a request goes out whose response may be put.
+    pub fn sequence(&self) -> Sequence {
+        Sequence(self.shared.clock.load(Ordering::Acquire))
+    }
+
+    /// Purges. When this returns it is on disk, and no lookup that begins later finds what it
+    /// covers, also not what was asked for before and comes yet. Waits for the disk.
+    ///
+    /// If it fails the purge holds, but only until the store is opened again.
+    pub fn purge(&self, purge: &Purge) -> io::Result<()> {
+        count(&self.shared.counters.purges);
+        let app = self.shared.marks.app(&purge.app);
+        app.purge(&purge.what, purge.soft, &self.shared.clock);
+        app.trim(self.shared.settings.marks_max, || self.shared.oldest(&app));
+        Ok(())
+    }
+
+    /// Everything that is stored under a key. Reads heads from disk.
+    pub fn inspect(&self, key: &KeyHash) -> Vec<Stored> {
+        self.shared.inspect(key)
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+
+    /// How often each app was purged since the store was opened.
+    pub fn purges_by_app(&self) -> Vec<(AppName, u64)> {
+        let all = self.shared.marks.all();
+        all.iter().map(|app| (app.app.clone(), app.purges.load(Ordering::Relaxed))).collect()
+    }
+}
+
+impl Hit {
+    fn of(resident: &Resident, soft_purged: bool) -> Hit {
+        Hit { entry: resident.entry.clone(), soft_purged }
+    }
+}
+
+impl Shared {
+    fn resident(&self, slot: &Slot) -> Option<Arc<Resident>> {
+        self.memory.get(slot)
+    }
+
+    fn put(&self, entry: Entry) {
+        let key = entry.key.hash();
+        let app = self.marks.app(&entry.key.space.app);
+        let serial = Serial(self.serials.fetch_add(1, Ordering::Relaxed));
+        let slot = Slot {
+            variant: entry.head.variant,
+            sequence: entry.sequence,
+            received_at_ms: entry.head.received_at_ms,
+            vary: self.index.vary(&entry.head.vary),
+            ..Slot::new(key, serial, app.id)
+        };
+        let resident = Arc::new(Resident::new(entry, key, serial, app));
+        if resident.app.judge(&resident.entry, &resident.judged) == State::Purged {
+            return count(&self.counters.puts_refused);
+        }
+        let mut gone = Vec::new();
+        let mut evicted = Evicted::new();
+        let mut shard = self.index.shard(&key);
+        let taken = shard.insert(slot, self.settings.variants_max, |dropped| gone.push(dropped));
+        if taken.is_ok() {
+            self.memory.insert(resident, &mut evicted);
+        }
+        drop(shard);
+        count(if taken.is_ok() { &self.counters.puts } else { &self.counters.puts_refused });
+        gone.iter().for_each(|dropped| self.forget(dropped));
+        self.settle(evicted);
+    }
+
+    /// Removes from the index what left memory and is nowhere else.
+    fn settle(&self, evicted: Evicted) {
+        for (_, resident) in evicted {
+            let mut shard = self.index.shard(&resident.key);
+            let Some(slot) = shard.find(&resident.key, resident.serial) else { continue };
+            count(&self.counters.memory_evictions);
+            if slot.place.is_none() && !slot.pending {
+                shard.remove(&resident.key, resident.serial);
+            }
+        }
+    }
+
+    fn drop_serial(&self, key: &KeyHash, serial: Serial) {
+        let dropped = self.index.shard(key).remove(key, serial);
+        if let Some(dropped) = dropped {
+            self.forget(&dropped);
+        }
+    }
+
+    /// What was in the index is gone: so is what it stood for.
+    fn forget(&self, dropped: &Dropped) {
+        self.memory.remove(dropped);
+    }
+
+    fn stats(&self) -> Stats {
+        let mut stats = Stats {
+            memory_entries: self.memory.len() as u64,
+            memory_bytes: self.memory.bytes(),
+            index_entries: self.index.len() as u64,
+            index_bytes: self.index.memory_bytes(),
+            ..Stats::default()
+        };
+        self.counters.fill(&mut stats);
+        stats
+    }
+
+    /// No stored response of an app is older.
+    fn oldest(&self, app: &marks::AppMarks) -> Sequence {
+        let mut oldest = Sequence(self.clock.load(Ordering::Acquire));
+        self.index.scan(|slot| {
+            if slot.app == app.id {
+                oldest = oldest.min(slot.sequence);
+            }
+        });
+        oldest
+    }
+}
+
+#[cfg(test)]
+mod tests;
