@@ -1,7 +1,7 @@
 //! What is stored under a key, for a person who asks why.
 
 use super::index::Slot;
-use super::memory::Resident;
+use super::marks::Judged;
 use super::{Shared, State};
 use crate::{Entry, Head, Key, KeyHash, Sequence};
 
@@ -27,16 +27,22 @@ impl Shared {
     }
 
     fn stored(&self, slot: &Slot) -> Option<Stored> {
-        let resident = self.memory.peek(slot)?;
-        let Resident { entry, app, judged, .. } = &*resident;
-        let Entry { key, head, sequence, .. } = &**entry;
+        let pending = || self.disk.as_ref().filter(|_| slot.pending)?.pending(slot.serial);
+        let in_memory = self.memory.peek(slot);
+        let there = in_memory.clone().or_else(pending);
+        let (entry, body_bytes) = match (&there, slot.place) {
+            (Some(resident), _) => (Entry::clone(&resident.entry), resident.entry.body_bytes()),
+            (None, Some(place)) => self.disk.as_ref()?.read_head(place).ok().flatten()?,
+            (None, None) => return None,
+        };
+        let app = self.marks.app(&entry.key.space.app);
         Some(Stored {
-            key: key.clone(),
-            head: head.clone(),
-            body_bytes: entry.body_bytes(),
-            sequence: *sequence,
-            state: app.judge(entry, judged),
-            in_memory: true,
+            state: app.judge(&entry, &Judged::default()),
+            key: entry.key,
+            head: entry.head,
+            body_bytes,
+            sequence: entry.sequence,
+            in_memory: in_memory.is_some(),
             disk_bytes: slot.place.map(|place| u64::from(place.bytes)),
             waits_for_disk: slot.pending,
         })

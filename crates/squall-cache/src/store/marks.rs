@@ -91,13 +91,14 @@ impl Marks {
 
 impl AppMarks {
     /// Makes a mark. It holds for every lookup that begins after this.
-    pub(super) fn purge(&self, what: &Covered, soft: bool, clock: &AtomicU64) -> Sequence {
+    pub(super) fn purge(&self, what: &Covered, soft: bool, clock: &AtomicU64) -> Mark {
         let mut covering = self.covering.write().unwrap_or_else(PoisonError::into_inner);
         let at = next(clock);
-        covering.cover(what, mark_of(at, soft));
+        let mark = Mark::at(at, soft);
+        covering.cover(what, mark);
         self.purges.fetch_add(1, Ordering::Relaxed);
         self.newest.store(at.0, Ordering::Release);
-        at
+        mark
     }
 
     /// Takes up a mark that was made before a restart.
@@ -175,11 +176,12 @@ pub(super) fn next(clock: &AtomicU64) -> Sequence {
     Sequence(clock.fetch_add(1, Ordering::AcqRel) + 1)
 }
 
-fn mark_of(at: Sequence, soft: bool) -> Mark {
-    if soft { Mark { soft: at, ..Mark::default() } } else { Mark { hard: at, ..Mark::default() } }
-}
-
 impl Mark {
+    fn at(at: Sequence, soft: bool) -> Mark {
+        let none = Mark::default();
+        if soft { Mark { soft: at, ..none } } else { Mark { hard: at, ..none } }
+    }
+
     fn join(&mut self, other: Mark) {
         self.hard = self.hard.max(other.hard);
         self.soft = self.soft.max(other.soft);

@@ -5,25 +5,28 @@
 //! lookup that begins after it returned, and it is on disk then. Nothing here knows when a
 //! response is fresh, and nothing ever fails a request: what can not be kept is a miss.
 
-// What the disk behind it will use.
-#![allow(dead_code)]
-
+mod coding;
+mod disk;
 mod index;
 mod inspect;
+mod journal;
 mod marks;
 mod memory;
 mod stats;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use http::HeaderName;
 use squall_types::AppName;
 
+use self::disk::{Disk, Opening, Read};
 use self::index::{Dropped, Index, Place, Serial, Slot};
-use self::marks::Marks;
+use self::journal::Purged;
+use self::marks::{AppMarks, Marks};
 use self::memory::{Evicted, Memory, Resident};
 use self::stats::{Counters, count};
 use crate::{Entry, KeyHash, Sequence};
@@ -125,6 +128,7 @@ pub enum Covered {
 /// The stored responses of a node.
 pub struct Store {
     shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 struct Shared {
@@ -135,21 +139,37 @@ struct Shared {
     memory: Memory,
     marks: Marks,
     counters: Counters,
+    disk: Option<Disk>,
 }
 
 impl Store {
-    /// Opens what is stored, or begins anew. Fails only if the folder can not be used at all.
+    /// Opens what is stored, or begins anew. Fails if the folder can not be used at all, and
+    /// with `WouldBlock` if another process uses it.
     pub fn open(settings: Settings) -> io::Result<Store> {
-        let shared = Shared {
-            clock: AtomicU64::new(1),
-            serials: AtomicU64::new(1),
-            index: Index::new(),
+        let index = Index::new();
+        let marks = Marks::default();
+        let serial = Serial(1);
+        let newest = Sequence(0);
+        let mut opening =
+            Opening { settings: &settings, index: &index, marks: &marks, serial, newest };
+        let disk = settings.disk.as_ref().map(|disk| Disk::open(disk, &mut opening)).transpose()?;
+        let shared = Arc::new(Shared {
+            // No sequence is given twice, also not over a restart.
+            clock: AtomicU64::new(opening.newest.0 + 1),
+            serials: AtomicU64::new(opening.serial.0),
+            index,
             memory: Memory::new(settings.memory_bytes),
-            marks: Marks::default(),
+            marks,
             counters: Counters::default(),
+            disk,
             settings,
-        };
-        Ok(Store { shared: Arc::new(shared) })
+        });
+        let writer = shared.disk.is_some().then(|| {
+            let shared = shared.clone();
+            let thread = std::thread::Builder::new().name("cache-writer".to_owned());
+            thread.spawn(move || shared.disk.iter().for_each(|disk| disk::write(&shared, disk)))
+        });
+        Ok(Store { shared, writer: Mutex::new(writer.transpose()?) })
     }
 
     /// The most recent response of a key that the request selects. `variant_of` gives what
@@ -181,8 +201,14 @@ impl Store {
     /// Reads a response from disk, away from the calling thread, and checks every byte.
     /// Nothing if it is gone, damaged or purged.
     pub async fn load(&self, ticket: Ticket) -> Option<Hit> {
-        let _ = ticket;
-        None
+        let shared = self.shared.clone();
+        // Fails only if reading panicked or the runtime ends.
+        tokio::task::spawn_blocking(move || shared.load(ticket)).await.ok().flatten()
+    }
+
+    /// Like `load`, on the calling thread.
+    pub fn load_blocking(&self, ticket: Ticket) -> Option<Hit> {
+        self.shared.load(ticket)
     }
 
     /// Takes a response, in place of the one that the same requests select. It is found at
@@ -200,6 +226,20 @@ impl Store {
         dropped.iter().for_each(|dropped| self.shared.forget(dropped));
     }
 
+    /// Waits until everything that was put and removed is on disk, or has failed.
+    pub fn flush(&self) {
+        self.shared.disk.iter().for_each(Disk::flush);
+    }
+
+    /// Ends writing to disk, after what waits for it. Reading goes on, and the folder stays
+    /// taken until the store is dropped.
+    pub fn close(&self) {
+        self.shared.disk.iter().for_each(Disk::close);
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A panic of the writer was told of already.
+        writer.map(JoinHandle::join);
+    }
+
     /// To be taken before a request goes out whose response may be put.
     pub fn sequence(&self) -> Sequence {
         Sequence(self.shared.clock.load(Ordering::Acquire))
@@ -210,11 +250,7 @@ impl Store {
     ///
     /// If it fails the purge holds, but only until the store is opened again.
     pub fn purge(&self, purge: &Purge) -> io::Result<()> {
-        count(&self.shared.counters.purges);
-        let app = self.shared.marks.app(&purge.app);
-        app.purge(&purge.what, purge.soft, &self.shared.clock);
-        app.trim(self.shared.settings.marks_max, || self.shared.oldest(&app));
-        Ok(())
+        self.shared.purge(purge)
     }
 
     /// Everything that is stored under a key. Reads heads from disk.
@@ -233,6 +269,12 @@ impl Store {
     }
 }
 
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 impl Hit {
     fn of(resident: &Resident, soft_purged: bool) -> Hit {
         Hit { entry: resident.entry.clone(), soft_purged }
@@ -240,8 +282,75 @@ impl Hit {
 }
 
 impl Shared {
+    /// What is in memory of a slot, or waits there to be written.
     fn resident(&self, slot: &Slot) -> Option<Arc<Resident>> {
-        self.memory.get(slot)
+        let pending = || self.disk.as_ref().filter(|_| slot.pending)?.pending(slot.serial);
+        self.memory.get(slot).or_else(pending)
+    }
+
+    fn load(&self, ticket: Ticket) -> Option<Hit> {
+        count(&self.counters.loads);
+        let hit = self.read(ticket).and_then(|entry| self.promote(ticket, entry));
+        if hit.is_none() {
+            count(&self.counters.loads_in_vain);
+        }
+        hit
+    }
+
+    /// Reads an entry and checks every byte. Removes it from the index if it is not good.
+    fn read(&self, ticket: Ticket) -> Option<Entry> {
+        let Ticket { key, serial, mut place } = ticket;
+        loop {
+            let read = self.disk.as_ref()?.read(place);
+            let now = self.index.shard(&key).find(&key, serial).and_then(|slot| slot.place);
+            let damaged = match read {
+                Ok(Read::Record(head, body)) => match head.entry(body) {
+                    Some(entry) if entry.key.hash() == key => return Some(entry),
+                    _ => true,
+                },
+                Ok(Read::Struck) => false,
+                Ok(Read::Damaged) => true,
+                Err(error) => error.kind() != io::ErrorKind::NotFound,
+            };
+            match now {
+                // It was given a second chance meanwhile.
+                Some(now) if now != place => place = now,
+                Some(_) => {
+                    if damaged {
+                        count(&self.counters.damaged);
+                    }
+                    self.drop_serial(&key, serial);
+                    return None;
+                }
+                None => return None,
+            }
+        }
+    }
+
+    /// Takes what was read from disk into memory, if it may be used.
+    fn promote(&self, ticket: Ticket, entry: Entry) -> Option<Hit> {
+        let Ticket { key, serial, .. } = ticket;
+        let app = self.marks.app(&entry.key.space.app);
+        let resident = Arc::new(Resident::new(entry, key, serial, app));
+        let soft_purged = match resident.app.judge(&resident.entry, &resident.judged) {
+            State::Usable => false,
+            State::SoftPurged => true,
+            State::Purged => {
+                self.drop_serial(&key, serial);
+                return None;
+            }
+        };
+        let mut evicted = Evicted::new();
+        let mut shard = self.index.shard(&key);
+        // Another may have loaded it, or it was removed: then it was found before that.
+        if let Some(slot) = shard.find(&key, serial)
+            && self.memory.peek(slot).is_none()
+        {
+            self.memory.insert(resident.clone(), &mut evicted);
+        }
+        drop(shard);
+        self.settle(evicted);
+        Some(Hit::of(&resident, soft_purged))
     }
 
     fn put(&self, entry: Entry) {
@@ -264,6 +373,13 @@ impl Shared {
         let mut shard = self.index.shard(&key);
         let taken = shard.insert(slot, self.settings.variants_max, |dropped| gone.push(dropped));
         if taken.is_ok() {
+            let pending = self.disk.as_ref().is_some_and(|disk| disk.enqueue(&resident));
+            if let Some(slot) = shard.find(&key, serial) {
+                slot.pending = pending;
+            }
+            if self.disk.is_some() && !pending {
+                count(&self.counters.disk_writes_dropped);
+            }
             self.memory.insert(resident, &mut evicted);
         }
         drop(shard);
@@ -284,16 +400,48 @@ impl Shared {
         }
     }
 
+    fn purge(&self, purge: &Purge) -> io::Result<()> {
+        count(&self.counters.purges);
+        let app = self.marks.app(&purge.app);
+        let mark = app.purge(&purge.what, purge.soft, &self.clock);
+        app.trim(self.settings.marks_max, || self.oldest(&app));
+        let purged = Purged { app: purge.app.clone(), what: purge.what.clone(), mark };
+        let committed =
+            self.disk.as_ref().map_or(Ok(()), |disk| disk.journal.commit(purged, &self.marks));
+        if purge.what == Covered::All && !purge.soft {
+            self.sweep(&app);
+        }
+        committed
+    }
+
+    /// Gives back what responses take that are older than everything their app may have.
+    fn sweep(&self, app: &AppMarks) {
+        let floor = app.floor();
+        let mut dead = Vec::new();
+        self.index.scan(|slot| {
+            if slot.app == app.id && slot.sequence < floor {
+                dead.push((slot.key, slot.serial));
+            }
+        });
+        dead.iter().for_each(|(key, serial)| self.drop_serial(key, *serial));
+    }
+
+    /// Removes a response that marks see to: a restart may find it, and not use it.
     fn drop_serial(&self, key: &KeyHash, serial: Serial) {
         let dropped = self.index.shard(key).remove(key, serial);
-        if let Some(dropped) = dropped {
-            self.forget(&dropped);
+        let Some(dropped) = dropped else { return };
+        self.memory.remove(&dropped);
+        if let (Some(disk), Some(place)) = (&self.disk, dropped.place) {
+            disk.release(place);
         }
     }
 
-    /// What was in the index is gone: so is what it stood for.
+    /// What was in the index is gone for ever, and with it what it stood for.
     fn forget(&self, dropped: &Dropped) {
         self.memory.remove(dropped);
+        if let (Some(disk), Some(place)) = (&self.disk, dropped.place) {
+            disk.strike(place);
+        }
     }
 
     fn stats(&self) -> Stats {
@@ -302,6 +450,9 @@ impl Shared {
             memory_bytes: self.memory.bytes(),
             index_entries: self.index.len() as u64,
             index_bytes: self.index.memory_bytes(),
+            disk_entries: self.disk.as_ref().map_or(0, Disk::entries),
+            disk_bytes: self.disk.as_ref().map_or(0, Disk::bytes),
+            disk_on: self.disk.as_ref().is_some_and(Disk::is_on),
             ..Stats::default()
         };
         self.counters.fill(&mut stats);
@@ -309,7 +460,7 @@ impl Shared {
     }
 
     /// No stored response of an app is older.
-    fn oldest(&self, app: &marks::AppMarks) -> Sequence {
+    fn oldest(&self, app: &AppMarks) -> Sequence {
         let mut oldest = Sequence(self.clock.load(Ordering::Acquire));
         self.index.scan(|slot| {
             if slot.app == app.id {

@@ -5,6 +5,7 @@ use squall_types::AppName;
 use super::{Covered, Found, Hit, Purge, Settings, Store};
 use crate::{Entry, Freshness, Head, Key, Sequence, Space, StoredBody};
 
+mod disk;
 mod memory;
 
 fn app(name: &str) -> AppName {
