@@ -154,11 +154,9 @@ impl Disk {
             slot.received_at_ms = listed.received_at_ms;
             slot.vary = varies[listed.vary as usize].clone();
             slot.place = Some(place);
-            let replaced = |dropped: Dropped| {
-                if let Some(place) = dropped.place {
-                    self.uncount(place);
-                }
-            };
+            // Struck before a crash, or was to be: it must not come back when this one goes.
+            let replaced =
+                |dropped: Dropped| dropped.place.into_iter().for_each(|p| self.strike(p));
             let mut shard = index.shard(&listed.key);
             if shard.insert(slot, settings.variants_max, replaced).is_ok() {
                 segment.live.fetch_add(1, Ordering::Relaxed);
