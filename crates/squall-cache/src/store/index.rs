@@ -3,7 +3,7 @@
 //! A million slots have to fit into little memory, so a slot is a plain record in chunks that
 //! never move, and a table of slot numbers finds the first of a key. Nothing here reads or writes.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,7 +28,19 @@ pub(super) struct Place {
 }
 
 /// The names of a `Vary`, shared between the slots that have the same.
-pub(super) type VaryNames = Arc<Box<[HeaderName]>>;
+pub(super) type VaryNames = Arc<Vary>;
+
+#[derive(Debug)]
+pub(super) struct Vary {
+    names: Box<[HeaderName]>,
+    /// No other names have it.
+    number: u64,
+}
+
+/// What a response has in memory is found by. Random; the same for the response that replaces
+/// it, which is as well regarded then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct MemoryKey(u64);
 
 /// A stored response.
 #[derive(Debug, Clone)]
@@ -54,8 +66,7 @@ pub(super) struct Slot {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Dropped {
     pub(super) serial: Serial,
-    pub(super) key: KeyHash,
-    pub(super) variant: u64,
+    pub(super) memory_key: MemoryKey,
     pub(super) place: Option<Place>,
 }
 
@@ -76,8 +87,9 @@ pub(super) struct Index {
 
 #[derive(Default)]
 struct Varies {
-    known: HashSet<VaryNames>,
+    known: HashMap<Box<[HeaderName]>, VaryNames>,
     sweep_at: usize,
+    last_number: u64,
 }
 
 /// A part of the index. Holding it keeps the responses of its keys as they are.
@@ -114,17 +126,17 @@ impl Index {
             return None;
         }
         let mut varies = self.varies.lock().unwrap_or_else(PoisonError::into_inner);
-        let names: Box<[HeaderName]> = names.into();
-        if let Some(known) = varies.known.get(&names) {
+        if let Some(known) = varies.known.get(names) {
             return Some(known.clone());
         }
         if varies.known.len() >= varies.sweep_at {
-            varies.known.retain(|names| Arc::strong_count(names) > 1);
+            varies.known.retain(|_, names| Arc::strong_count(names) > 1);
             varies.sweep_at = varies.known.len() + VARY_SWEEP;
         }
-        let names = Arc::new(names);
-        varies.known.insert(names.clone());
-        Some(names)
+        varies.last_number += 1;
+        let vary = Arc::new(Vary { names: names.into(), number: varies.last_number });
+        varies.known.insert(names.into(), vary.clone());
+        Some(vary)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -189,12 +201,20 @@ impl Slot {
     }
 
     pub(super) fn vary_names(&self) -> &[HeaderName] {
-        self.vary.as_ref().map_or(&[], |names| names)
+        self.vary.as_ref().map_or(&[], |vary| &vary.names)
+    }
+
+    pub(super) fn memory_key(&self) -> MemoryKey {
+        let [low @ .., _, _, _, _, _, _, _, _] = self.key.0;
+        let vary = self.vary.as_ref().map_or(0, |vary| vary.number);
+        // Odd numbers of random bits: the hash of a key is random, variants may be small.
+        let variant = self.variant.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let vary = vary.wrapping_mul(0xd1b5_4a32_d192_ed03);
+        MemoryKey(u64::from_le_bytes(low) ^ variant ^ vary)
     }
 
     fn dropped(&self) -> Dropped {
-        let Slot { serial, key, variant, place, .. } = *self;
-        Dropped { serial, key, variant, place }
+        Dropped { serial: self.serial, memory_key: self.memory_key(), place: self.place }
     }
 }
 

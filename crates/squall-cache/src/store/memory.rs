@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue};
 use quick_cache::sync::Cache;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 
-use super::index::{Dropped, Serial, Slot};
+use super::index::{Dropped, MemoryKey, Serial, Slot};
 use super::marks::{AppMarks, Judged};
 use crate::{Entry, KeyHash};
 
@@ -18,15 +18,23 @@ pub(super) struct Resident {
     pub(super) entry: Arc<Entry>,
     pub(super) key: KeyHash,
     pub(super) serial: Serial,
+    memory_key: MemoryKey,
     pub(super) app: Arc<AppMarks>,
     pub(super) judged: Judged,
     weight: u64,
 }
 
 impl Resident {
-    pub(super) fn new(entry: Entry, key: KeyHash, serial: Serial, app: Arc<AppMarks>) -> Resident {
+    pub(super) fn new(
+        entry: Entry,
+        key: KeyHash,
+        serial: Serial,
+        memory_key: MemoryKey,
+        app: Arc<AppMarks>,
+    ) -> Resident {
         let weight = weight_of(&entry);
-        Resident { entry: Arc::new(entry), key, serial, app, judged: Judged::default(), weight }
+        let (entry, judged) = (Arc::new(entry), Judged::default());
+        Resident { entry, key, serial, memory_key, app, judged, weight }
     }
 
     /// What it takes of the budget, in bytes.
@@ -42,7 +50,7 @@ const SHARDS: usize = 4;
 const USUAL_BYTES: u64 = 8 << 10;
 
 pub(super) struct Memory {
-    cache: Cache<u64, Arc<Resident>, ByWeight, Uniform, Evictions>,
+    cache: Cache<MemoryKey, Arc<Resident>, ByWeight, Uniform, Evictions>,
 }
 
 impl Memory {
@@ -59,25 +67,24 @@ impl Memory {
 
     /// What a slot has in memory.
     pub(super) fn get(&self, slot: &Slot) -> Option<Arc<Resident>> {
-        let resident = self.cache.get(&memory_key(&slot.key, slot.variant))?;
+        let resident = self.cache.get(&slot.memory_key())?;
         (resident.serial == slot.serial).then_some(resident)
     }
 
     /// Like `get`, without counting as a use.
     pub(super) fn peek(&self, slot: &Slot) -> Option<Arc<Resident>> {
-        let resident = self.cache.peek(&memory_key(&slot.key, slot.variant))?;
+        let resident = self.cache.peek(&slot.memory_key())?;
         (resident.serial == slot.serial).then_some(resident)
     }
 
     /// Takes a response; what had to go for it is added to `evicted`, maybe the response itself.
     pub(super) fn insert(&self, resident: Arc<Resident>, evicted: &mut Evicted) {
-        let key = memory_key(&resident.key, resident.entry.head.variant);
-        self.cache.insert_with_lifecycle(key, resident, evicted);
+        self.cache.insert_with_lifecycle(resident.memory_key, resident, evicted);
     }
 
     pub(super) fn remove(&self, dropped: &Dropped) {
-        let key = memory_key(&dropped.key, dropped.variant);
-        self.cache.remove_if(&key, |resident| resident.serial == dropped.serial);
+        let same = |resident: &Arc<Resident>| resident.serial == dropped.serial;
+        self.cache.remove_if(&dropped.memory_key, same);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -87,13 +94,6 @@ impl Memory {
     pub(super) fn bytes(&self) -> u64 {
         self.cache.weight()
     }
-}
-
-/// One for each variant of a key, and the same for the one that replaces it, so that it is
-/// as well regarded. The hash of a key is random already.
-fn memory_key(key: &KeyHash, variant: u64) -> u64 {
-    let [low @ .., _, _, _, _, _, _, _, _] = key.0;
-    u64::from_le_bytes(low) ^ variant.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 fn weight_of(entry: &Entry) -> u64 {
@@ -117,23 +117,23 @@ fn weight_of(entry: &Entry) -> u64 {
 #[derive(Clone)]
 struct ByWeight;
 
-impl Weighter<u64, Arc<Resident>> for ByWeight {
-    fn weight(&self, _: &u64, resident: &Arc<Resident>) -> u64 {
+impl Weighter<MemoryKey, Arc<Resident>> for ByWeight {
+    fn weight(&self, _: &MemoryKey, resident: &Arc<Resident>) -> u64 {
         resident.weight
     }
 }
 
 /// Gathers what is evicted; it is looked after when no lock is held.
-pub(super) type Evicted = Vec<(u64, Arc<Resident>)>;
+pub(super) type Evicted = Vec<Arc<Resident>>;
 
 #[derive(Clone)]
 struct Evictions;
 
-impl Lifecycle<u64, Arc<Resident>> for Evictions {
+impl Lifecycle<MemoryKey, Arc<Resident>> for Evictions {
     type RequestState = Evicted;
 
-    fn on_evict(&self, evicted: &mut Evicted, key: u64, resident: Arc<Resident>) {
-        evicted.push((key, resident));
+    fn on_evict(&self, evicted: &mut Evicted, _: MemoryKey, resident: Arc<Resident>) {
+        evicted.push(resident);
     }
 }
 

@@ -24,7 +24,7 @@ use http::HeaderName;
 use squall_types::AppName;
 
 use self::disk::{Disk, Opening, Read};
-use self::index::{Dropped, Index, Place, Serial, Slot};
+use self::index::{Dropped, Index, MemoryKey, Place, Serial, Slot};
 use self::journal::Purged;
 use self::marks::{AppMarks, Marks};
 use self::memory::{Evicted, Memory, Resident};
@@ -92,6 +92,7 @@ pub struct Hit {
 pub struct Ticket {
     key: KeyHash,
     serial: Serial,
+    memory_key: MemoryKey,
     place: Place,
 }
 
@@ -184,7 +185,7 @@ impl Store {
             slot.hit = true;
             let Some(resident) = self.shared.resident(slot) else {
                 return match slot.place {
-                    Some(place) => Found::OnDisk(Ticket { key: *key, serial: slot.serial, place }),
+                    Some(place) => Found::OnDisk(Ticket::of(slot, place)),
                     None => Found::Nothing,
                 };
             };
@@ -275,6 +276,12 @@ impl Drop for Store {
     }
 }
 
+impl Ticket {
+    fn of(slot: &Slot, place: Place) -> Ticket {
+        Ticket { key: slot.key, serial: slot.serial, memory_key: slot.memory_key(), place }
+    }
+}
+
 impl Hit {
     fn of(resident: &Resident, soft_purged: bool) -> Hit {
         Hit { entry: resident.entry.clone(), soft_purged }
@@ -299,7 +306,7 @@ impl Shared {
 
     /// Reads an entry and checks every byte. Removes it from the index if it is not good.
     fn read(&self, ticket: Ticket) -> Option<Entry> {
-        let Ticket { key, serial, mut place } = ticket;
+        let Ticket { key, serial, mut place, .. } = ticket;
         loop {
             let read = self.disk.as_ref()?.read(place);
             let now = self.index.shard(&key).find(&key, serial).and_then(|slot| slot.place);
@@ -329,9 +336,9 @@ impl Shared {
 
     /// Takes what was read from disk into memory, if it may be used.
     fn promote(&self, ticket: Ticket, entry: Entry) -> Option<Hit> {
-        let Ticket { key, serial, .. } = ticket;
+        let Ticket { key, serial, memory_key, .. } = ticket;
         let app = self.marks.app(&entry.key.space.app);
-        let resident = Arc::new(Resident::new(entry, key, serial, app));
+        let resident = Arc::new(Resident::new(entry, key, serial, memory_key, app));
         let soft_purged = match resident.app.judge(&resident.entry, &resident.judged) {
             State::Usable => false,
             State::SoftPurged => true,
@@ -364,7 +371,8 @@ impl Shared {
             vary: self.index.vary(&entry.head.vary),
             ..Slot::new(key, serial, app.id)
         };
-        let resident = Arc::new(Resident::new(entry, key, serial, app));
+        let memory_key = slot.memory_key();
+        let resident = Arc::new(Resident::new(entry, key, serial, memory_key, app));
         if resident.app.judge(&resident.entry, &resident.judged) == State::Purged {
             return count(&self.counters.puts_refused);
         }
@@ -390,7 +398,7 @@ impl Shared {
 
     /// Removes from the index what left memory and is nowhere else.
     fn settle(&self, evicted: Evicted) {
-        for (_, resident) in evicted {
+        for resident in evicted {
             let mut shard = self.index.shard(&resident.key);
             let Some(slot) = shard.find(&resident.key, resident.serial) else { continue };
             count(&self.counters.memory_evictions);

@@ -8,6 +8,8 @@ use crate::{Entry, Freshness, Head, Key, Sequence, Space, StoredBody};
 mod crash;
 mod disk;
 mod memory;
+mod model;
+mod races;
 
 fn app(name: &str) -> AppName {
     AppName::parse(name).unwrap()
