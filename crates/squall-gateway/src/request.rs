@@ -83,7 +83,13 @@ pub(crate) async fn serve(
         response.headers_mut().insert(REQUEST_ID, id);
     }
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    if connection.is_closing() && !switches {
+    if switches && let Some(tunnel) = end.tunnel.take() {
+        connection.becomes_tunnel();
+        // Whoever opened the tunnel waits for it.
+        let _ = tunnel.send(end);
+        return response.map(|_| OutgoingBody::of_switch());
+    }
+    if connection.is_closing() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let bodyless =
@@ -126,6 +132,7 @@ fn begin(
         app: None,
         route: None,
         reply: Reply::default(),
+        tunnel: None,
         status: 499,
         bytes_out: 0,
     })
@@ -280,9 +287,7 @@ impl Exchange<'_> {
                 .filter(|_| http_body::Body::is_end_stream(&body))
                 .map(|wanted| {
                     let draining = connection.door().connections.draining();
-                    let (connection, permits) =
-                        (end.connection.clone(), end.account.held.permits());
-                    Upgrade::new(wanted, draining, connection, permits)
+                    Upgrade::new(wanted, draining, end.promise_to_tunnel())
                 }),
             _ => None,
         };

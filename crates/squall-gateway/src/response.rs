@@ -10,6 +10,7 @@ use http::{HeaderValue, Method, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use squall_types::log::AccessRecord;
 use squall_types::{AppName, Body, BodyError};
+use tokio::sync::oneshot;
 
 use crate::connection::Connection;
 use crate::origin::Account;
@@ -30,6 +31,8 @@ pub(crate) struct RequestEnd {
     pub(crate) app: Option<AppName>,
     pub(crate) route: Option<Arc<Route>>,
     pub(crate) reply: Reply,
+    /// Takes this over when the upstream switches protocols.
+    pub(crate) tunnel: Option<oneshot::Sender<Box<RequestEnd>>>,
     /// 499 until a head is on its way.
     pub(crate) status: u16,
     pub(crate) bytes_out: u64,
@@ -42,7 +45,30 @@ impl RequestEnd {
         self.route = Some(route);
     }
 
-    fn finish(&self) {
+    /// Where the tunnel of an upgrade waits for the rest of the request's life.
+    pub(crate) fn promise_to_tunnel(&mut self) -> oneshot::Receiver<Box<Self>> {
+        let (tunnel, request) = oneshot::channel();
+        self.tunnel = Some(tunnel);
+        request
+    }
+
+    /// Counts what came from the client other than as a body.
+    pub(crate) fn add_bytes_in(&self, bytes: u64) {
+        if let Some(meter) = &self.account.meter {
+            meter.add_bytes_in(bytes);
+        }
+    }
+
+    /// Counts what goes to the client.
+    pub(crate) fn add_bytes_out(&mut self, bytes: u64) {
+        self.bytes_out += bytes;
+        if let Some(meter) = &self.account.meter {
+            meter.add_bytes_out(bytes);
+        }
+    }
+
+    /// The request has come to its end.
+    pub(crate) fn finish(&self) {
         if let Some(meter) = &self.account.meter {
             meter.finish();
         }
@@ -96,7 +122,8 @@ impl Drop for RequestEnd {
 /// A response's body with everything that must last until its end.
 pub(crate) struct OutgoingBody {
     inner: Body,
-    end: Box<RequestEnd>,
+    /// `None` when a tunnel took it over.
+    end: Option<Box<RequestEnd>>,
     /// What Content-Length promises: hyper stops reading when it has that much.
     promised_bytes: Option<u64>,
     /// Why it ends too early, until what came before has been written.
@@ -115,7 +142,12 @@ impl OutgoingBody {
         if inner.is_end_stream() {
             end.finish();
         }
-        Self { inner, end, promised_bytes, broken: None }
+        Self { inner, end: Some(end), promised_bytes, broken: None }
+    }
+
+    /// What comes behind a 101 is no body.
+    pub(crate) fn of_switch() -> Self {
+        Self { inner: Body::empty(), end: None, promised_bytes: None, broken: None }
     }
 }
 
@@ -134,22 +166,19 @@ impl HttpBody for OutgoingBody {
         let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
             return Poll::Pending;
         };
+        let Some(end) = &mut this.end else { return Poll::Ready(frame) };
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
-                    let bytes = data.len() as u64;
-                    this.end.bytes_out += bytes;
-                    if let Some(meter) = &this.end.account.meter {
-                        meter.add_bytes_out(bytes);
-                    }
+                    end.add_bytes_out(data.len() as u64);
                 }
-                if this.inner.is_end_stream() || this.promised_bytes == Some(this.end.bytes_out) {
-                    this.end.finish();
+                if this.inner.is_end_stream() || this.promised_bytes == Some(end.bytes_out) {
+                    end.finish();
                 }
             }
             Some(Err(error)) => {
-                this.end.account.code.get_or_insert(error.code);
-                if let Some(meter) = &this.end.account.meter {
+                end.account.code.get_or_insert(error.code);
+                if let Some(meter) = &end.account.meter {
                     meter.fail(error.code);
                 }
                 // An error ends the connection, and what hyper has gathered is lost with it:
@@ -158,7 +187,7 @@ impl HttpBody for OutgoingBody {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            None => this.end.finish(),
+            None => end.finish(),
         }
         Poll::Ready(frame)
     }

@@ -3,6 +3,9 @@
 //!
 //! A configuration that changes does not touch them. When the node drains, both ends of a
 //! WebSocket are told so by a close frame; other protocols are cut.
+//!
+//! The request lasts as long as its tunnel: its usage record, its line in the access log
+//! and its place among those in flight end with it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,14 +20,14 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use squall_types::Body;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 
 use super::flight::Flight;
 use super::http1::{Exchange, ResponseHead, Stream};
 use super::pool::UpstreamPool;
 use super::websocket::{self, Frames};
-use crate::connection::Connection;
 use crate::listener::Draining;
-use crate::policy::limits::Permits;
+use crate::response::RequestEnd;
 use crate::timer::Deadline;
 
 /// What both ends have to close in, after they were told.
@@ -36,10 +39,8 @@ pub(crate) struct Upgrade {
     on: OnUpgrade,
     protocol: HeaderValue,
     draining: Draining,
-    /// The client's: it counts as open for as long as the tunnel is.
-    connection: Arc<Connection>,
-    /// A tunnel is a request that is on its way.
-    permits: Permits,
+    /// Comes once the response is on its way.
+    request: oneshot::Receiver<Box<RequestEnd>>,
 }
 
 /// The protocol that a request asks for, and its connection; both are taken out of the
@@ -72,10 +73,9 @@ impl Upgrade {
     pub(crate) fn new(
         (on, protocol): (OnUpgrade, HeaderValue),
         draining: Draining,
-        connection: Arc<Connection>,
-        permits: Permits,
+        request: oneshot::Receiver<Box<RequestEnd>>,
     ) -> Self {
-        Self { on, protocol, draining, connection, permits }
+        Self { on, protocol, draining, request }
     }
 
     pub(super) fn protocol(&self) -> &HeaderValue {
@@ -92,12 +92,15 @@ pub(crate) struct Tunnel {
     idle: Duration,
     quiet_since: Option<Instant>,
     deadline: Deadline,
+    request: Box<RequestEnd>,
 }
 
 /// One way of a tunnel.
 struct Direction {
     /// Read and not yet written.
     pending: BytesMut,
+    /// All that was read to be sent on.
+    bytes: u64,
     /// Of a WebSocket: where its frames end.
     frames: Option<Frames>,
     /// What says goodbye to the end that this leads to.
@@ -134,18 +137,14 @@ impl Tunnel {
         let (upstream, early) = exchange.into_connection().into_parts();
         let mut outward = Direction::new(frames(), &websocket::CLOSE_TO_CLIENT);
         let inward = Direction::new(frames(), &websocket::CLOSE_TO_SERVER);
-        let Upgrade { on, draining, connection, permits, .. } = upgrade;
-        connection.becomes_tunnel();
-        if let Some(frames) = &mut outward.frames {
-            frames.advance(&early, false);
-        }
-        outward.pending = early;
+        let Upgrade { on, draining, request, .. } = upgrade;
+        outward.take(&early);
         let pool = pool.clone();
         pool.counters.tunnels.fetch_add(1, Ordering::Relaxed);
-        let open = OpenTunnel { pool, _flight: flight, _connection: connection };
+        let open = OpenTunnel { pool, _flight: flight };
         tokio::spawn(async move {
             let _open = open;
-            let _permits = permits;
+            let Ok(request) = request.await else { return };
             // Fails when the response did not reach the client.
             let Ok(client) = on.await else { return };
             let mut tunnel = Tunnel {
@@ -156,6 +155,7 @@ impl Tunnel {
                 idle,
                 quiet_since: None,
                 deadline: Deadline::default(),
+                request,
             };
             let copying = std::future::poll_fn(|cx| tunnel.poll(cx));
             if draining.unless_draining(copying).await.is_some() || !is_websocket {
@@ -183,6 +183,7 @@ impl Tunnel {
             return Poll::Ready(());
         };
         if in_over && out_over {
+            self.request.finish();
             return Poll::Ready(());
         }
         if moved_in + moved_out > 0 {
@@ -193,9 +194,16 @@ impl Tunnel {
     }
 }
 
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.request.add_bytes_in(self.inward.bytes);
+        self.request.add_bytes_out(self.outward.bytes);
+    }
+}
+
 impl Direction {
     fn new(frames: Option<Frames>, goodbye: &'static [u8]) -> Self {
-        Self { pending: BytesMut::new(), frames, goodbye, state: State::Open }
+        Self { pending: BytesMut::new(), bytes: 0, frames, goodbye, state: State::Open }
     }
 
     /// Says goodbye as soon as that is possible.
@@ -293,13 +301,13 @@ impl Direction {
             (Some(frames), _) => frames.advance(came, false),
         };
         self.pending.extend_from_slice(&came[..passes]);
+        self.bytes += passes as u64;
     }
 }
 
 struct OpenTunnel {
     pool: Arc<UpstreamPool>,
     _flight: Flight,
-    _connection: Arc<Connection>,
 }
 
 impl Drop for OpenTunnel {

@@ -68,14 +68,11 @@ pub(crate) struct Arrival {
     pub(crate) at: SystemTime,
 }
 
-/// A request's places, of its route and of its plan. They are free again when all who
-/// hold them are gone.
-pub(crate) type Permits = [Option<Arc<Permit>>; 2];
-
 /// What a request holds until its response has ended.
 #[derive(Default)]
 pub(crate) struct Held {
-    permits: Permits,
+    /// Of its route and of its plan.
+    permits: [Option<Permit>; 2],
     charge: Option<Charge>,
 }
 
@@ -331,7 +328,7 @@ impl RouteLimits {
                 let message = format!("no more than {} at once", rule.most);
                 refusal(ErrorCode::TooManyConcurrent, message, CONCURRENCY_RETRY_S.into())
             })?;
-            *place = Some(Arc::new(permit));
+            *place = Some(permit);
         }
         let mut left = [None; 2];
         if let (Some(client), Some(scope)) = (client, &self.plans.clients) {
@@ -376,11 +373,6 @@ fn exhausted(left: &Left, quota: Quota) -> Rejection {
 }
 
 impl Held {
-    /// For what goes on behind the response.
-    pub(crate) fn permits(&self) -> Permits {
-        self.permits.clone()
-    }
-
     /// The request has come to a function or an upstream: it counts for quotas.
     pub(crate) fn reached_target(&mut self) {
         if let Some(charge) = &mut self.charge {

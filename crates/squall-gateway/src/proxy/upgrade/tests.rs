@@ -1,10 +1,12 @@
 //! Tunnels through a whole gateway, from a client's socket to an origin's.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use squall_types::dial::Dial;
+use squall_types::gateway::ReportRoutes as _;
 use squall_types::state::{AppState, ApplySnapshot as _, Snapshot};
+use squall_types::usage::{UsageRecord, UsageSink};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -47,6 +49,16 @@ struct Bench {
     address: std::net::SocketAddr,
     origin: TcpListener,
     app: Arc<AppState>,
+    ledger: Arc<Ledger>,
+}
+
+#[derive(Default)]
+struct Ledger(Mutex<Vec<UsageRecord>>);
+
+impl UsageSink for Ledger {
+    fn record(&self, record: UsageRecord) {
+        self.0.lock().unwrap().push(record);
+    }
 }
 
 impl Bench {
@@ -60,19 +72,35 @@ impl Bench {
             ),
         );
         let dial: Arc<dyn Dial> = Arc::new(Names::default());
-        let contracts = Contracts { dial, ..inert_contracts() };
+        let ledger = Arc::new(Ledger::default());
+        let contracts = Contracts { dial, usage: ledger.clone(), ..inert_contracts() };
         let gateway = Gateway::new(Options::default(), contracts);
         let bench = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         bench.set_nonblocking(true).unwrap();
         let address = bench.local_addr().unwrap();
         gateway.serve(&tokio::runtime::Handle::current(), bench).unwrap();
-        let bench = Self { gateway, address, origin, app };
+        let bench = Self { gateway, address, origin, app, ledger };
         bench.apply(1);
         bench
     }
 
     fn apply(&self, version: u64) {
         self.gateway.apply(&Arc::new(Snapshot { version, apps: vec![self.app.clone()] }));
+    }
+
+    fn in_flight(&self) -> u64 {
+        self.gateway.routes(None).items[0].in_flight
+    }
+
+    /// The usage of the only request, once it has ended.
+    async fn usage(&self) -> UsageRecord {
+        loop {
+            if let Some(record) = self.ledger.0.lock().unwrap().pop() {
+                assert_eq!(self.in_flight(), 0);
+                return record;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// A client and an origin that have switched.
@@ -184,4 +212,44 @@ async fn an_upstream_may_decline_to_switch() {
         .unwrap();
     let asked = read_head(&mut origin).await;
     assert!(!asked.to_ascii_lowercase().contains("upgrade"), "{asked}");
+}
+
+#[tokio::test]
+async fn a_tunnel_is_one_request_from_its_head_to_its_end() {
+    let bench = Bench::new("").await;
+    let (mut client, mut origin) = bench.switched().await;
+    client.write_all(&from_client(1, &[7; 100])).await.unwrap();
+    expect(&mut origin, &from_client(1, &[7; 100])).await;
+    let lasts = Duration::from_millis(50);
+    tokio::time::sleep(lasts).await;
+    assert_eq!(bench.in_flight(), 1);
+    assert!(bench.ledger.0.lock().unwrap().is_empty());
+    // One end after the other.
+    client.shutdown().await.unwrap();
+    assert_eq!(origin.read(&mut [0; 10]).await.unwrap(), 0);
+    origin.write_all(&from_server(8, &[])).await.unwrap();
+    drop(origin);
+    expect(&mut client, &from_server(8, &[])).await;
+    let usage = bench.usage().await;
+    assert_eq!((usage.status, usage.aborted, usage.code), (101, false, None));
+    let came = from_server(1, b"welcome").len() + from_server(8, &[]).len();
+    assert_eq!((usage.bytes_in, usage.bytes_out), (106, came as u64));
+    assert!(u128::from(usage.wall_ns) >= lasts.as_nanos());
+}
+
+#[tokio::test]
+async fn a_tunnel_that_is_cut_counts_as_aborted() {
+    let bench = Bench::new("").await;
+    let (client, mut origin) = bench.switched().await;
+    // Closed with something unread, and at once: a reset.
+    client.set_zero_linger().unwrap();
+    drop(client);
+    let _ = origin.read(&mut [0; 10]).await;
+    let usage = bench.usage().await;
+    assert_eq!((usage.status, usage.aborted), (101, true));
+    assert_eq!((usage.bytes_in, usage.bytes_out), (0, 9));
+
+    let bench = Bench::new("timeouts = { idle_ms = 100 }").await;
+    let (_client, _origin) = bench.switched().await;
+    assert!(bench.usage().await.aborted, "it fell silent");
 }
