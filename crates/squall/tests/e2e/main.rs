@@ -14,6 +14,7 @@ mod gateway_limits;
 mod gateway_upstreams;
 mod isolation;
 mod javascript;
+mod killed;
 mod limits;
 mod outbound;
 mod slow_clients;
