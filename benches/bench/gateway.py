@@ -235,7 +235,8 @@ def idle_connections(squall):
                 connection = wrap(socket.create_connection(("127.0.0.1", port)))
                 served(connection)
                 held.append(connection)
-            time.sleep(1)
+            # Idle ones are taken apart after a while.
+            time.sleep(6)
             after = own.server.rss_mib()
             for connection in held:
                 served(connection)

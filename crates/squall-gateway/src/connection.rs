@@ -45,7 +45,12 @@ pub(crate) struct Connection {
     closing: AtomicBool,
     /// It speaks something else than HTTP from here on.
     upgraded: AtomicBool,
+    /// With HTTP/1: the number of requests that had come whole when the socket had no
+    /// more, and nothing that was to be sent was left. `NOT_IDLE` otherwise.
+    idle_after: AtomicU64,
 }
+
+const NOT_IDLE: u64 = u64::MAX;
 
 impl Connection {
     pub(crate) fn new(open: Open, peer: IpAddr, tls: Option<TlsVersion>, http2: bool) -> Arc<Self> {
@@ -59,6 +64,7 @@ impl Connection {
             refused: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             upgraded: AtomicBool::new(false),
+            idle_after: AtomicU64::new(NOT_IDLE),
         })
     }
 
@@ -85,6 +91,14 @@ impl Connection {
 
     pub(crate) fn request_ended(&self) {
         self.ended.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many requests it has served, when none is under way and nothing of another one
+    /// has come. Only for HTTP/1.
+    pub(crate) fn requests_when_idle(&self) -> Option<u64> {
+        let came = self.idle_after.load(Ordering::Relaxed);
+        let served = [&self.requests, &self.ended].map(|count| count.load(Ordering::Relaxed));
+        Some(came).filter(|came| served == [*came; 2])
     }
 
     pub(crate) fn is_refused(&self, number: u64) -> bool {
@@ -246,6 +260,8 @@ pub(crate) struct Stream {
     connection: Arc<Connection>,
     write_timeout: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Everything that was written has left.
+    flushed: bool,
 }
 
 /// What is looked at in the bytes that come.
@@ -278,13 +294,38 @@ impl Stream {
         } else {
             Watch::Http1 { scanner: Box::default(), head: None }
         };
-        let mut stream = Self { socket, prefix, watch, connection, write_timeout, stalled: None };
+        let (stalled, flushed) = (None, true);
+        let mut stream =
+            Self { socket, prefix, watch, connection, write_timeout, stalled, flushed };
         if !stream.connection.http2 {
             let prefix = stream.prefix.clone();
             // A short head may be in it whole; with HTTP/1 looking does not fail.
             let _ = stream.look_at(&prefix);
         }
         stream
+    }
+
+    /// For what serves the connection anew: `read` comes before what the socket has.
+    pub(crate) fn with_read(mut self, read: Bytes) -> Self {
+        self.prefix = read;
+        self
+    }
+
+    /// Ready when the socket has something, or has ended.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let tcp = match &self.socket {
+            Socket::Plain(tcp) => tcp,
+            Socket::Tls(tls) => tls.get_ref().0,
+        };
+        // An error is found by reading.
+        tcp.poll_read_ready(cx).map(|_| ())
+    }
+
+    /// Says whether the connection is idle, now that nothing comes.
+    fn note_idleness(&self) {
+        let Watch::Http1 { scanner, .. } = &self.watch else { return };
+        let came = scanner.requests_when_idle().filter(|_| self.flushed);
+        self.connection.idle_after.store(came.unwrap_or(NOT_IDLE), Ordering::Relaxed);
     }
 
     /// Looks at what was read.
@@ -379,6 +420,7 @@ impl hyper::rt::Read for Stream {
             let mut unfilled = ReadBuf::uninit(buffer.as_mut());
             let Poll::Ready(read) = on_socket!(&mut this.socket, poll_read, cx, &mut unfilled)
             else {
+                this.note_idleness();
                 return this.poll_slow_head(cx).map(Err);
             };
             read?;
@@ -397,15 +439,19 @@ impl hyper::rt::Write for Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.flushed = false;
         let written = on_socket!(&mut self.socket, poll_write, cx, bytes);
         self.waited(written, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_socket!(&mut self.socket, poll_flush, cx)
+        let flushed = on_socket!(&mut self.socket, poll_flush, cx);
+        self.flushed = flushed.is_ready();
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.flushed = false;
         on_socket!(&mut self.socket, poll_shutdown, cx)
     }
 
@@ -418,6 +464,7 @@ impl hyper::rt::Write for Stream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.flushed = false;
         let written = on_socket!(&mut self.socket, poll_write_vectored, cx, slices);
         self.waited(written, cx)
     }

@@ -72,6 +72,11 @@ impl Scanner {
         Some(self.head_bytes).filter(|bytes| *bytes > 0)
     }
 
+    /// How many requests have come whole, when nothing of another one has.
+    pub(crate) fn requests_when_idle(&self) -> Option<u64> {
+        Some(self.heads).filter(|_| self.state == State::Head && self.head_bytes == 0)
+    }
+
     /// Takes bytes as they come from the socket.
     pub(crate) fn scan(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {

@@ -25,6 +25,7 @@ mod policy;
 mod proxy;
 mod rejection;
 mod response;
+mod rest;
 mod routing;
 mod timer;
 mod transform;

@@ -19,6 +19,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use crate::clients::{ClientPlace, Clients};
 use crate::connection::{Connection, Socket, Stream};
 use crate::proxy_protocol;
+use crate::rest::{IdleWatch, rest};
 use crate::timer::LazyTimer;
 use crate::tls::Tls;
 use crate::{Door, Options};
@@ -293,10 +294,26 @@ async fn sniff(tcp: &mut TcpStream) -> std::io::Result<(Bytes, bool)> {
     Ok((Bytes::copy_from_slice(&start[..read]), &start == PREFACE))
 }
 
-async fn serve_http1(connection: Arc<Connection>, stream: Stream) -> hyper::Result<()> {
-    let door = connection.door();
-    let limits = &door.options.limits;
-    let mut phase = door.connections.phase.subscribe();
+async fn serve_http1(connection: Arc<Connection>, mut stream: Stream) -> hyper::Result<()> {
+    let mut phase = connection.door().connections.phase.subscribe();
+    loop {
+        // Boxed: an idle connection does not hold it.
+        let speaking = Box::pin(speak_http1(&connection, stream, &mut phase));
+        let Some(idle) = speaking.await? else { return Ok(()) };
+        stream = idle;
+        if !rest(&connection, &mut stream, &mut phase).await {
+            return Ok(());
+        }
+    }
+}
+
+/// Until the connection ends; or until it is idle, which gives its stream back.
+async fn speak_http1(
+    connection: &Arc<Connection>,
+    stream: Stream,
+    phase: &mut watch::Receiver<Phase>,
+) -> hyper::Result<Option<Stream>> {
+    let limits = &connection.door().options.limits;
     let service = {
         let connection = connection.clone();
         service_fn(move |request| {
@@ -309,7 +326,7 @@ async fn serve_http1(connection: Arc<Connection>, stream: Stream) -> hyper::Resu
             })
         })
     };
-    let serving = http1::Builder::new()
+    let mut serving = http1::Builder::new()
         .timer(LazyTimer)
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(limits.head_bytes_max.max(8 << 10))
@@ -317,17 +334,26 @@ async fn serve_http1(connection: Arc<Connection>, stream: Stream) -> hyper::Resu
         .serve_connection(stream, service)
         // The service decides; what it does not switch stays as it is.
         .with_upgrades();
-    let mut serving = pin!(serving);
+    let mut idle = IdleWatch::new();
     loop {
+        let until_idle = std::future::poll_fn(|cx| match Pin::new(&mut serving).poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending => idle.poll(connection, cx).map(|()| None),
+        });
         let seen = phase.clone();
-        let changed = match unless(serving.as_mut(), phase.changed(), &seen).await {
-            Either::Left(result) => return result,
+        let changed = match unless(pin!(until_idle), phase.changed(), &seen).await {
+            Either::Left(Some(result)) => return result.map(|()| None),
+            Either::Left(None) => {
+                // There are no parts of what became something else than HTTP.
+                let parts = serving.into_parts();
+                return Ok(parts.map(|parts| parts.io.with_read(parts.read_buf)));
+            }
             Either::Right(changed) => changed,
         };
         let now = *phase.borrow_and_update();
         if changed.is_err() || now >= Phase::Ending {
-            serving.as_mut().graceful_shutdown();
-            return serving.await;
+            Pin::new(&mut serving).graceful_shutdown();
+            return serving.await.map(|()| None);
         }
         if now == Phase::Closing {
             connection.close_soon();

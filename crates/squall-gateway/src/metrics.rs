@@ -1,7 +1,7 @@
 //! What the door counts.
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use squall_types::metrics::{write_head, write_metric};
 use squall_types::shard::{Padded, SHARDS, own_shard};
@@ -18,6 +18,8 @@ pub(crate) struct Counters {
     pub(crate) slow_clients: AtomicU64,
     pub(crate) floods: AtomicU64,
     pub(crate) refused_clients: AtomicU64,
+    /// Connections that hold nothing but their socket.
+    pub(crate) resting: AtomicUsize,
 }
 
 /// What is counted for every request, by each thread on its own: cores that write to
@@ -84,6 +86,12 @@ impl Counters {
         );
         let rows = [
             ("http_connections", "gauge", "Open connections.", open as u64),
+            (
+                "http_connections_resting",
+                "gauge",
+                "Idle connections that were taken apart.",
+                self.resting.load(Ordering::Relaxed) as u64,
+            ),
             ("http_connections_total", "counter", "Connections accepted.", read(&self.accepted)),
             (
                 "http_framing_refused_total",

@@ -81,6 +81,61 @@ fn one_client_has_so_many_connections_and_no_more() {
     }
 }
 
+/// Sends a request and reads what the `Fake` answers to it.
+fn served(stream: &mut TcpStream, head: &str) {
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut answer = Vec::new();
+    while !answer.windows(4).any(|four| four == b"\r\n\r\n") {
+        let mut piece = [0; 4096];
+        let bytes = stream.read(&mut piece).unwrap();
+        assert!(bytes > 0, "the connection ended after {answer:?}");
+        answer.extend_from_slice(&piece[..bytes]);
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+}
+
+fn wait_for_resting(door: &Door, connections: usize) {
+    let begun = Instant::now();
+    while !door.metrics().contains(&format!("squall_http_connections_resting {connections}\n")) {
+        assert!(begun.elapsed() < PATIENCE, "{}", door.metrics());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn idle_connections_rest_and_go_on_where_they_were() {
+    let door = door(DoorLimits::default());
+    let mut streams = [connect(&door), connect(&door), connect(&door)];
+    let head = "GET /exact HTTP/1.1\r\nHost: one.localhost\r\n\r\n";
+    for round in 0..3 {
+        for stream in &mut streams {
+            served(stream, head);
+        }
+        wait_for_resting(&door, 3);
+        // One that wakes up by half a head does not rest in the middle of it.
+        let (begun, rest) = head.split_at(10 + round);
+        streams[0].write_all(begun.as_bytes()).unwrap();
+        wait_for_resting(&door, 2);
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(door.metrics().contains("squall_http_connections_resting 2\n"));
+        served(&mut streams[0], rest);
+    }
+    drop(streams);
+    wait_for_resting(&door, 0);
+    assert!(door.metrics().contains("squall_http_connections 0\n"));
+}
+
+#[test]
+fn a_connection_does_not_rest_for_longer_than_a_head_may_be_awaited() {
+    let door = door(DoorLimits { head_timeout: Duration::from_secs(1), ..Default::default() });
+    let mut stream = connect(&door);
+    served(&mut stream, "GET /exact HTTP/1.1\r\nHost: one.localhost\r\n\r\n");
+    wait_for_resting(&door, 1);
+    assert!(is_closed(&mut stream, |_| {}));
+    wait_for_resting(&door, 0);
+}
+
 #[test]
 fn a_connection_of_http_2_without_requests_is_ended_and_one_with_a_request_is_not() {
     let door = door(DoorLimits {
