@@ -127,13 +127,17 @@ impl Connection {
     }
 
     /// A body that fails when it comes slower than `rate_min_bytes_per_s`, which is the
-    /// door's own without it. Trailers that must not be are taken out.
-    pub(crate) fn guard_body(&self, body: Incoming, rate_min_bytes_per_s: Option<u64>) -> Body {
-        if body.is_end_stream() {
-            return Body::empty();
-        }
+    /// door's own without it. Trailers that must not be are taken out. `client_left` is
+    /// set when it breaks off because nobody is there any more.
+    pub(crate) fn guard_body(
+        &self,
+        body: Incoming,
+        rate_min_bytes_per_s: Option<u64>,
+        client_left: &Arc<AtomicBool>,
+    ) -> Body {
         Body::stream(TimedBody {
-            inner: Body::incoming(body),
+            inner: body,
+            client_left: client_left.clone(),
             rate_min_bytes_per_s: rate_min_bytes_per_s
                 .unwrap_or(self.door().options.limits.body_rate_min_bytes_per_s),
             door: self.door().clone(),
@@ -167,7 +171,8 @@ impl Connection {
 /// A request's body under a minimum rate. Only time spent waiting for the client counts,
 /// not what the guest takes between two reads.
 struct TimedBody {
-    inner: Body,
+    inner: Incoming,
+    client_left: Arc<AtomicBool>,
     door: Arc<Door>,
     rate_min_bytes_per_s: u64,
     /// Of the present period.
@@ -195,7 +200,12 @@ impl HttpBody for TimedBody {
             if let Some((since, _)) = this.waiting.take() {
                 this.waited += since.elapsed();
             }
-            return Poll::Ready(frame);
+            return Poll::Ready(frame.map(|frame| {
+                frame.map_err(|error| {
+                    this.client_left.fetch_or(has_left(&error), Ordering::Relaxed);
+                    BodyError::new(ErrorCode::MalformedRequest, error.to_string())
+                })
+            }));
         }
         loop {
             let left = RATE_PERIOD.saturating_sub(this.waited);
@@ -222,6 +232,24 @@ impl HttpBody for TimedBody {
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
     }
+}
+
+/// Whether a body broke off with its connection or its stream, rather than for what is in
+/// it.
+fn has_left(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<h2::Error>() {
+            return error.is_io() || error.reason() == Some(h2::Reason::CANCEL);
+        }
+        if let Some(error) = cause.downcast_ref::<io::Error>() {
+            use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+            let kinds = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];
+            return kinds.contains(&error.kind());
+        }
+        source = cause.source();
+    }
+    false
 }
 
 /// What bytes come from and go to.

@@ -133,6 +133,7 @@ fn begin(
         route: None,
         reply: Reply::default(),
         tunnel: None,
+        client_left: None,
         status: 499,
         bytes_out: 0,
     })
@@ -280,7 +281,7 @@ impl Exchange<'_> {
     ) -> Result<Response<Body>, Rejection> {
         let Self { connection, client, target, matched, mut head, body } = self;
         let policies = &matched.route().policies;
-        let body = connection.guard_body(body, policies.body_rate_min_bytes_per_s);
+        let body = end.guard_body(body, policies.body_rate_min_bytes_per_s);
         let body = policy::size::limit(body, policies.limits.body_bytes);
         let upgrade = match backend {
             Backend::Upstream(..) => upgrade::wanted(&mut head)

@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
 use squall_types::log::AccessRecord;
 use squall_types::{AppName, Body, BodyError};
 use tokio::sync::oneshot;
@@ -33,6 +35,8 @@ pub(crate) struct RequestEnd {
     pub(crate) reply: Reply,
     /// Takes this over when the upstream switches protocols.
     pub(crate) tunnel: Option<oneshot::Sender<Box<RequestEnd>>>,
+    /// Set when the request's body broke off with its client; `None` without a body.
+    pub(crate) client_left: Option<Arc<AtomicBool>>,
     /// 499 until a head is on its way.
     pub(crate) status: u16,
     pub(crate) bytes_out: u64,
@@ -43,6 +47,15 @@ impl RequestEnd {
     pub(crate) fn take_route(&mut self, route: Arc<Route>) {
         route.metrics.started();
         self.route = Some(route);
+    }
+
+    /// The request's body as anybody may read it.
+    pub(crate) fn guard_body(&mut self, body: Incoming, rate_min: Option<u64>) -> Body {
+        if body.is_end_stream() {
+            return Body::empty();
+        }
+        let left = self.client_left.insert(Arc::default());
+        self.connection.guard_body(body, rate_min, left)
     }
 
     /// Where the tunnel of an upgrade waits for the rest of the request's life.
@@ -67,8 +80,11 @@ impl RequestEnd {
         }
     }
 
-    /// The request has come to its end.
+    /// The request has come to its end. An answer that nobody is there for is none.
     pub(crate) fn finish(&self) {
+        if self.client_left.as_ref().is_some_and(|left| left.load(Ordering::Relaxed)) {
+            return;
+        }
         if let Some(meter) = &self.account.meter {
             meter.finish();
         }

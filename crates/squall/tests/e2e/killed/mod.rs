@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
 use bytes::Bytes;
 
 use self::client::{Ask, Door, Http1, Http2, Seen, Until};
@@ -212,8 +211,8 @@ fn to_be_answered(app: &'static str, ticket: u64) -> Ask {
         ("wasm", 0..4) => ("/echo", UPLOAD_BYTES),
         ("wasm", 4) => ("/sse", 0),
         ("wasm", _) => ("/count", 0),
-        (_, 0..3) => ("/upload", UPLOAD_BYTES),
-        (_, 3..5) => ("/download", 0),
+        ("script" | "front", 0..3) => ("/upload", UPLOAD_BYTES),
+        (_, 3 | 4) => ("/download", 0),
         (_, 5) => ("/events", 0),
         ("front", 6) => ("/cut-in-body", 0),
         ("front", 7) => ("/cut-in-head", 0),

@@ -56,8 +56,11 @@ impl Origin {
             }
             match head.split(' ').nth(1).unwrap() {
                 "/upload" => {
-                    let length = number_of(&head, "content-length").unwrap() as usize;
-                    while buffer.len() < length {
+                    let all = |bytes: &[u8]| match number_of(&head, "content-length") {
+                        Some(length) => bytes.len() as u64 >= length,
+                        None => bytes.ends_with(b"\r\n0\r\n\r\n"),
+                    };
+                    while !all(&buffer) {
                         stream.read_buf(&mut buffer).await?;
                     }
                     buffer.clear();
@@ -70,6 +73,7 @@ impl Origin {
                     while stream.read_buf(&mut buffer).await? > 0 {
                         buffer.clear();
                     }
+                    return Ok(());
                 }
                 "/cut-in-body" => {
                     let half = b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\nhalf";
