@@ -76,6 +76,10 @@ pub(crate) async fn run(
     };
     say(DeployEvent::Uploaded { bytes: uploaded.bytes }).await;
     let manifest = check_manifest(&app, &uploaded)?;
+    if activate {
+        // Once more when it is made live; nobody should wait for a build before.
+        inner.check_hosts(&app, &manifest.hosts)?;
+    }
 
     for (name, function) in &manifest.functions {
         let lowered = function.limits.above(&inner.options.caps);
@@ -147,9 +151,12 @@ pub(crate) async fn run(
     let revision = content.revision_id();
 
     let (created, orphaned) = {
-        let (app, revision) = (app.clone(), revision.clone());
+        let (app, revision, checking) = (app.clone(), revision.clone(), inner.clone());
         inner
             .change(&app.clone(), move |store| {
+                if activate {
+                    checking.check_hosts(&app, &content.manifest.hosts)?;
+                }
                 let created = store.deploy(&app, &revision, &content, activate)?;
                 Ok((created, orphaned_plans(store, &app, &content.manifest)?))
             })

@@ -8,6 +8,7 @@ mod deploy;
 pub mod api;
 
 mod blobs;
+mod hosts;
 mod secrets;
 mod snapshot;
 mod store;
@@ -24,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use squall_types::build::{Build, BuildJob};
 use squall_types::gateway::Explain;
-use squall_types::gateway::ReportRoutes;
+use squall_types::gateway::{ReportRoutes, ReportUpstreams};
 use squall_types::limits::Limits;
 use squall_types::log::LogStore;
 use squall_types::node::Node;
@@ -55,6 +56,7 @@ pub struct ControlOptions {
     pub usage: Arc<dyn UsageStore>,
     pub logs: Arc<dyn LogStore>,
     pub routes: Arc<dyn ReportRoutes>,
+    pub upstreams: Arc<dyn ReportUpstreams>,
     pub node: Arc<dyn Node>,
     /// The most that a function gets, whatever its manifest asks for.
     pub caps: Limits,

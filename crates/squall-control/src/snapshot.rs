@@ -11,6 +11,7 @@ use squall_types::state::{
 };
 use squall_types::{AppName, RevisionId};
 
+use crate::hosts::leading;
 use crate::secrets::Vault;
 use crate::store::{AppRow, Content};
 
@@ -118,7 +119,7 @@ fn app_state(stored: Stored, before: Option<&AppState>, vault: &Vault, caps: &Li
         })
         .collect();
     // The hosts and the default of an app are those of what most of its traffic gets.
-    let leading = traffic.iter().max_by_key(|share| share.percent).map(|share| &share.revision);
+    let leading = leading(&traffic, |share| share.percent).map(|share| &share.revision);
     let hosts = leading.map(|leading| leading.manifest.hosts.clone()).unwrap_or_default();
     let manifest_default = leading.is_some_and(|leading| leading.manifest.default);
     AppState {

@@ -317,6 +317,11 @@ impl Store {
         })
     }
 
+    /// What `roll_back` would go back to; nothing when there is nothing.
+    pub(crate) fn earlier_traffic(&self, app: &AppName) -> Result<Vec<ShareRow>> {
+        traffic(&self.lock(), app, 1)
+    }
+
     /// Goes back to the traffic before the present one. Returns what it was and what it
     /// is, or `None` when there is nothing to go back to.
     pub(crate) fn roll_back(
@@ -473,9 +478,16 @@ fn touch(transaction: &Transaction<'_>, app: &AppName) -> Result<()> {
 }
 
 fn current_traffic(connection: &Connection, app: &AppName) -> Result<Vec<ShareRow>> {
+    traffic(connection, app, 0)
+}
+
+/// What an app's traffic was, so many changes ago.
+fn traffic(connection: &Connection, app: &AppName, changes_ago: u32) -> Result<Vec<ShareRow>> {
     let shares: Option<String> = connection
-        .prepare_cached("SELECT shares FROM traffic WHERE app = ?1 ORDER BY sequence DESC LIMIT 1")?
-        .query_row([app.as_str()], |row| row.get(0))
+        .prepare_cached(
+            "SELECT shares FROM traffic WHERE app = ?1 ORDER BY sequence DESC LIMIT 1 OFFSET ?2",
+        )?
+        .query_row(params![app.as_str(), changes_ago], |row| row.get(0))
         .optional()?;
     Ok(shares.map(|shares| serde_json::from_str(&shares)).transpose()?.unwrap_or_default())
 }

@@ -2,6 +2,7 @@
 
 mod clients;
 mod gateway;
+mod hosts;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -11,7 +12,9 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use squall_types::build::{Build, BuildFuture, BuildJob, BuildOutput, Target};
 use squall_types::gateway::{Explain, ExplainQuery, Explanation};
-use squall_types::gateway::{ReportRoutes, RouteReport, RoutesReport};
+use squall_types::gateway::{
+    ReportRoutes, ReportUpstreams, RouteReport, RoutesReport, UpstreamReport, UpstreamsReport,
+};
 use squall_types::invoke::{Invocation, InvokeFuture};
 use squall_types::limits::Limits;
 use squall_types::log::{LogEntry, LogEvent, LogFilter, LogStore};
@@ -91,6 +94,21 @@ impl ReportRoutes for Fake {
         RoutesReport { uptime_us: 1_000_000, items: vec![route] }
     }
 }
+impl ReportUpstreams for Fake {
+    fn upstreams(&self, app: Option<&AppName>) -> UpstreamsReport {
+        let upstream = UpstreamReport {
+            app: app.cloned().unwrap_or_else(|| AppName::parse("shop").unwrap()),
+            upstream: "users".to_owned(),
+            circuit: None,
+            unresolved: None,
+            tunnels: 0,
+            retries: 0,
+            refused: 0,
+            targets: Vec::new(),
+        };
+        UpstreamsReport { items: vec![upstream] }
+    }
+}
 impl Node for Fake {
     fn status(&self) -> NodeStatus {
         NodeStatus {
@@ -129,6 +147,7 @@ fn open(dir: PathBuf, fake: &Arc<Fake>) -> Control {
         usage: fake.clone(),
         logs: fake.clone(),
         routes: fake.clone(),
+        upstreams: fake.clone(),
         node: fake.clone(),
         caps: Limits::node_caps(),
         upload_bytes_max: 100_000,
@@ -385,12 +404,14 @@ fn the_openapi_document_is_what_it_was() {
 }
 
 #[tokio::test]
-async fn routes_are_reported_of_all_apps_or_one() {
+async fn routes_and_upstreams_are_reported_of_all_apps_or_one() {
     let bench = Bench::new();
-    let (status, report) = bench.ask("GET", "/v1/gateway/routes", Value::Null).await;
-    assert_eq!((status, &report["items"][0]["app"]), (200, &"shop".into()), "{report}");
-    let (_, report) = bench.ask("GET", "/v1/gateway/routes?app=blog", Value::Null).await;
-    assert_eq!(report["items"][0]["app"], "blog");
-    let (status, problem) = bench.ask("GET", "/v1/gateway/routes?app=A%20b", Value::Null).await;
-    assert_eq!((status, &problem["code"]), (400, &"SQ0312".into()), "{problem}");
+    for path in ["/v1/gateway/routes", "/v1/gateway/upstreams"] {
+        let (status, report) = bench.ask("GET", path, Value::Null).await;
+        assert_eq!((status, &report["items"][0]["app"]), (200, &"shop".into()), "{report}");
+        let (_, report) = bench.ask("GET", &format!("{path}?app=blog"), Value::Null).await;
+        assert_eq!(report["items"][0]["app"], "blog");
+        let (status, problem) = bench.ask("GET", &format!("{path}?app=A%20b"), Value::Null).await;
+        assert_eq!((status, &problem["code"]), (400, &"SQ0312".into()), "{problem}");
+    }
 }

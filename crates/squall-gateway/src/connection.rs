@@ -38,6 +38,9 @@ pub(crate) struct Connection {
     /// `None` without TLS.
     tls: Option<TlsVersion>,
     http2: bool,
+    /// What the client asked for in its handshake, when it may ask for other hosts behind
+    /// that on the same connection.
+    server_name: Option<Box<str>>,
     requests: AtomicU64,
     ended: AtomicU64,
     /// The number of the head with ambiguous framing; 0 when there is none.
@@ -53,12 +56,13 @@ pub(crate) struct Connection {
 const NOT_IDLE: u64 = u64::MAX;
 
 impl Connection {
-    pub(crate) fn new(open: Open, peer: IpAddr, tls: Option<TlsVersion>, http2: bool) -> Arc<Self> {
+    pub(crate) fn new(open: Open, peer: IpAddr, socket: &Socket, http2: bool) -> Arc<Self> {
         Arc::new(Self {
             open,
             peer,
-            tls,
+            tls: socket.tls_version(),
             http2,
+            server_name: socket.server_name().filter(|_| http2).map(Into::into),
             requests: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -82,6 +86,17 @@ impl Connection {
 
     pub(crate) fn tls_version(&self) -> Option<TlsVersion> {
         self.tls
+    }
+
+    /// Whether the client may ask for `host` here. Clients of HTTP/2 use a connection for
+    /// every host that they believe its certificate to hold for (RFC 9113, section 9.1.1);
+    /// proxies that are trusted know what they do.
+    pub(crate) fn is_for(&self, host: &str) -> bool {
+        let Some(name) = self.server_name.as_deref() else { return true };
+        let options = &self.door().options;
+        name == host
+            || options.is_trusted(self.peer)
+            || options.tls.as_ref().is_none_or(|tls| tls.covers(name, host))
     }
 
     /// The number of the request that begins, from 1.
@@ -259,7 +274,12 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    pub(crate) fn tls_version(&self) -> Option<TlsVersion> {
+    fn server_name(&self) -> Option<&str> {
+        let Socket::Tls(stream) = self else { return None };
+        stream.get_ref().1.server_name()
+    }
+
+    fn tls_version(&self) -> Option<TlsVersion> {
         let Socket::Tls(stream) = self else { return None };
         // There are two versions that the door speaks.
         match stream.get_ref().1.protocol_version() {

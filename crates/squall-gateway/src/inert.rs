@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use squall_types::dial::{Dial, Endpoint, OpenFuture, ResolveFuture};
 use squall_types::invoke::{Invocation, InvokeFuture};
-use squall_types::log::{AccessRecord, LogLine, LogSink};
+use squall_types::log::{AccessRecord, AppLine, LogLine, LogSink};
 use squall_types::manifest::Manifest;
 use squall_types::outbound::{
     Outbound, OutboundError, OutboundErrorKind, OutboundFuture, OutboundPolicy, OutboundTimeouts,
@@ -25,6 +25,7 @@ impl UsageSink for Inert {
 
 impl LogSink for Inert {
     fn line(&self, _: LogLine) {}
+    fn app_line(&self, _: AppLine) {}
     fn access(&self, _: AccessRecord) {}
 }
 

@@ -42,7 +42,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use squall_types::dial::Dial;
-use squall_types::gateway::{ReportRoutes, RoutesReport};
+use squall_types::gateway::{ReportRoutes, ReportUpstreams, RoutesReport, UpstreamsReport};
 use squall_types::log::LogSink;
 use squall_types::outbound::Outbound;
 use squall_types::state::{ApplySnapshot, BlobId, Snapshot};
@@ -184,7 +184,7 @@ pub(crate) struct Door {
 impl Gateway {
     pub fn new(options: Options, contracts: Contracts) -> Self {
         let files = Files::new(contracts.blobs.clone());
-        let upstreams = Upstreams::new(contracts.dial.clone());
+        let upstreams = Upstreams::new(contracts.dial.clone(), contracts.logs.clone());
         let identity = Sources::new(contracts.outbound.clone());
         let connections = listener::Connections::new(&options);
         Self(Arc::new(Door {
@@ -283,6 +283,12 @@ impl ApplySnapshot for Gateway {
 impl ReportRoutes for Gateway {
     fn routes(&self, app: Option<&AppName>) -> RoutesReport {
         self.0.route_metrics.report(app)
+    }
+}
+
+impl ReportUpstreams for Gateway {
+    fn upstreams(&self, app: Option<&AppName>) -> UpstreamsReport {
+        self.0.upstreams.report(app)
     }
 }
 

@@ -199,8 +199,7 @@ async fn serve(mut open: Open, tcp: TcpStream, peer: IpAddr, tls: Option<Arc<Tls
             return;
         }
     };
-    let tls = begun.socket.tls_version();
-    let connection = Connection::new(open, begun.peer, tls, begun.http2);
+    let connection = Connection::new(open, begun.peer, &begun.socket, begun.http2);
     let stream = Stream::new(begun.socket, begun.prefix, connection.clone());
     let served = pin!(async {
         if begun.http2 {

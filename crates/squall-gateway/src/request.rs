@@ -163,6 +163,10 @@ async fn answer(
         .map_err(Rejection::closing)?;
     target.host().clone_into(&mut end.host);
     target.path().clone_into(&mut end.path);
+    if !connection.is_for(target.host()) {
+        let why = format!("the certificate of this connection is not for {}", target.host());
+        return Err(Rejection::new(ErrorCode::MisdirectedRequest, why));
+    }
 
     if door.options.fixed_response_path.as_deref() == Some(target.path()) {
         return Ok(fixed_response());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use squall_types::invoke::{Invocation, InvokeFuture};
-use squall_types::log::{AccessRecord, LogLine, LogSink};
+use squall_types::log::{AccessRecord, AppLine, LogLine, LogSink};
 use squall_types::manifest::Manifest;
 use squall_types::state::{
     AppState, ApplySnapshot as _, Asset, BlobId, FunctionKey, FunctionSpec, HandlerWorld,
@@ -34,6 +34,7 @@ impl UsageSink for Fake {
 }
 impl LogSink for Fake {
     fn line(&self, _: LogLine) {}
+    fn app_line(&self, _: AppLine) {}
     fn access(&self, record: AccessRecord) {
         self.access.lock().unwrap().push(record);
     }

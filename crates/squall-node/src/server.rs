@@ -280,6 +280,7 @@ impl Server {
             usage: ledger.clone(),
             logs: logs.clone(),
             routes: Arc::new(gateway.clone()),
+            upstreams: Arc::new(gateway.clone()),
             node: facts.clone(),
             caps,
             upload_bytes_max: config.admin.upload_bytes_max,

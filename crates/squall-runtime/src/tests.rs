@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use squall_types::invoke::{Invocation, Invoke, InvokeError, InvokeFuture, Trigger};
-use squall_types::log::{AccessRecord, LogLine, LogSink};
+use squall_types::log::{AccessRecord, AppLine, LogLine, LogSink};
 use squall_types::manifest::Manifest;
 use squall_types::state::{
     AppState, ApplySnapshot, BlobId, Environment, FunctionKey, FunctionSpec, HandlerWorld,
@@ -38,6 +38,7 @@ impl UsageSink for Seen {
 }
 
 impl LogSink for Seen {
+    fn app_line(&self, _: AppLine) {}
     fn line(&self, line: LogLine) {
         self.lines.lock().unwrap().push(line);
     }

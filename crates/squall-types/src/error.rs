@@ -66,6 +66,8 @@ codes! {
     RangeNotSatisfiable = 109, 416, Client, false, "range not satisfiable";
     UriTooLong = 110, 414, Client, false, "request target too long";
     ExpectationFailed = 111, 417, Client, false, "unsupported expectation";
+    /// The certificate of the connection is not one for this host.
+    MisdirectedRequest = 112, 421, Client, true, "wrong connection for this host";
 
     // 02xx: a function's run ended badly.
     /// The guest trapped (unreachable, out of bounds, stack overflow and so on).
@@ -153,6 +155,8 @@ codes! {
     FunctionsDiffer = 326, 422, Client, false, "other functions are live";
     /// A change of the gateway starts from one revision, and several share the traffic.
     TrafficIsSplit = 327, 409, Client, false, "traffic is split";
+    /// Two apps can not answer on the same domain.
+    HostTaken = 328, 409, Client, false, "domain leads to another app";
 
     // 05xx: the gateway's policies refuse a request.
     /// The route asks who calls, and the request does not say.

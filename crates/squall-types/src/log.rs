@@ -55,6 +55,17 @@ pub struct LogLine {
     pub trace: TraceContext,
 }
 
+/// What the platform tells the owner of an app of something other than a function, such as
+/// an upstream.
+#[derive(Debug, Clone)]
+pub struct AppLine {
+    pub at: SystemTime,
+    pub app: crate::AppName,
+    pub level: Level,
+    pub message: String,
+    pub code: Option<ErrorCode>,
+}
+
 /// What is known of a request when it has ended; the access log is made of these.
 #[derive(Debug, Clone)]
 pub struct AccessRecord {
@@ -134,6 +145,7 @@ impl UpstreamCall {
 /// Takes lines without blocking; when it can not keep up it drops and counts.
 pub trait LogSink: Send + Sync + 'static {
     fn line(&self, line: LogLine);
+    fn app_line(&self, line: AppLine);
     fn access(&self, record: AccessRecord);
 }
 

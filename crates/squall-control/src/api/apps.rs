@@ -248,9 +248,12 @@ pub(crate) async fn set_traffic(
     let row = find(&inner, &app).await?;
     check_shares(&row, &change.shares)?;
     let name = row.name.clone();
-    let shares = change.shares;
+    let (shares, checking) = (change.shares, inner.clone());
     inner
-        .change(&row.name, move |store| store.set_traffic(&name, &shares).map_err(Problem::from))
+        .change(&row.name, move |store| {
+            checking.check_traffic(store, &name, &shares)?;
+            Ok(store.set_traffic(&name, &shares)?)
+        })
         .await?;
     let row = find(&inner, &app).await?;
     Ok(Json(describe(&inner, &row)))
@@ -298,14 +301,16 @@ pub(crate) async fn roll_back(
             Some(found.ok_or_else(|| unknown_revision(&row.name, &id))?.id.clone())
         }
     };
-    let from = row.traffic.clone();
+    let (from, checking) = (row.traffic.clone(), inner.clone());
     let (from, to) = inner
         .change(&row.name, move |store| {
             if let Some(revision) = target {
                 let to = vec![ShareRow { revision, percent: 100 }];
+                checking.check_traffic(store, &name, &to)?;
                 store.set_traffic(&name, &to)?;
                 return Ok((from, to));
             }
+            checking.check_traffic(store, &name, &store.earlier_traffic(&name)?)?;
             store.roll_back(&name)?.ok_or_else(|| {
                 Problem::new(
                     ErrorCode::NothingToRollBack,

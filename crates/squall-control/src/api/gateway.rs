@@ -129,7 +129,7 @@ async fn replace(
     app: &AppName,
     change: GatewayChange,
 ) -> Answer<AppliedGateway> {
-    let name = app.clone();
+    let (name, checking) = (app.clone(), inner.clone());
     inner
         .change(app, move |store| {
             let row = store.app(&name)?;
@@ -150,6 +150,7 @@ async fn replace(
                     ..live.content.clone()
                 },
             };
+            checking.check_hosts(&name, &content.manifest.hosts)?;
             let revision = content.revision_id();
             let created = store.deploy(&name, &revision, &content, true)?;
             Ok(AppliedGateway {

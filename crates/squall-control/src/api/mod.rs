@@ -91,6 +91,7 @@ pub(crate) fn router(inner: Arc<Inner>) -> Router {
         .route("/v1/logs/stream", get(logs::stream))
         .route("/v1/usage", get(usage::sums))
         .route("/v1/gateway/routes", get(routes::report))
+        .route("/v1/gateway/upstreams", get(routes::upstreams))
         .fallback(async || {
             Problem::new(
                 ErrorCode::InvalidRequest,

@@ -4,8 +4,8 @@
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
-use squall_types::gateway::RoutesReport;
 use squall_types::gateway::{ExplainQuery, Explanation};
+use squall_types::gateway::{RoutesReport, UpstreamsReport};
 use squall_types::log::LogEntry;
 use squall_types::node::NodeStatus;
 
@@ -108,6 +108,7 @@ const OPERATIONS: &[Operation] = &[
     Operation { query: LOG_FILTER, answer: Some(("text/event-stream", None)), ..read("/v1/logs/stream", "followLogs", "Log entries as they come: events `entry` and `dropped`.", schema::<LogEntry>) },
     Operation { query: &[("app", "Of this app only."), ("client", "Of the API clients of this id only."), ("since", "First day, YYYY-MM-DD in UTC."), ("until", "Last day, included.")], ..read("/v1/usage", "getUsage", "Usage by day, app, function or upstream, revision and API client.", schema::<Usage>) },
     Operation { query: &[("app", "Of this app only.")], ..read("/v1/gateway/routes", "getRoutes", "What the gateway counted for each route since the server process started.", schema::<RoutesReport>) },
+    Operation { query: &[("app", "Of this app only.")], ..read("/v1/gateway/upstreams", "getUpstreams", "Upstreams and their targets, as they are now.", schema::<UpstreamsReport>) },
 ];
 
 /// The whole document.

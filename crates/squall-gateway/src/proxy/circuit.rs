@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use squall_types::gateway::CircuitBreaker;
+use squall_types::gateway::{CircuitBreaker, CircuitState};
 
 use super::window::Window;
 
@@ -45,6 +45,14 @@ impl Circuit {
 
     pub(crate) fn is_open(&self) -> bool {
         self.opened_ms.load(Ordering::Relaxed) != 0
+    }
+
+    pub(crate) fn state(&self, now_ms: u64) -> CircuitState {
+        match self.opened_ms.load(Ordering::Relaxed) {
+            0 => CircuitState::Closed,
+            opened if now_ms < opened - 1 + self.settings.open_ms => CircuitState::Open,
+            _ => CircuitState::HalfOpen,
+        }
     }
 
     /// # Errors
@@ -125,6 +133,7 @@ mod tests {
         }
         assert_eq!(circuit.pass(100), Ok(Passage::Usual));
         assert_eq!(circuit.ended(Passage::Usual, true, 100), Some(Turn::Opened));
+        assert_eq!(circuit.state(100), CircuitState::Open);
         assert_eq!(circuit.pass(100), Err(1_000));
         assert_eq!(circuit.pass(1_000), Err(100));
         // What was on its way when it opened changes nothing.
@@ -137,6 +146,7 @@ mod tests {
         for _ in 0..4 {
             circuit.ended(Passage::Usual, true, 0);
         }
+        assert_eq!(circuit.state(1_000), CircuitState::HalfOpen);
         assert_eq!(circuit.pass(1_000), Ok(Passage::Probe));
         assert_eq!(circuit.pass(1_000), Err(1));
         assert_eq!(circuit.ended(Passage::Probe, true, 1_500), Some(Turn::Opened));
@@ -149,6 +159,7 @@ mod tests {
         assert_eq!(circuit.pass(2_500), Ok(Passage::Probe));
         assert_eq!(circuit.ended(Passage::Probe, false, 3_000), Some(Turn::Closed));
         circuit.probe_is_over();
+        assert_eq!(circuit.state(3_000), CircuitState::Closed);
         assert_eq!(circuit.pass(3_000), Ok(Passage::Usual));
         // The failures of before it closed are forgotten.
         assert_eq!(circuit.ended(Passage::Usual, true, 4_100), None);

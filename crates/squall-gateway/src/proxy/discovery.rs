@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use squall_types::ErrorCode;
+
 use super::balance::TargetSet;
 use super::pool::{Resolution, UpstreamPool};
 use super::target::{Origin, Target};
@@ -69,7 +71,7 @@ async fn resolve_all(pool: &UpstreamPool) {
     }
     if targets.is_empty() {
         if let Some(failure) = failure {
-            pool.log(&failure.message);
+            pool.log(ErrorCode::UpstreamUnresolved, &failure.message);
             pool.resolution.send_replace(Resolution::Failed(failure));
         }
         return;

@@ -155,9 +155,9 @@ impl UpstreamPool {
     }
 
     fn refuse(&self, code: ErrorCode, target: &Target, why: &str) -> Rejection {
-        let message = format!("{} at {}: {why}", self.name, target.label);
-        self.log(&message);
-        refuse(code, message)
+        let message = format!("{}: {why}", target.label);
+        self.log(code, &message);
+        refuse(code, format!("{} at {message}", self.name))
     }
 }
 
@@ -173,7 +173,7 @@ impl Forwarding<'_> {
             let now = Instant::now();
             let Some(target) = pool.choose(key, now, &tried) else {
                 let message = format!("no target of {} passes its health check", pool.name);
-                pool.log(&message);
+                pool.log(ErrorCode::UpstreamUnavailable, &message);
                 return Err(refuse(ErrorCode::UpstreamUnavailable, message));
             };
             let retries_left = (pool.settings.retry.attempts as usize).saturating_sub(tried.len());

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, header};
 use squall_types::Body;
 use squall_types::dial::{Dialed, Offer};
 use squall_types::gateway::{HealthCheck, Protocol};
+use squall_types::log::Level;
 
 use super::http1::{Connection, Exchange, RequestHead, Stream, TimeLimits};
 use super::http2;
@@ -47,12 +48,13 @@ async fn check_one(pool: &UpstreamPool, target: &Arc<Target>, check: &HealthChec
         target.counters.checks_failed.fetch_add(1, Ordering::Relaxed);
     }
     let good = problem.is_none();
-    let (app, upstream, label) = (&pool.app, &pool.name, &target.label);
+    let label = &target.label;
     match target.health.checked(good, check.healthy_after, check.unhealthy_after) {
-        Some(true) => tracing::info!(%app, %upstream, target = label, "passes its checks again"),
+        Some(true) => pool.say(Level::Info, None, &format!("{label} passes its checks again")),
         Some(false) => {
             let problem = problem.unwrap_or_default();
-            tracing::warn!(%app, %upstream, target = label, "fails its checks and is not used: {problem}");
+            let message = format!("{label} fails its checks and is not used: {problem}");
+            pool.say(Level::Warn, None, &message);
         }
         None => {}
     }

@@ -74,8 +74,8 @@ const OF_POOLS: [OfPool; 8] = [
     }),
 ];
 
-type Failure = (&'static str, fn(&Counters) -> &AtomicU64);
-const FAILURES: [Failure; 4] = [
+pub(super) type Failure = (&'static str, fn(&Counters) -> &AtomicU64);
+pub(super) const FAILURES: [Failure; 4] = [
     ("connect", |counters| &counters.connect_failures),
     ("timeout", |counters| &counters.timeouts),
     ("broken", |counters| &counters.broken),

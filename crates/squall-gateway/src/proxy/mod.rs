@@ -18,6 +18,7 @@ mod http2;
 mod metrics;
 mod pool;
 mod replay;
+mod report;
 mod response;
 mod target;
 pub(crate) mod upgrade;
@@ -30,6 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use squall_types::AppName;
 use squall_types::dial::Dial;
 use squall_types::gateway::Upstream;
+use squall_types::log::LogSink;
 use tokio::runtime::Handle;
 
 pub(crate) use forward::Context;
@@ -42,18 +44,19 @@ type Pools = HashMap<(AppName, String), Vec<Weak<UpstreamPool>>>;
 /// The upstreams of a node.
 pub(crate) struct Upstreams {
     dial: Arc<dyn Dial>,
+    logs: Arc<dyn LogSink>,
     pools: Mutex<Pools>,
     /// Where names are resolved and targets checked.
     runtime: OnceLock<Handle>,
 }
 
 impl Upstreams {
-    pub(crate) fn new(dial: Arc<dyn Dial>) -> Self {
+    pub(crate) fn new(dial: Arc<dyn Dial>, logs: Arc<dyn LogSink>) -> Self {
         let runtime = OnceLock::new();
         if let Ok(handle) = Handle::try_current() {
             let _ = runtime.set(handle);
         }
-        Self { dial, pools: Mutex::default(), runtime }
+        Self { dial, logs, pools: Mutex::default(), runtime }
     }
 
     fn lock(&self) -> MutexGuard<'_, Pools> {
@@ -86,7 +89,8 @@ impl Upstreams {
         if let Some(same) = alive.find(|pool| pool.settings == *settings) {
             return same;
         }
-        let pool = UpstreamPool::new(app.clone(), name, settings, self.dial.clone());
+        let (dial, logs) = (self.dial.clone(), self.logs.clone());
+        let pool = UpstreamPool::new(app.clone(), name, settings, dial, logs);
         let pool = Arc::new(pool);
         known.push(Arc::downgrade(&pool));
         if let Some(runtime) = self.runtime.get() {

@@ -2,11 +2,12 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use squall_types::dial::Dial;
-use squall_types::gateway::Upstream;
+use squall_types::gateway::{CircuitState, Upstream};
+use squall_types::log::{AppLine, Level, LogSink};
 use squall_types::outbound::{OutboundError, OutboundErrorKind};
 use squall_types::{AppName, ErrorCode, InvokeError};
 use tokio::runtime::Handle;
@@ -41,6 +42,7 @@ pub(crate) struct UpstreamPool {
     pub(crate) name: Arc<str>,
     pub(crate) settings: Upstream,
     pub(super) dial: Arc<dyn Dial>,
+    logs: Arc<dyn LogSink>,
     pub(super) origins: Vec<Arc<Origin>>,
     pub(super) set: ArcSwap<TargetSet>,
     pub(super) resolution: watch::Sender<Resolution>,
@@ -75,13 +77,20 @@ pub(super) fn refuse(code: ErrorCode, message: impl Into<String>) -> Rejection {
 }
 
 impl UpstreamPool {
-    pub(crate) fn new(app: AppName, name: &str, settings: &Upstream, dial: Arc<dyn Dial>) -> Self {
+    pub(crate) fn new(
+        app: AppName,
+        name: &str,
+        settings: &Upstream,
+        dial: Arc<dyn Dial>,
+        logs: Arc<dyn LogSink>,
+    ) -> Self {
         // The manifest was checked: every URL can be taken apart.
         let origins = settings.targets.iter().filter_map(|target| Origin::new(target, settings));
         Self {
             app,
             name: name.into(),
             dial,
+            logs,
             origins: origins.map(Arc::new).collect(),
             set: ArcSwap::from_pointee(TargetSet::new(Vec::new(), settings.balance)),
             resolution: watch::Sender::new(Resolution::Pending),
@@ -123,6 +132,10 @@ impl UpstreamPool {
         self.set.load().targets.clone()
     }
 
+    pub(crate) fn circuit_state(&self) -> Option<CircuitState> {
+        self.circuit.as_ref().map(|circuit| circuit.state(self.now_ms()))
+    }
+
     pub(crate) fn is_circuit_open(&self) -> bool {
         self.circuit.as_ref().is_some_and(Circuit::is_open)
     }
@@ -149,7 +162,7 @@ impl UpstreamPool {
             OutboundErrorKind::Denied => ErrorCode::UpstreamUnavailable,
             _ => ErrorCode::UpstreamUnresolved,
         };
-        self.log(&failure.message);
+        self.log(code, &failure.message);
         Err(refuse(code, format!("{}: {}", self.name, failure.message)))
     }
 
@@ -253,10 +266,14 @@ impl UpstreamPool {
                 Some(Turn::Opened) => {
                     self.counters.circuit_opened.fetch_add(1, Ordering::Relaxed);
                     let rest_ms = self.settings.circuit_breaker.as_ref().map_or(0, |it| it.open_ms);
-                    tracing::warn!(app = %self.app, upstream = %self.name, "most requests fail: none are sent for {rest_ms} ms");
+                    self.say(
+                        Level::Warn,
+                        None,
+                        &format!("most requests fail: none are sent for {rest_ms} ms"),
+                    );
                 }
                 Some(Turn::Closed) => {
-                    tracing::info!(app = %self.app, upstream = %self.name, "requests are sent again");
+                    self.say(Level::Info, None, "requests are sent again");
                 }
                 None => {}
             }
@@ -279,7 +296,9 @@ impl UpstreamPool {
         }
         if let Some(lasts_ms) = target.health.eject(settings, now_ms) {
             target.counters.ejections.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(app = %self.app, upstream = %self.name, target = target.label, "ejected for {lasts_ms} ms after failures in a row");
+            let target = &target.label;
+            let message = format!("{target} is ejected for {lasts_ms} ms after failures in a row");
+            self.say(Level::Warn, None, &message);
         }
     }
 
@@ -289,13 +308,30 @@ impl UpstreamPool {
         for target in &self.set.load().targets {
             target.sweep(now);
             if target.health.readmit(now_ms) {
-                tracing::info!(app = %self.app, upstream = %self.name, target = target.label, "is used again");
+                self.say(Level::Info, None, &format!("{} is used again", target.label));
             }
         }
     }
 
+    /// Tells the operator and the app's owner.
+    pub(super) fn say(&self, level: Level, code: Option<ErrorCode>, message: &str) {
+        let (app, upstream) = (&self.app, &self.name);
+        if level >= Level::Warn {
+            tracing::warn!(%app, %upstream, "{message}");
+        } else {
+            tracing::info!(%app, %upstream, "{message}");
+        }
+        self.logs.app_line(AppLine {
+            at: SystemTime::now(),
+            app: app.clone(),
+            level,
+            message: format!("upstream {upstream}: {message}"),
+            code,
+        });
+    }
+
     /// Says why a request failed, without a line for each of a thousand.
-    pub(super) fn log(&self, message: &str) {
+    pub(super) fn log(&self, code: ErrorCode, message: &str) {
         let now_ms = self.now_ms() + LOG_INTERVAL_MS;
         let last = self.logged_ms.load(Ordering::Relaxed);
         let taken = now_ms.saturating_sub(last) >= LOG_INTERVAL_MS
@@ -311,7 +347,7 @@ impl UpstreamPool {
             0 => String::new(),
             count => format!(" ({count} more failed since the last line)"),
         };
-        tracing::warn!(app = %self.app, upstream = %self.name, "{message}{more}");
+        self.say(Level::Warn, Some(code), &format!("{message}{more}"));
     }
 }
 

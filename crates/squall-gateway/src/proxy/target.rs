@@ -226,8 +226,13 @@ impl Health {
     }
 
     pub(crate) fn is_ejected(&self, now_ms: u64) -> bool {
+        self.ejected_for_ms(now_ms).is_some()
+    }
+
+    /// For how much longer it is left out.
+    pub(crate) fn ejected_for_ms(&self, now_ms: u64) -> Option<u64> {
         let until = self.ejected_until_ms.load(Ordering::Relaxed);
-        until != 0 && now_ms < until
+        until.checked_sub(now_ms).filter(|left_ms| *left_ms > 0)
     }
 
     pub(crate) fn succeeded(&self) {

@@ -173,7 +173,10 @@ fn settings(targets: &[String], more: &str) -> Upstream {
 impl Bench {
     fn new() -> Self {
         let names = Arc::new(Names::default());
-        Self { upstreams: Upstreams::new(names.clone()), names }
+        Self {
+            upstreams: Upstreams::new(names.clone(), crate::inert::inert_contracts().logs),
+            names,
+        }
     }
 
     fn pool(&self, targets: &[String], more: &str) -> Arc<UpstreamPool> {

@@ -1,8 +1,8 @@
 //! CORS, compression, counters and the access log over real sockets.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use squall_types::ErrorCode;
 use squall_types::clients::{ApiClient, ApiKey, ApiKeyText, Clients};
@@ -248,4 +248,48 @@ fn a_caller_is_logged_by_name_and_never_by_its_key() {
     assert_eq!(records[0].caller.as_deref(), Some(&expected));
     assert!(!format!("{records:?}").contains(key.as_str()));
     assert_eq!((&records[1].caller, records[1].code), (&None, Some(ErrorCode::MissingCredentials)));
+}
+
+/// Uploads that bring a byte now and again, to routes that ask for more, for as little, and
+/// for nothing in particular, beside the door's own minimum.
+#[test]
+fn a_route_has_a_minimum_rate_of_its_own_for_bodies() {
+    let routes = r#"
+[[routes]]
+paths = ["/hasty"]
+function = "api"
+policy = { timeouts = { body_rate_min_bytes_per_s = 1000000 } }
+[[routes]]
+paths = ["/patient"]
+function = "api"
+policy = { timeouts = { body_rate_min_bytes_per_s = 0 } }
+"#;
+    let door = Door::of("one", routes);
+    let answer_to = |path: &str, bytes_per_s: usize| {
+        let mut stream = std::net::TcpStream::connect(door.address).unwrap();
+        let seconds = 14;
+        let length = bytes_per_s * seconds;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: one.localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let begun = Instant::now();
+        for _ in 0..seconds {
+            // It may have been answered already.
+            let _ = stream.write_all(&vec![b'x'; bytes_per_s]);
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        answer.get(9..12).map(str::to_owned)
+    };
+    std::thread::scope(|scope| {
+        let answers = [("/hasty", 1_000), ("/patient", 10), ("/api/x", 10), ("/api/x", 1_000)]
+            .map(|(path, bytes_per_s)| scope.spawn(move || answer_to(path, bytes_per_s)));
+        let answers = answers.map(|answer| answer.join().unwrap());
+        let expected = ["408", "200", "408", "200"].map(|status| Some(status.to_owned()));
+        assert_eq!(answers, expected);
+    });
+    assert!(door.metrics().contains("squall_http_slow_clients_total 2\n"), "{}", door.metrics());
 }

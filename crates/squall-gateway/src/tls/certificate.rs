@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
 
 use super::{CertificateFiles, TlsError};
@@ -66,6 +66,15 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
         return Err(TlsError::new(path, "is larger than 1 MiB, so it is no certificate"));
     }
     Ok(bytes)
+}
+
+/// Whether clients that ask for `host` take this certificate.
+pub(super) fn holds_for(certificate: &CertificateDer<'_>, host: &str) -> bool {
+    // An address of IPv6 has brackets in a URL only.
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let Ok(name) = ServerName::try_from(bare) else { return false };
+    let Ok(certificate) = webpki::EndEntityCert::try_from(certificate) else { return false };
+    certificate.verify_is_valid_for_subject_name(&name).is_ok()
 }
 
 fn hosts(certificate: &CertificateDer<'_>) -> Result<Vec<String>, webpki::Error> {

@@ -102,16 +102,18 @@ struct Shown {
 
 impl ResolvesServerCert for Shown {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let name = hello.server_name();
-        let found = self
-            .names
-            .load()
-            .find(name)
-            .or_else(|| self.authority.as_ref().and_then(|authority| authority.issue(name)));
+        let found = self.find(hello.server_name());
         if found.is_none() {
             self.unknown_names.fetch_add(1, Ordering::Relaxed);
         }
         found
+    }
+}
+
+impl Shown {
+    fn find(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+        let issue = || self.authority.as_ref().and_then(|authority| authority.issue(name));
+        self.names.load().find(name).or_else(issue)
     }
 }
 
@@ -170,6 +172,12 @@ impl Tls {
         if let Some(authority) = &self.shown.authority {
             authority.know_hosts(hosts);
         }
+    }
+
+    /// Whether the certificate that is shown to those who ask for `name` holds for `host`.
+    pub(crate) fn covers(&self, name: &str, host: &str) -> bool {
+        let Some(shown) = self.shown.find(Some(name)) else { return false };
+        shown.end_entity_cert().is_ok_and(|leaf| certificate::holds_for(leaf, host))
     }
 
     /// # Errors

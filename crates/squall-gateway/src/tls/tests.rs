@@ -257,6 +257,74 @@ fn http_2_is_chosen_by_alpn() {
 }
 
 #[test]
+fn a_certificate_holds_for_its_names_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    write_pair(folder.path(), "a", &["a.example", "*.b.example", "10.0.0.1", "::1"]);
+    write_pair(folder.path(), "c", &["c.example"]);
+    let tls = open_folder(folder.path(), None);
+    for (host, holds) in [
+        ("a.example", true),
+        ("x.b.example", true),
+        ("10.0.0.1", true),
+        ("[::1]", true),
+        ("b.example", false),
+        ("x.y.b.example", false),
+        ("c.example", false),
+        ("10.0.0.2", false),
+        ("no_host:", false),
+    ] {
+        assert_eq!(tls.covers("a.example", host), holds, "{host}");
+    }
+    assert!(!tls.covers("unknown.example", "a.example"));
+}
+
+/// The statuses of requests for `hosts` on one connection of HTTP/2 that asked for the
+/// first of them in its handshake.
+fn statuses_by_http2(
+    address: SocketAddr,
+    config: &Arc<rustls::ClientConfig>,
+    hosts: &[&str],
+) -> Vec<u16> {
+    let client = tokio::runtime::Runtime::new().unwrap();
+    client.block_on(async {
+        let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from(hosts[0].to_owned()).unwrap();
+        let tls = tokio_rustls::TlsConnector::from(config.clone()).connect(name, tcp).await;
+        let (mut sender, connection) = hyper::client::conn::http2::handshake(
+            hyper_util::rt::TokioExecutor::new(),
+            hyper_util::rt::TokioIo::new(tls.unwrap()),
+        )
+        .await
+        .unwrap();
+        tokio::spawn(connection);
+        let mut statuses = Vec::new();
+        for host in hosts {
+            let request = http::Request::get(format!("https://{host}/exact"));
+            let request = request.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
+            statuses.push(sender.send_request(request).await.unwrap().status().as_u16());
+        }
+        statuses
+    })
+}
+
+#[test]
+fn a_host_that_the_certificate_is_not_for_is_sent_to_another_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = write_pair(folder.path(), "a", &["one.localhost", "two.localhost"]);
+    let tls = Some(open_folder(folder.path(), None));
+    let door = Door::with(Options { tls: tls.clone(), ..Options::default() });
+    let config = client_config(&[root], &["h2"]);
+    let hosts = ["one.localhost", "two.localhost", "www.example.com", "one.localhost"];
+    let address = door.tls_address.unwrap();
+    assert_eq!(statuses_by_http2(address, &config, &hosts), [200, 200, 421, 200]);
+    // A proxy that is trusted sends everything by one connection.
+    let trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let door = Door::with(Options { tls, trusted_proxies, ..Options::default() });
+    let address = door.tls_address.unwrap();
+    assert_eq!(statuses_by_http2(address, &config, &hosts), [200; 4]);
+}
+
+#[test]
 fn silence_and_nonsense_instead_of_a_handshake_end() {
     let (door, ..) = development_door();
     for start in [&b""[..], b"\x16\x03\x01\x02", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"] {

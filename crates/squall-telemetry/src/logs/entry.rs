@@ -3,7 +3,9 @@
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use squall_types::log::{AccessFields, AccessRecord, Level, LogEntry, LogFilter, LogLine, Source};
+use squall_types::log::{
+    AccessFields, AccessRecord, AppLine, Level, LogEntry, LogFilter, LogLine, Source,
+};
 use squall_types::trace::HexId;
 
 use crate::rfc3339::Clock;
@@ -11,6 +13,7 @@ use crate::rfc3339::Clock;
 /// What callers leave in the shards.
 pub(super) enum Item {
     Line(LogLine),
+    App(AppLine),
     Access(AccessRecord),
     /// The log speaks about itself.
     Notice {
@@ -23,6 +26,7 @@ impl Item {
     pub(super) fn at(&self) -> SystemTime {
         match self {
             Item::Line(line) => line.at,
+            Item::App(line) => line.at,
             Item::Access(record) => record.at,
             Item::Notice { at, .. } => *at,
         }
@@ -35,6 +39,7 @@ impl Item {
     fn level(&self) -> Level {
         match self {
             Item::Line(line) => line.level,
+            Item::App(line) => line.level,
             // What a client does wrong is not an event for the owner; what fails is.
             Item::Access(record) if record.status >= 500 => Level::Error,
             Item::Access(_) => Level::Info,
@@ -47,7 +52,7 @@ impl Item {
         let spec = match self {
             Item::Line(line) => Some(&line.function),
             Item::Access(record) => record.function.as_ref(),
-            Item::Notice { .. } => None,
+            Item::App(_) | Item::Notice { .. } => None,
         };
         if let Some(spec) = spec {
             let key = &spec.key;
@@ -59,6 +64,7 @@ impl Item {
         }
         let app = match self {
             Item::Access(record) => record.app.as_ref(),
+            Item::App(line) => Some(&line.app),
             _ => None,
         };
         [app.map(|app| app.as_str()), None, None]
@@ -75,7 +81,7 @@ impl Item {
         match self {
             Item::Line(line) => Some(line.trace.trace_id_hex()),
             Item::Access(record) => Some(record.trace.trace_id_hex()),
-            Item::Notice { .. } => None,
+            Item::App(_) | Item::Notice { .. } => None,
         }
     }
 
@@ -144,7 +150,7 @@ struct Stored {
 /// the filter does not want it.
 pub(super) fn parse(line: &[u8], filter: &LogFilter) -> Option<LogEntry> {
     let stored: Stored = serde_json::from_slice(line).ok()?;
-    let notice = stored.source == Source::Platform && stored.trace_id.is_empty();
+    let notice = stored.source == Source::Platform && stored.app.is_none();
     let wanted = if notice {
         filter.status.is_none() && filter.trace_id.is_none()
     } else {
@@ -237,6 +243,13 @@ impl Formatter {
                 }
                 trace(out, &line.trace);
             }
+            Item::App(line) => {
+                string(out, ",\"message\":", &line.message);
+                if let Some(code) = line.code {
+                    raw(out, ",\"code\":\"", &code.to_string());
+                }
+                out.extend_from_slice(b",\"trace_id\":\"\"");
+            }
             Item::Access(record) => self.access(record, out),
             Item::Notice { message, .. } => {
                 string(out, ",\"message\":", message);
@@ -297,6 +310,7 @@ impl Formatter {
         let [app, function, revision] = item.origin().map(|name| name.map(str::to_owned));
         let (message, code, duration_us) = match item {
             Item::Line(line) => (line.message.clone(), line.code, None),
+            Item::App(line) => (line.message.clone(), line.code, None),
             Item::Access(record) => {
                 let message = access_message(
                     record.method.as_str(),
@@ -367,7 +381,7 @@ fn source(item: &Item) -> Source {
     match item {
         Item::Line(line) => line.source,
         Item::Access(_) => Source::Access,
-        Item::Notice { .. } => Source::Platform,
+        Item::App(_) | Item::Notice { .. } => Source::Platform,
     }
 }
 

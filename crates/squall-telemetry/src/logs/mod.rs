@@ -19,7 +19,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use squall_types::log::{AccessRecord, LogEntry, LogEvent, LogFilter, LogLine, LogSink, LogStore};
+use squall_types::log::{
+    AccessRecord, AppLine, LogEntry, LogEvent, LogFilter, LogLine, LogSink, LogStore,
+};
 use squall_types::metrics::write_metric;
 use tokio::sync::mpsc;
 
@@ -231,6 +233,11 @@ impl LogSink for Logs {
     fn line(&self, line: LogLine) {
         let bytes = line.message.len();
         self.inner.push(Item::Line(line), bytes);
+    }
+
+    fn app_line(&self, line: AppLine) {
+        let bytes = line.message.len();
+        self.inner.push(Item::App(line), bytes);
     }
 
     fn access(&self, record: AccessRecord) {

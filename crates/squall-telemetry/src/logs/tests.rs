@@ -53,6 +53,16 @@ fn line(app: &str, ms: u64, message: &str) -> LogLine {
     }
 }
 
+fn app_line(app: &str, ms: u64, message: &str) -> AppLine {
+    AppLine {
+        at: at(ms),
+        app: AppName::parse(app).unwrap(),
+        level: Level::Warn,
+        message: message.to_owned(),
+        code: Some(ErrorCode::UpstreamBroke),
+    }
+}
+
 fn access(ms: u64, path: &str, status: u16) -> AccessRecord {
     AccessRecord {
         at: at(ms),
@@ -162,6 +172,7 @@ fn check_filter(filter: LogFilter, want: &[&str]) {
     logs.access(access(3, "/3", 200));
     logs.access(access(4, "/4", 404));
     logs.access(access(5, "/5", 503));
+    logs.app_line(app_line("shop", 6, "upstream \"users\" broke off"));
     logs.flush();
     assert_eq!(messages(&logs, &filter, 100), want);
     // A follower sees the same, entry by entry.
@@ -180,7 +191,12 @@ fn filters_choose() {
     let filter = LogFilter::default;
     let text = |text: &str| Some(text.to_owned());
     let (a3, a4, a5) = ("GET /3 200 1.2ms", "GET /4 404 1.2ms", "GET /5 503 1.2ms");
-    check_filter(filter(), &["one", "two", a3, a4, a5]);
+    let broke = "upstream \"users\" broke off";
+    check_filter(filter(), &["one", "two", a3, a4, a5, broke]);
+    check_filter(
+        LogFilter { app: text("shop"), level: Some(Level::Warn), ..filter() },
+        &[a5, broke],
+    );
     check_filter(LogFilter { app: text("blog"), ..filter() }, &["two"]);
     check_filter(LogFilter { app: text("none"), ..filter() }, &[]);
     check_filter(

@@ -38,7 +38,10 @@ pub use matching::ValueMatch;
 pub use part::{FunctionPart, GatewayPart, PartError};
 pub use password::PasswordHash;
 pub use path::{PathPattern, PathSegment};
-pub use report::{LatencyBucket, ReportRoutes, RouteReport, RoutesReport, latency_quantile_us};
+pub use report::{
+    CircuitState, LatencyBucket, ReportRoutes, ReportUpstreams, RouteReport, RoutesReport,
+    TargetHealth, TargetReport, UpstreamReport, UpstreamsReport, latency_quantile_us,
+};
 pub use transform::{HeaderChanges, QueryChanges, Rewrite};
 pub use upstream::{
     Balance, CircuitBreaker, HashKey, HealthCheck, OutlierEjection, Protocol, Retry, Upstream,

@@ -1,4 +1,5 @@
-//! What the gateway counted for each route, as `squall gateway top` reads it.
+//! What the gateway counted for each route, as `squall gateway top` reads it, and how its
+//! upstreams are.
 
 use std::collections::BTreeMap;
 
@@ -50,6 +51,83 @@ pub struct LatencyBucket {
 pub trait ReportRoutes: Send + Sync + 'static {
     /// Of one app, or of all.
     fn routes(&self, app: Option<&AppName>) -> RoutesReport;
+}
+
+/// All upstreams at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct UpstreamsReport {
+    /// By app and name. Revisions that share the traffic may each have settings of their
+    /// own for an upstream; it is there for each of them.
+    pub items: Vec<UpstreamReport>,
+}
+
+/// One upstream of an app. Counters begin when it is first served with its settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct UpstreamReport {
+    pub app: AppName,
+    pub upstream: String,
+    /// `null` without a circuit breaker.
+    pub circuit: Option<CircuitState>,
+    /// Why there are no targets: what its names mean is not known.
+    pub unresolved: Option<String>,
+    /// Open WebSockets and other upgraded connections.
+    pub tunnels: u64,
+    /// Tries beyond the first of a request.
+    pub retries: u64,
+    /// Requests that the circuit breaker refused.
+    pub refused: u64,
+    pub targets: Vec<TargetReport>,
+}
+
+/// One address of an upstream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct TargetReport {
+    /// Address and port.
+    pub target: String,
+    pub weight: u32,
+    pub health: TargetHealth,
+    /// For how much longer it is left out; `null` while it is not ejected.
+    pub ejected_for_ms: Option<u64>,
+    /// Requests that are there now.
+    pub in_flight: u64,
+    /// Connections that wait for a request.
+    pub idle_connections: u64,
+    pub connections_opened: u64,
+    /// Tries on a connection that was open.
+    pub connections_reused: u64,
+    /// Responses by class of status: `2xx`.
+    pub responses: BTreeMap<String, u64>,
+    /// Tries without a whole response: `connect`, `timeout`, `broken`, `malformed`.
+    pub failures: BTreeMap<String, u64>,
+    pub ejections: u64,
+    pub checks_failed: u64,
+}
+
+/// Whether a target is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TargetHealth {
+    Up,
+    /// Left out for a while after failures in a row.
+    Ejected,
+    /// It fails its health checks.
+    Down,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CircuitState {
+    Closed,
+    /// Every request is refused.
+    Open,
+    /// One request is let through, and decides.
+    HalfOpen,
+}
+
+/// Knows how the upstreams of this node are.
+pub trait ReportUpstreams: Send + Sync + 'static {
+    /// Of one app, or of all.
+    fn upstreams(&self, app: Option<&AppName>) -> UpstreamsReport;
 }
 
 /// The time that `part` (0 to 1) of the requests stayed within, straight between the

@@ -12,7 +12,7 @@ use squall_runtime::executor::{Admitted, Call, Executor as _};
 use squall_types::bindings::{Bindings, BoundRequest};
 use squall_types::invoke::InvokeFuture;
 use squall_types::limits::Limits;
-use squall_types::log::{AccessRecord, LogLine, LogSink};
+use squall_types::log::{AccessRecord, AppLine, LogLine, LogSink};
 use squall_types::manifest::InstanceMode;
 use squall_types::outbound::{Outbound, OutboundFuture, OutboundPolicy, OutboundTimeouts};
 use squall_types::state::{BlobId, FunctionKey, FunctionSpec, HandlerWorld};
@@ -44,6 +44,7 @@ struct World {
 }
 
 impl LogSink for World {
+    fn app_line(&self, _: AppLine) {}
     fn line(&self, line: LogLine) {
         self.lines.lock().unwrap().push(line.message);
     }

@@ -38,6 +38,15 @@ pub(crate) enum GatewayCommand {
         after_help = "On a terminal the table is drawn again in place; elsewhere one is printed for each interval.\n\nExamples:\n  squall gateway top\n  squall gateway top --app shop --interval 5\n  squall gateway top --once --json"
     )]
     Top(TopOptions),
+    /// Show the services behind the gateway: their targets, and how they are
+    #[command(
+        after_help = "Examples:\n  squall gateway upstreams\n  squall gateway upstreams --app shop --json"
+    )]
+    Upstreams {
+        /// Upstreams of this app only
+        #[arg(long, short)]
+        app: Option<AppName>,
+    },
     /// Print the hash of a password, for [identity.NAME.basic] users
     #[command(
         after_help = "The password is read from the terminal or from standard input.\n\nExample:\n  squall gateway hash-password"

@@ -5,6 +5,7 @@ mod apply;
 mod check;
 mod explain;
 mod top;
+mod upstreams;
 
 mod diff;
 
@@ -29,6 +30,7 @@ pub(super) async fn run(global: &Global, command: GatewayCommand) -> Result<(), 
         GatewayCommand::Show { app } => show(global, &app).await,
         GatewayCommand::Explain(options) => explain::run(global, &options).await,
         GatewayCommand::Top(options) => top::run(global, &options).await,
+        GatewayCommand::Upstreams { app } => upstreams::run(global, app.as_ref()).await,
         GatewayCommand::HashPassword => hash_password(global),
     }
 }

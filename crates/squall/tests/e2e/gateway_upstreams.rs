@@ -139,6 +139,17 @@ async fn every_fault_has_its_documented_answer() {
     }
     origin.status.store(500, Ordering::Relaxed);
     assert_eq!(ask(&node, "GET", "/").await.status, 500);
+    // The owner is told what callers are not.
+    let told = node.expect_log_text("front", &format!("upstream users: {}: ", origin.address));
+    assert_eq!((&told["source"], &told["level"]), (&"platform".into(), &"warn".into()), "{told}");
+    let shown = node.cli_json(&["gateway", "upstreams", "--app", "front"]);
+    let target = &shown["items"][0]["targets"][0];
+    assert_eq!(target["target"], origin.address.to_string(), "{shown}");
+    assert_eq!((&target["health"], &target["in_flight"]), (&"up".into(), &0.into()), "{shown}");
+    assert_eq!(target["responses"]["5xx"], 1, "{shown}");
+    for reason in ["broken", "malformed", "timeout"] {
+        assert!(target["failures"][reason].as_u64() > Some(0), "{reason}: {shown}");
+    }
 
     let refused = closed_port().await;
     for (manifest, status, code) in [

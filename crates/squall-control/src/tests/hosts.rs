@@ -1,0 +1,91 @@
+//! Domains: no change of traffic gives one to two apps.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{Bench, Fake, archive, open};
+
+/// Deploys an app of one fixed response; the response tells its revisions apart.
+async fn deploy(bench: &Bench, app: &str, hosts: &[&str], query: &str) -> Value {
+    let manifest = format!(
+        "name = {app:?}\nhosts = {hosts:?}\n[[routes]]\nresponse = {{ status = 204 }}\nname = \"r{}\"\n",
+        hosts.len()
+    );
+    let path = format!("/v1/apps/{app}/deployments{query}");
+    bench.send("POST", &path, &bench.token, archive(&[("squall.toml", &manifest)])).await.1
+}
+
+#[track_caller]
+fn check_refused(problem: &Value, host: &str, other: &str) {
+    // A deployment says it in its last line.
+    let problem = if problem["problem"].is_null() { problem } else { &problem["problem"] };
+    assert_eq!((&problem["code"], &problem["status"]), (&"SQ0328".into(), &409.into()));
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains(host) && detail.contains(&format!("app {other}")), "{detail}");
+}
+
+fn hosts(bench: &Bench, app: &str) -> Vec<String> {
+    let newest = bench.newest();
+    newest.apps.iter().find(|one| one.name.as_str() == app).unwrap().hosts.clone()
+}
+
+#[tokio::test]
+async fn a_domain_belongs_to_one_app_whichever_way_traffic_changes() {
+    let bench = Bench::new();
+    let first = deploy(&bench, "one", &["a.example", "*.b.example"], "").await;
+    let last = deploy(&bench, "one", &["c.example"], "").await;
+    assert_eq!((&first["event"], &last["event"]), (&"live".into(), &"live".into()), "{last}");
+    check_refused(
+        &deploy(&bench, "two", &["d.example", "c.example"], "").await,
+        "c.example",
+        "one",
+    );
+    // What `one` gave up is free.
+    assert_eq!(deploy(&bench, "two", &["d.example", "a.example"], "").await["event"], "live");
+    check_refused(
+        &bench.ask("POST", "/v1/apps/one/rollback", Value::Null).await.1,
+        "a.example",
+        "two",
+    );
+    let back = json!({ "revision": first["revision"] });
+    check_refused(&bench.ask("POST", "/v1/apps/one/rollback", back).await.1, "a.example", "two");
+    let shares = |old: u32| {
+        let (first, last) = (&first["revision"], &last["revision"]);
+        json!({ "shares": [{ "revision": first, "percent": old }, { "revision": last, "percent": 100 - old }] })
+    };
+    let traffic = "/v1/apps/one/traffic";
+    check_refused(&bench.ask("PUT", traffic, shares(90)).await.1, "a.example", "two");
+    // Its domains are those of most of the traffic.
+    assert_eq!(bench.ask("PUT", traffic, shares(10)).await.0, 200);
+    let gateway = json!({ "gateway": { "hosts": ["c.example"], "routes": [{ "response": { "status": 200 } }] } });
+    check_refused(&bench.ask("PUT", "/v1/apps/three/gateway", gateway).await.1, "c.example", "one");
+    assert_eq!(
+        (hosts(&bench, "one"), hosts(&bench, "two").len()),
+        (vec!["c.example".to_owned()], 2)
+    );
+
+    // A preview takes nothing from anybody, until it is to be live.
+    let preview = deploy(&bench, "three", &["c.example", "e.example"], "?activate=false").await;
+    assert_eq!(preview["event"], "live", "{preview}");
+    let live = json!({ "shares": [{ "revision": preview["revision"], "percent": 100 }] });
+    check_refused(
+        &bench.ask("PUT", "/v1/apps/three/traffic", live.clone()).await.1,
+        "c.example",
+        "one",
+    );
+    assert_eq!(bench.ask("DELETE", "/v1/apps/one", Value::Null).await.0, 204);
+    assert_eq!(bench.ask("PUT", "/v1/apps/three/traffic", live).await.0, 200);
+}
+
+#[tokio::test]
+async fn domains_are_kept_over_a_restart() {
+    let mut bench = Bench::new();
+    assert_eq!(deploy(&bench, "one", &["a.example"], "").await["event"], "live");
+    bench.fake = Arc::new(Fake::default());
+    bench.control = open(bench.dir.path().to_owned(), &bench.fake);
+    bench.control.reload().unwrap();
+    check_refused(&deploy(&bench, "two", &["a.example"], "").await, "a.example", "one");
+    assert_eq!(hosts(&bench, "one"), ["a.example"]);
+    assert_eq!(deploy(&bench, "one", &["a.example", "b.example"], "").await["event"], "live");
+}
