@@ -23,6 +23,7 @@ from .servers import ROOT, Squall, free_port
 
 IDLE = 10_000
 WEBSOCKETS = 5_000
+SLOW_CLIENTS = 1_000
 SWAPS = 1_000
 ROUTES = 10_000
 NEED_NGINX = {"proxied", "proxied-added-latency", "proxied-guarded", "tls-handshakes",
@@ -380,6 +381,57 @@ def rate_limit(squall):
                 "within 2 %", abs(off) <= 0.02 and took >= span)]
 
 
+SINK = """
+export default {
+  async fetch(request) {
+    let bytes = 0;
+    if (request.body) for await (const chunk of request.body) bytes += chunk.length;
+    return new Response(String(bytes));
+  },
+};
+"""
+
+
+@contextlib.contextmanager
+def slow_ones(port):
+    """A thousand clients that drip. Gives what became of them when they are gone."""
+    fate = {}
+    with subprocess.Popen(
+            ["python3", ROOT / "benches/bench/slowloris.py", str(port), str(load.size(SLOW_CLIENTS))],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        # Until the first of them are cut off and come again.
+        time.sleep(1 if load.QUICK else 8)
+        yield fate
+        fate.update(json.loads(process.communicate()[0]))
+
+
+def slow_clients(squall):
+    """What 64 clients notice of many that send their heads and bodies a byte a second."""
+    with tempfile.TemporaryDirectory() as folder:
+        pathlib.Path(folder, "index.js").write_text(SINK)
+        pathlib.Path(folder, "squall.toml").write_text(
+            'name = "sink"\n[functions.api]\nsource = "index.js"\nroutes = ["/*"]\n')
+        squall.command("deploy", folder)
+    rate = load.wrk(squall.url, "plain.localhost", connections=64)[0] / 4
+
+    def p99():
+        run = load.OpenLoop(squall.open_loop, squall.url, "plain.localhost", rate,
+                            seconds=2 * load.SECONDS, connections=64)
+        return run.result()["p99"]
+
+    quiet, attacked, made, cut = [], [], 0, 0
+    for _ in range(load.ROUNDS):
+        quiet.append(p99())
+        with slow_ones(squall.port) as fate:
+            attacked.append(p99())
+        made, cut = made + fate["made"], cut + fate["cut"]
+    before, under = statistics.median(quiet), statistics.median(attacked)
+    return [Row(f"p99 of 64 clients at {rate:,.0f}/s (open loop) beside "
+                f"{load.size(SLOW_CLIENTS):,} that drip heads and bodies", f"{under:.2f} ms",
+                f"{before:.2f} ms without them; {cut:,} of {made:,} connections were cut off",
+                f"{under / before:.2f}", "at most 2x", under <= 2 * before)]
+
+
 def many_routes(squall):
     """The slowest request of each kind among ten thousand routes, beside an app of one."""
     routes = "".join(f'[[routes]]\npaths = ["/v1/g{n // 10}/r{n}/{{id}}"]\n{PLAIN}\n'
@@ -396,5 +448,5 @@ def many_routes(squall):
 
 ALL = [
     proxied, proxied_added_latency, proxied_guarded, tls_handshakes, tls_http2, idle_connections,
-    websockets, config_swaps, rate_limit, many_routes,
+    slow_clients, websockets, config_swaps, rate_limit, many_routes,
 ]
