@@ -354,8 +354,9 @@ impl Stream {
     }
 
     /// For what serves the connection anew: `read` comes before what the socket has.
-    pub(crate) fn with_read(mut self, read: Bytes) -> Self {
-        self.prefix = read;
+    pub(crate) fn with_read(mut self, read: &[u8]) -> Self {
+        // Copied: even an empty part of a buffer holds all of it.
+        self.prefix = Bytes::copy_from_slice(read);
         self
     }
 

@@ -345,7 +345,7 @@ async fn speak_http1(
             Either::Left(None) => {
                 // There are no parts of what became something else than HTTP.
                 let parts = serving.into_parts();
-                return Ok(parts.map(|parts| parts.io.with_read(parts.read_buf)));
+                return Ok(parts.map(|parts| parts.io.with_read(&parts.read_buf)));
             }
             Either::Right(changed) => changed,
         };
