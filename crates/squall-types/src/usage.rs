@@ -103,6 +103,8 @@ pub struct UsageRecord {
     pub code: Option<ErrorCode>,
     /// The compiled code had to be mapped for this invocation.
     pub cold: bool,
+    /// The cache answered, and nothing ran. It is counted, but it is no invocation.
+    pub cache_hit: bool,
     /// The response did not reach its end: the client left or the guest broke off.
     pub aborted: bool,
     pub trace_id: [u8; 16],
@@ -131,6 +133,7 @@ pub struct Meter {
     code: AtomicU16,
     estimated: AtomicBool,
     cold: AtomicBool,
+    cache_hit: AtomicBool,
     finished: AtomicBool,
 }
 
@@ -160,6 +163,7 @@ impl Meter {
             code: AtomicU16::new(0),
             estimated: AtomicBool::new(false),
             cold: AtomicBool::new(false),
+            cache_hit: AtomicBool::new(false),
             finished: AtomicBool::new(false),
         })
     }
@@ -190,6 +194,10 @@ impl Meter {
     }
     pub fn mark_cold(&self) {
         self.cold.store(true, Ordering::Relaxed);
+    }
+    /// The cache answers in place of the target.
+    pub fn mark_cache_hit(&self) {
+        self.cache_hit.store(true, Ordering::Relaxed);
     }
     /// CPU and memory are shares of an instance that serves several requests.
     pub fn mark_estimated(&self) {
@@ -236,6 +244,7 @@ impl Drop for Meter {
             status: *self.status.get_mut(),
             code: ErrorCode::from_number(*self.code.get_mut()),
             cold: *self.cold.get_mut(),
+            cache_hit: *self.cache_hit.get_mut(),
             aborted: !finished,
             trace_id: self.trace_id,
         });
@@ -259,10 +268,23 @@ pub struct UsageTotals {
     pub memory_byte_ms: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
+    /// Requests that the cache answered. They are no invocations: only their bytes count.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_hits: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl UsageTotals {
     pub fn add(&mut self, record: &UsageRecord) {
+        self.bytes_in += record.bytes_in;
+        self.bytes_out += record.bytes_out;
+        if record.cache_hit {
+            self.cache_hits += 1;
+            return;
+        }
         self.invocations += 1;
         self.failed += u64::from(record.status >= 500 || record.code.is_some());
         self.aborted += u64::from(record.aborted);
@@ -273,8 +295,11 @@ impl UsageTotals {
         let byte_ms = u128::from(record.memory_bytes) * u128::from(record.wall_ns) / 1_000_000;
         self.memory_byte_ms =
             self.memory_byte_ms.saturating_add(u64::try_from(byte_ms).unwrap_or(u64::MAX));
-        self.bytes_in += record.bytes_in;
-        self.bytes_out += record.bytes_out;
+    }
+
+    /// Nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        self.invocations == 0 && self.cache_hits == 0
     }
 
     pub fn merge(&mut self, other: &UsageTotals) {
@@ -288,6 +313,7 @@ impl UsageTotals {
         self.memory_byte_ms = self.memory_byte_ms.saturating_add(other.memory_byte_ms);
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
+        self.cache_hits += other.cache_hits;
     }
 }
 

@@ -11,13 +11,14 @@
 //!    records: count, then for each
 //!      origin (index), start (zigzag µs from base), wall ns, cpu ns, memory bytes,
 //!      bytes in, bytes out, status, error code or 0, flags (1 byte), trace id (16 bytes)
-//! 4  rows: count, then for each
-//!      day, origin, the ten totals in the order of UsageTotals
+//! 5  rows: count, then for each
+//!      day, origin, the eleven totals in the order of UsageTotals
 //! ```
 //!
-//! Frames of kind 1 and 2 are those of before there were clients and upstreams: the same,
-//! but for their origins, which are app, function, revision, trigger. They are read for
-//! ever and not written any more.
+//! Frames of kind 4 are those of before there was a cache: the same, but for the last of
+//! the totals. Frames of kind 1 and 2 are those of before there were clients and upstreams:
+//! as 3 and 4, but for their origins, which are app, function, revision, trigger. They are
+//! read for ever and not written any more.
 //!
 //! Decoding never trusts a count: each element is read or the whole payload is refused.
 
@@ -33,7 +34,8 @@ use super::totals::{Origin, RowKey, Target, Totals, trigger_of};
 const KIND_RECORDS_OF_FUNCTIONS: u8 = 1;
 const KIND_SUMS_OF_FUNCTIONS: u8 = 2;
 const KIND_RECORDS: u8 = 3;
-const KIND_SUMS: u8 = 4;
+const KIND_SUMS_WITHOUT_CACHE: u8 = 4;
+const KIND_SUMS: u8 = 5;
 
 const TARGET_FUNCTION: u8 = 1;
 const TARGET_UPSTREAM: u8 = 2;
@@ -41,6 +43,7 @@ const TARGET_UPSTREAM: u8 = 2;
 const FLAG_ESTIMATED: u8 = 1;
 const FLAG_COLD: u8 = 2;
 const FLAG_ABORTED: u8 = 4;
+const FLAG_CACHE_HIT: u8 = 8;
 
 /// Collects records into one payload and sums them on the way.
 #[derive(Default)]
@@ -95,7 +98,8 @@ impl Batch {
         out.push(
             (u8::from(record.estimated) * FLAG_ESTIMATED)
                 | (u8::from(record.cold) * FLAG_COLD)
-                | (u8::from(record.aborted) * FLAG_ABORTED),
+                | (u8::from(record.aborted) * FLAG_ABORTED)
+                | (u8::from(record.cache_hit) * FLAG_CACHE_HIT),
         );
         out.extend_from_slice(&record.trace_id);
     }
@@ -176,6 +180,7 @@ pub(super) fn encode_sums(totals: &Totals) -> Vec<u8> {
             sum.memory_byte_ms,
             sum.bytes_in,
             sum.bytes_out,
+            sum.cache_hits,
         ] {
             put(&mut out, number);
         }
@@ -191,9 +196,10 @@ pub(super) fn decode(payload: &[u8], totals: &mut Totals) -> Option<()> {
     let mut input = Input(rest);
     match *kind {
         KIND_RECORDS => decode_records(&mut input, Input::origin, &mut sums)?,
-        KIND_SUMS => decode_sums(&mut input, Input::origin, &mut sums)?,
+        KIND_SUMS => decode_sums(&mut input, Input::origin, true, &mut sums)?,
+        KIND_SUMS_WITHOUT_CACHE => decode_sums(&mut input, Input::origin, false, &mut sums)?,
         KIND_RECORDS_OF_FUNCTIONS => decode_records(&mut input, Input::function, &mut sums)?,
-        KIND_SUMS_OF_FUNCTIONS => decode_sums(&mut input, Input::function, &mut sums)?,
+        KIND_SUMS_OF_FUNCTIONS => decode_sums(&mut input, Input::function, false, &mut sums)?,
         _ => return None,
     }
     if !input.0.is_empty() {
@@ -222,7 +228,7 @@ fn decode_records<'a>(
         let started_us = base_us.wrapping_add(unzigzag(input.number()?) as u64);
         let day = Day::of_micros(started_us);
         if day != key.day {
-            if sum.invocations > 0 {
+            if !sum.is_empty() {
                 sums.entry(key.clone()).or_default().merge(sum);
             }
             key.day = day;
@@ -235,6 +241,10 @@ fn decode_records<'a>(
         input.bytes(16)?;
         // The same arithmetic as UsageTotals::add, which wants a whole record; a test
         // holds the two together.
+        if flags & FLAG_CACHE_HIT != 0 {
+            sum.merge(&UsageTotals { cache_hits: 1, bytes_in, bytes_out, ..UsageTotals::default() });
+            continue;
+        }
         let byte_ms = u128::from(memory_bytes) * u128::from(wall_ns) / 1_000_000;
         sum.merge(&UsageTotals {
             invocations: 1,
@@ -247,10 +257,11 @@ fn decode_records<'a>(
             memory_byte_ms: u64::try_from(byte_ms).unwrap_or(u64::MAX),
             bytes_in,
             bytes_out,
+            cache_hits: 0,
         });
     }
     for (key, sum) in rows {
-        if sum.invocations > 0 {
+        if !sum.is_empty() {
             sums.entry(key).or_default().merge(&sum);
         }
     }
@@ -260,6 +271,7 @@ fn decode_records<'a>(
 fn decode_sums<'a>(
     input: &mut Input<'a>,
     read_origin: ReadOrigin<'a>,
+    has_cache: bool,
     sums: &mut Totals,
 ) -> Option<()> {
     for _ in 0..input.number()? {
@@ -276,6 +288,7 @@ fn decode_sums<'a>(
             memory_byte_ms: input.number()?,
             bytes_in: input.number()?,
             bytes_out: input.number()?,
+            cache_hits: if has_cache { input.number()? } else { 0 },
         };
         sums.entry(key).or_default().merge(&sum);
     }

@@ -65,6 +65,7 @@ fn record(function: &Arc<FunctionSpec>, number: u64) -> UsageRecord {
         status: if number.is_multiple_of(7) { 500 } else { 200 },
         code: number.is_multiple_of(11).then_some(ErrorCode::Trapped),
         cold: number.is_multiple_of(13),
+        cache_hit: number.is_multiple_of(19),
         aborted: number.is_multiple_of(17),
         trace_id: [number as u8 | 0x80; 16],
     }
@@ -338,10 +339,10 @@ proptest! {
 
     #[test]
     fn any_record_is_summed_as_the_contract_sums_it(
-        fields in any::<(u32, u32, u32, u32, u32, u16, bool, bool, bool, u64)>(),
+        fields in any::<(u32, u32, u32, u32, u32, u16, bool, bool, [bool; 2], u64)>(),
     ) {
         let function = spec("one");
-        let (wall, cpu, memory, bytes_in, bytes_out, status, estimated, cold, aborted, start) = fields;
+        let (wall, cpu, memory, bytes_in, bytes_out, status, estimated, cold, [aborted, cache_hit], start) = fields;
         let record = UsageRecord {
             started: UNIX_EPOCH + Duration::from_micros(start >> 12),
             wall_ns: wall.into(),
@@ -352,6 +353,7 @@ proptest! {
             status,
             estimated,
             cold,
+            cache_hit,
             aborted,
             ..record(&function, u64::from(status))
         };

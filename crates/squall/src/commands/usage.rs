@@ -112,7 +112,8 @@ fn show(groups: &BTreeMap<Key, UsageTotals>, by: Option<UsageBy>, total: &UsageT
     let mut columns: Vec<_> =
         names(first, by).into_iter().map(|(title, _)| (title, Align::Left)).collect();
     let named = columns.len();
-    let numbers = ["CALLS", "FAILED", "ABORTED", "COLD", "WALL", "CPU", "MEMORY", "IN", "OUT"];
+    let numbers =
+        ["CALLS", "FAILED", "ABORTED", "COLD", "CACHED", "WALL", "CPU", "MEMORY", "IN", "OUT"];
     columns.extend(numbers.map(|title| (title, Align::Right)));
     let mut rows: Vec<Vec<String>> =
         groups.iter().map(|(key, totals)| row(&names(key, by), totals)).collect();
@@ -141,6 +142,7 @@ fn cells(totals: &UsageTotals) -> Vec<String> {
         output::count(totals.failed),
         output::count(totals.aborted),
         output::count(totals.cold),
+        output::count(totals.cache_hits),
         output::duration_us(totals.wall_ns / 1000),
         output::duration_us(totals.cpu_ns / 1000),
         format!("{gigabyte_seconds:.3} GB·s"),
