@@ -11,8 +11,8 @@ pub struct Space {
     pub part: Box<str>,
 }
 
-/// 128 bits of BLAKE3 over the whole key. Entries carry their key, so that a collision is
-/// a miss.
+/// 64 bits of BLAKE3 over the whole key, and 64 over its app and URL: what is stored of a
+/// URL is found together. Entries carry their key, so that a collision is a miss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyHash(pub [u8; 16]);
 
@@ -31,13 +31,35 @@ pub struct Key {
 impl Key {
     pub fn hash(&self) -> KeyHash {
         let mut hasher = blake3::Hasher::new();
-        // Every part with its length: no two keys are the same bytes.
-        for part in [self.space.app.as_str(), &self.space.part, &self.url, &self.extra] {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part.as_bytes());
-        }
         let mut hash = [0; 16];
-        hasher.finalize_xof().fill(&mut hash);
+        update(&mut hasher, [self.space.app.as_str(), &self.url]);
+        hasher.finalize_xof().fill(&mut hash[8..]);
+        update(&mut hasher, [&self.space.part, &self.extra]);
+        hasher.finalize_xof().fill(&mut hash[..8]);
         KeyHash(hash)
+    }
+}
+
+impl KeyHash {
+    /// What the hashes of all keys of a URL have in common; the rest is zeros.
+    pub(crate) fn of_url(app: &AppName, url: &str) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        let mut hash = [0; 16];
+        update(&mut hasher, [app.as_str(), url]);
+        hasher.finalize_xof().fill(&mut hash[8..]);
+        Self(hash)
+    }
+
+    pub(crate) fn url(&self) -> [u8; 8] {
+        let [_, _, _, _, _, _, _, _, url @ ..] = self.0;
+        url
+    }
+}
+
+/// Every part with its length: no two keys are the same bytes.
+fn update(hasher: &mut blake3::Hasher, parts: [&str; 2]) {
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
     }
 }

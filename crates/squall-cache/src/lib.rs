@@ -6,6 +6,7 @@
 
 mod entry;
 mod key;
+pub mod rfc;
 pub mod store;
 
 pub use entry::{Entry, Freshness, Head, Parts, Sequence, StoredBody};

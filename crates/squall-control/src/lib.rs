@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use squall_types::build::{Build, BuildJob};
+use squall_types::cache::CacheAdmin;
 use squall_types::gateway::Explain;
 use squall_types::gateway::{ReportRoutes, ReportUpstreams};
 use squall_types::limits::Limits;
@@ -57,6 +58,7 @@ pub struct ControlOptions {
     pub logs: Arc<dyn LogStore>,
     pub routes: Arc<dyn ReportRoutes>,
     pub upstreams: Arc<dyn ReportUpstreams>,
+    pub cache: Arc<dyn CacheAdmin>,
     pub node: Arc<dyn Node>,
     /// The most that a function gets, whatever its manifest asks for.
     pub caps: Limits,

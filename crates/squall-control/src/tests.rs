@@ -109,6 +109,17 @@ impl ReportUpstreams for Fake {
         UpstreamsReport { items: vec![upstream] }
     }
 }
+impl CacheAdmin for Fake {
+    fn purge(&self, _: &AppName, _: &PurgeRequest) -> Result<(), CacheError> {
+        Ok(())
+    }
+    fn inspect(&self, _: &AppName, _: &CacheInspect) -> Result<CacheInspection, CacheError> {
+        Ok(CacheInspection::default())
+    }
+    fn report(&self, _: Option<&AppName>) -> CacheReport {
+        CacheReport::default()
+    }
+}
 impl Node for Fake {
     fn status(&self) -> NodeStatus {
         NodeStatus {
@@ -148,6 +159,7 @@ fn open(dir: PathBuf, fake: &Arc<Fake>) -> Control {
         logs: fake.clone(),
         routes: fake.clone(),
         upstreams: fake.clone(),
+        cache: fake.clone(),
         node: fake.clone(),
         caps: Limits::node_caps(),
         upload_bytes_max: 100_000,

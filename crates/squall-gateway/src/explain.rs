@@ -117,7 +117,9 @@ fn fill(
 }
 
 /// The request, as the door would read it.
-fn read(query: &ExplainQuery) -> Result<(http::request::Parts, guard::Target), Rejection> {
+pub(crate) fn read(
+    query: &ExplainQuery,
+) -> Result<(http::request::Parts, guard::Target), Rejection> {
     let malformed = |message: String| Rejection::new(ErrorCode::MalformedRequest, message);
     let mut head = http::Request::new(()).into_parts().0;
     head.method = Method::from_bytes(query.method.as_bytes())

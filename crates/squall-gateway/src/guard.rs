@@ -15,7 +15,7 @@ use crate::rejection::Rejection;
 const TARGET_MAX_BYTES: usize = 8 << 10;
 
 /// Where a request wants to go.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     /// Lower case, with its port: what a function sees.
     pub(crate) authority: String,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use squall_cache::store::Store;
 use squall_types::dial::{Dial, Endpoint, OpenFuture, ResolveFuture};
 use squall_types::invoke::{Invocation, InvokeFuture};
 use squall_types::log::{AccessRecord, AppLine, LogLine, LogSink};
@@ -65,6 +66,7 @@ pub(crate) fn inert_contracts() -> Contracts {
         outbound: inert.clone(),
         blobs: Arc::new(|id: &BlobId| id.to_string().into()),
         dial: inert,
+        cache: Arc::new(Store::in_memory(0)),
     }
 }
 

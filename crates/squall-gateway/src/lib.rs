@@ -16,6 +16,7 @@ pub mod tls;
 
 mod assets;
 mod bindings;
+mod cache;
 mod client;
 mod explain;
 mod guard;
@@ -41,6 +42,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
+use squall_cache::store::Store;
 use squall_types::dial::Dial;
 use squall_types::gateway::{ReportRoutes, ReportUpstreams, RoutesReport, UpstreamsReport};
 use squall_types::log::LogSink;
@@ -53,6 +55,7 @@ use tokio::runtime::Handle;
 pub use crate::explain::explain_manifest;
 
 use crate::assets::Files;
+use crate::cache::EdgeCache;
 use crate::metrics::Counters;
 use crate::policy::compression::Encoders;
 use crate::policy::identity::Sources;
@@ -123,6 +126,8 @@ pub struct Options {
     pub https_port: Option<u16>,
     /// A path that the gateway answers by itself, to measure what it costs.
     pub fixed_response_path: Option<String>,
+    /// Larger responses are not stored by routes that do not say it themselves.
+    pub cache_object_max_bytes: Option<u64>,
     /// For the sockets that `serve_tls` is given.
     pub tls: Option<Arc<Tls>>,
 }
@@ -161,6 +166,8 @@ pub struct Contracts {
     pub outbound: Arc<dyn Outbound>,
     /// Opens connections to upstreams.
     pub dial: Arc<dyn Dial>,
+    /// Where responses are kept.
+    pub cache: Arc<Store>,
 }
 
 /// The gateway of a node. Clones share everything.
@@ -178,6 +185,7 @@ pub(crate) struct Door {
     pub(crate) route_metrics: RouteRegistry,
     pub(crate) encoders: Arc<Encoders>,
     pub(crate) limits: Limits,
+    pub(crate) cache: EdgeCache,
     pub(crate) connections: listener::Connections,
 }
 
@@ -187,6 +195,7 @@ impl Gateway {
         let upstreams = Upstreams::new(contracts.dial.clone(), contracts.logs.clone());
         let identity = Sources::new(contracts.outbound.clone());
         let connections = listener::Connections::new(&options);
+        let cache = EdgeCache::new(contracts.cache.clone(), options.cache_object_max_bytes);
         Self(Arc::new(Door {
             options,
             contracts,
@@ -199,6 +208,7 @@ impl Gateway {
             encoders: Arc::default(),
             // The place where a store that nodes share would take over.
             limits: Limits::new(Arc::new(EmbeddedRates::new())),
+            cache,
             connections,
         }))
     }

@@ -98,6 +98,24 @@ pub(crate) struct OriginRequest {
 }
 
 impl OriginRequest {
+    /// The same again, to be sent apart from its caller's connection.
+    pub(crate) fn without_body(&self) -> Self {
+        let mut head = Request::new(()).into_parts().0;
+        head.method = self.head.method.clone();
+        head.uri = self.head.uri.clone();
+        head.version = self.head.version;
+        head.headers = self.head.headers.clone();
+        Self {
+            door: self.door.clone(),
+            client: self.client,
+            target: self.target.clone(),
+            matched: self.matched.clone(),
+            head,
+            body: Body::empty(),
+            upgrade: None,
+        }
+    }
+
     /// Dropping the future, or the response's body, gives the call up.
     pub(crate) async fn send(
         self,

@@ -15,6 +15,7 @@ use squall_types::trace::{TraceContext, random};
 use squall_types::{Body, ErrorCode};
 
 use crate::Door;
+use crate::cache;
 use crate::client::{self, Client};
 use crate::connection::Connection;
 use crate::guard;
@@ -298,7 +299,11 @@ impl Exchange<'_> {
         };
         let door = connection.door().clone();
         let request = OriginRequest { door, client, target, matched, head, body, upgrade };
-        request.send(&mut end.account, backend).await
+        let route = request.matched.route().clone();
+        match &route.policies.cache {
+            Some(plan) => cache::answer(request, &mut end.account, backend, plan).await,
+            None => request.send(&mut end.account, backend).await,
+        }
     }
 }
 

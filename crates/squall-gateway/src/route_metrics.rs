@@ -11,11 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
+use squall_types::cache::CacheRouteReport;
 use squall_types::gateway::{LatencyBucket, RouteReport, RoutesReport};
 use squall_types::metrics::write_head;
 use squall_types::shard::{SHARDS, own_shard};
 use squall_types::{AppName, ErrorCode};
 
+use crate::cache::CacheCounters;
 use crate::metrics::{BOUNDS_US, class_label, class_of};
 
 /// Ten steps for each power of ten from 10 µs to 100 s, so that a quantile is near the
@@ -39,6 +41,8 @@ const FINE_BOUNDS_US: [u64; 71] = {
 /// The counters of one route.
 #[derive(Default)]
 pub(crate) struct RouteMetrics {
+    /// Of a route that has a cache.
+    cache: OnceLock<Arc<CacheCounters>>,
     shards: [OnceLock<Box<Shard>>; SHARDS],
 }
 
@@ -81,6 +85,10 @@ pub(crate) struct Ended {
 impl RouteMetrics {
     fn own(&self) -> &Shard {
         self.shards[own_shard()].get_or_init(|| Box::new(Shard::new()))
+    }
+
+    pub(crate) fn cache(&self) -> Arc<CacheCounters> {
+        self.cache.get_or_init(Arc::default).clone()
     }
 
     pub(crate) fn started(&self) {
@@ -219,6 +227,20 @@ impl RouteRegistry {
             alive.into_iter().map(|(app, route, metrics)| (app, route, metrics.sum())).collect();
         sums.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
         sums
+    }
+
+    /// What the cache did, of routes that have one.
+    pub(crate) fn cache_reports(&self, app: Option<&AppName>) -> Vec<CacheRouteReport> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = known.iter().filter(|((of, _), _)| app.is_none_or(|app| of == app));
+        let mut reports: Vec<_> = wanted
+            .filter_map(|((app, route), metrics)| {
+                Some(metrics.upgrade()?.cache.get()?.report(app.as_str(), route))
+            })
+            .collect();
+        drop(known);
+        reports.sort_by(|a, b| (&a.app, &a.route).cmp(&(&b.app, &b.route)));
+        reports
     }
 
     pub(crate) fn report(&self, app: Option<&AppName>) -> RoutesReport {

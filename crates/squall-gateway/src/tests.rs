@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
+use squall_cache::store::Store;
 use squall_types::invoke::{Invocation, InvokeFuture};
 use squall_types::log::{AccessRecord, AppLine, LogLine, LogSink};
 use squall_types::manifest::Manifest;
@@ -158,6 +159,7 @@ impl Door {
             blobs: Arc::new(move |id: &BlobId| folder.join(id.to_string())),
             outbound: crate::inert::inert_contracts().outbound,
             dial: crate::inert::inert_contracts().dial,
+            cache: Arc::new(Store::in_memory(1 << 20)),
         };
         let gateway = Gateway::new(options, contracts);
         gateway.apply(&Arc::new(Snapshot { version: 1, apps: apps(blob) }));

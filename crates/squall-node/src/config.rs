@@ -25,6 +25,25 @@ pub struct ServerConfig {
     pub usage: UsageConfig,
     pub logs: LogsConfig,
     pub outbound: OutboundConfig,
+    pub cache: CacheConfig,
+}
+
+/// The edge cache, which all apps of the node share.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheConfig {
+    /// What responses in memory may take together.
+    pub memory_bytes: u64,
+    /// What responses on disk may take together; 0 keeps them in memory only.
+    pub disk_bytes: u64,
+    /// Larger bodies pass without being stored, where a route does not say another number.
+    pub object_max_bytes: u64,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self { memory_bytes: 128 << 20, disk_bytes: 4 << 30, object_max_bytes: 32 << 20 }
+    }
 }
 
 /// The public listener.

@@ -2,6 +2,7 @@
 //! it is told to drain. The sockets are the supervisor's; this process inherits them.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use squall_cache::store::{DiskSettings, Settings, Store};
 use squall_control::{Control, ControlOptions};
 use squall_gateway::tls::Tls;
 use squall_gateway::{Contracts, Gateway};
@@ -28,7 +30,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::build::ChildBuilder;
-use crate::config::ServerConfig;
+use crate::config::{CacheConfig, ServerConfig};
 use crate::control_channel::{Channel, Command, Event, JOB_VARIABLE, ServerJob};
 use crate::data_dir::node_key;
 use crate::error::UpError;
@@ -241,6 +243,7 @@ impl Server {
         let tls = &config.gateway.tls;
         let tls = tls.is_on().then(|| Tls::open(tls.options(data))).transpose();
         let tls = tls.map_err(|error| UpError::new(ErrorCode::InvalidConfig, error.to_string()))?;
+        let cache = Arc::new(open_cache(&config.cache, data));
         let gateway = Gateway::new(
             squall_gateway::Options {
                 underscore_headers: config.gateway.underscore_headers.into(),
@@ -253,6 +256,7 @@ impl Server {
                     .map_err(|why| UpError::new(ErrorCode::InvalidConfig, why))?,
                 proxy_protocol: config.gateway.proxy_protocol,
                 fixed_response_path: config.gateway.fixed_response_path.clone(),
+                cache_object_max_bytes: Some(config.cache.object_max_bytes),
             },
             Contracts {
                 invoke: Arc::new(runtime.clone()),
@@ -261,6 +265,7 @@ impl Server {
                 blobs: blob_path,
                 outbound: Arc::new(outbound.clone()),
                 dial: Arc::new(outbound.clone()),
+                cache,
             },
         );
         bindings.join(&gateway);
@@ -281,6 +286,7 @@ impl Server {
             logs: logs.clone(),
             routes: Arc::new(gateway.clone()),
             upstreams: Arc::new(gateway.clone()),
+            cache: Arc::new(gateway.clone()),
             node: facts.clone(),
             caps,
             upload_bytes_max: config.admin.upload_bytes_max,
@@ -718,6 +724,18 @@ fn read_roots(paths: &[std::path::PathBuf]) -> Result<Vec<CertificateDer<'static
 }
 
 /// Every connection and every mapped function holds a descriptor.
+/// The cache must never keep a node from starting: without its disk it is in memory.
+fn open_cache(config: &CacheConfig, data: &Path) -> Store {
+    let disk = (config.disk_bytes > 0)
+        .then(|| DiskSettings { dir: data.join("cache"), bytes: config.disk_bytes });
+    let settings =
+        Settings { memory_bytes: config.memory_bytes, disk, ..Settings::default() };
+    Store::open(settings).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the cache keeps responses in memory only");
+        Store::in_memory(config.memory_bytes)
+    })
+}
+
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

@@ -178,6 +178,8 @@ codes! {
     HttpsRequired = 508, 403, Client, false, "HTTPS required";
     /// The revision that the request asks for by header does not exist or serves no more.
     RevisionNotServed = 509, 404, Client, false, "no such revision here";
+    /// Only what is stored was asked for, and nothing is.
+    NotCached = 510, 504, Client, true, "not in the cache";
 
     // 06xx: an upstream did not answer.
     /// No target is left: none passes its health check, or none may be reached.

@@ -1,5 +1,6 @@
 //! The command line: names, flags and help texts.
 
+mod cache;
 mod clients;
 mod gateway;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use squall_types::{AppName, FunctionName, RevisionId};
 
+pub(crate) use cache::{CacheCommand, InspectOptions, PurgeOptions};
 pub(crate) use clients::{ClientsCommand, CreateClientOptions, KeysCommand, UpdateClientOptions};
 pub(crate) use gateway::{ExplainOptions, GatewayCommand, TopOptions};
 
@@ -115,6 +117,9 @@ pub(crate) enum Command {
     /// Check, compare, apply, explain and watch how requests reach an app
     #[command(subcommand)]
     Gateway(GatewayCommand),
+    /// Count, purge and look into the edge cache
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Create, list, change and delete an app's API clients and their keys
     #[command(
         subcommand,

@@ -99,10 +99,17 @@ pub(super) struct Shard {
     chunks: Vec<Vec<Slot>>,
     free: u32,
     live: usize,
-    /// Keys whose responses were removed, and when. What was asked for before is not stored.
-    removals: VecDeque<(KeyHash, Sequence)>,
+    /// What was removed, and when. What was asked for before is not stored.
+    removals: VecDeque<(Removed, Sequence)>,
     /// What was asked for before this may have been removed and forgotten.
     removals_floor: Sequence,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Removed {
+    Key(KeyHash),
+    /// Every key of the URL of this one.
+    Url(KeyHash),
 }
 
 /// Why a response was not taken.
@@ -117,7 +124,8 @@ impl Index {
 
     /// Waits for the shard of a key. Whoever holds one takes no other.
     pub(super) fn shard(&self, key: &KeyHash) -> MutexGuard<'_, Shard> {
-        lock(&self.shards[usize::from(key.0[0]) % SHARDS])
+        // The keys of a URL are in one shard.
+        lock(&self.shards[usize::from(key.url()[0]) % SHARDS])
     }
 
     /// The shared form of the names of a `Vary`.
@@ -178,9 +186,18 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The same for all keys of a URL, so that they are found together.
 fn table_hash(key: &KeyHash) -> u64 {
-    let [_, _, _, _, _, _, _, _, hash @ ..] = key.0;
-    u64::from_le_bytes(hash)
+    u64::from_le_bytes(key.url())
+}
+
+impl Removed {
+    fn covers(&self, key: &KeyHash) -> bool {
+        match self {
+            Self::Key(removed) => removed == key,
+            Self::Url(removed) => removed.url() == key.url(),
+        }
+    }
 }
 
 impl Slot {
@@ -343,14 +360,34 @@ impl Shard {
         Some(dropped)
     }
 
+    /// Removes all responses of the URL of a key, and refuses those that were asked for
+    /// before.
+    pub(super) fn remove_url(&mut self, key: &KeyHash, at: Sequence) -> Vec<Dropped> {
+        self.note_removal(Removed::Url(*key), at);
+        let firsts = self.firsts.iter_hash(table_hash(key));
+        let keys: Vec<KeyHash> = firsts
+            .map(|number| self.slot(*number).key)
+            .filter(|other| other.url() == key.url())
+            .collect();
+        keys.iter().flat_map(|key| self.remove_all(key)).collect()
+    }
+
     /// Removes all responses of a key, and refuses those that were asked for before.
     pub(super) fn remove_key(&mut self, key: &KeyHash, at: Sequence) -> Vec<Dropped> {
+        self.note_removal(Removed::Key(*key), at);
+        self.remove_all(key)
+    }
+
+    fn note_removal(&mut self, removed: Removed, at: Sequence) {
         if self.removals.len() == REMOVALS_MAX
             && let Some((_, forgotten)) = self.removals.pop_front()
         {
             self.removals_floor = self.removals_floor.max(forgotten);
         }
-        self.removals.push_back((*key, at));
+        self.removals.push_back((removed, at));
+    }
+
+    fn remove_all(&mut self, key: &KeyHash) -> Vec<Dropped> {
         let dropped: Vec<Dropped> = self.variants(key).map(Slot::dropped).collect();
         for gone in &dropped {
             self.remove(key, gone.serial);
@@ -360,7 +397,7 @@ impl Shard {
 
     fn removed_since(&self, key: &KeyHash, sequence: Sequence) -> bool {
         sequence < self.removals_floor
-            || self.removals.iter().any(|(removed, at)| removed == key && *at > sequence)
+            || self.removals.iter().any(|(removed, at)| *at > sequence && removed.covers(key))
     }
 
     fn place(&mut self, slot: Slot) -> u32 {

@@ -1,5 +1,7 @@
 //! What is stored under a key, for a person who asks why.
 
+use http::StatusCode;
+
 use super::index::Slot;
 use super::marks::Judged;
 use super::{Shared, State};
@@ -11,6 +13,8 @@ pub struct Stored {
     pub key: Key,
     pub head: Head,
     pub body_bytes: u64,
+    /// Only ranges of the body are there.
+    pub partial: bool,
     pub sequence: Sequence,
     /// What purges say of it.
     pub state: State,
@@ -39,6 +43,8 @@ impl Shared {
         Some(Stored {
             state: app.judge(&entry, &Judged::default()),
             key: entry.key,
+            // What is whole has the status of a whole response.
+            partial: entry.head.status == StatusCode::PARTIAL_CONTENT,
             head: entry.head,
             body_bytes,
             sequence: entry.sequence,

@@ -144,6 +144,13 @@ struct Shared {
 }
 
 impl Store {
+    /// A store without a disk.
+    pub fn in_memory(memory_bytes: u64) -> Store {
+        let (index, marks) = (Index::new(), Marks::default());
+        let settings = Settings { memory_bytes, ..Settings::default() };
+        Store { shared: Shared::new(settings, index, marks, None, 1, 1), writer: Mutex::default() }
+    }
+
     /// Opens what is stored, or begins anew. Fails if the folder can not be used at all, and
     /// with `WouldBlock` if another process uses it.
     pub fn open(settings: Settings) -> io::Result<Store> {
@@ -154,17 +161,9 @@ impl Store {
         let mut opening =
             Opening { settings: &settings, index: &index, marks: &marks, serial, newest };
         let disk = settings.disk.as_ref().map(|disk| Disk::open(disk, &mut opening)).transpose()?;
-        let shared = Arc::new(Shared {
-            // No sequence is given twice, also not over a restart.
-            clock: AtomicU64::new(opening.newest.0 + 1),
-            serials: AtomicU64::new(opening.serial.0),
-            index,
-            memory: Memory::new(settings.memory_bytes),
-            marks,
-            counters: Counters::default(),
-            disk,
-            settings,
-        });
+        // No sequence is given twice, also not over a restart.
+        let (clock, serials) = (opening.newest.0 + 1, opening.serial.0);
+        let shared = Shared::new(settings, index, marks, disk, clock, serials);
         let writer = shared.disk.is_some().then(|| {
             let shared = shared.clone();
             let thread = std::thread::Builder::new().name("cache-writer".to_owned());
@@ -227,6 +226,16 @@ impl Store {
         dropped.iter().for_each(|dropped| self.shared.forget(dropped));
     }
 
+    /// Removes all responses of a URL of an app, whatever their part and `extra`, and refuses
+    /// those that were asked for before.
+    pub fn remove_url(&self, app: &AppName, url: &str) {
+        count(&self.shared.counters.removals);
+        let page = KeyHash::of_url(app, url);
+        let at = marks::next(&self.shared.clock);
+        let dropped = self.shared.index.shard(&page).remove_url(&page, at);
+        dropped.iter().for_each(|dropped| self.shared.forget(dropped));
+    }
+
     /// Waits until everything that was put and removed is on disk, or has failed.
     pub fn flush(&self) {
         self.shared.disk.iter().for_each(Disk::flush);
@@ -259,6 +268,10 @@ impl Store {
         self.shared.inspect(key)
     }
 
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
     pub fn stats(&self) -> Stats {
         self.shared.stats()
     }
@@ -289,6 +302,26 @@ impl Hit {
 }
 
 impl Shared {
+    fn new(
+        settings: Settings,
+        index: Index,
+        marks: Marks,
+        disk: Option<Disk>,
+        clock: u64,
+        serials: u64,
+    ) -> Arc<Shared> {
+        Arc::new(Shared {
+            clock: AtomicU64::new(clock),
+            serials: AtomicU64::new(serials),
+            index,
+            memory: Memory::new(settings.memory_bytes),
+            marks,
+            counters: Counters::default(),
+            disk,
+            settings,
+        })
+    }
+
     /// What is in memory of a slot, or waits there to be written.
     fn resident(&self, slot: &Slot) -> Option<Arc<Resident>> {
         let pending = || self.disk.as_ref().filter(|_| slot.pending)?.pending(slot.serial);

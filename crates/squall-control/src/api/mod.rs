@@ -1,6 +1,7 @@
 //! The admin API: resources under `/v1`, and what a supervisor and a scraper ask for.
 
 mod apps;
+mod cache;
 mod client_keys;
 mod clients;
 mod deployments;
@@ -84,6 +85,9 @@ pub(crate) fn router(inner: Arc<Inner>) -> Router {
         .route("/v1/apps/{app}/secrets", get(secrets::list))
         .route("/v1/apps/{app}/secrets/{name}", put(secrets::set).delete(secrets::remove))
         .route("/v1/apps/{app}/invoke", post(invoke::invoke))
+        .route("/v1/apps/{app}/cache/purge", post(cache::purge))
+        .route("/v1/apps/{app}/cache/inspect", post(cache::inspect))
+        .route("/v1/cache", get(cache::report))
         .route("/v1/gateway/explain", post(gateway::explain))
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{id}", delete(tokens::revoke))

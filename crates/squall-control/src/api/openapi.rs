@@ -4,6 +4,7 @@
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
+use squall_types::cache::{CacheInspect, CacheInspection, CacheReport, PurgeRequest};
 use squall_types::gateway::{ExplainQuery, Explanation};
 use squall_types::gateway::{RoutesReport, UpstreamsReport};
 use squall_types::log::LogEntry;
@@ -100,6 +101,9 @@ const OPERATIONS: &[Operation] = &[
     Operation { method: "put", scope: Some("deploy"), request: Some((JSON, Some(schema::<SecretValue>))), status: "204", answer: None, ..read("/v1/apps/{app}/secrets/{name}", "setSecret", "Set a secret; running functions see it with their next request.", schema::<Secret>) },
     Operation { method: "delete", scope: Some("deploy"), status: "204", answer: None, ..read("/v1/apps/{app}/secrets/{name}", "deleteSecret", "Delete a secret.", schema::<Secret>) },
     Operation { method: "post", scope: Some("deploy"), request: Some((JSON, Some(schema::<InvokeRequest>))), ..read("/v1/apps/{app}/invoke", "invoke", "Call a function of an app.", schema::<InvokeAnswer>) },
+    Operation { method: "post", scope: Some("deploy"), request: Some((JSON, Some(schema::<PurgeRequest>))), status: "204", answer: None, ..read("/v1/apps/{app}/cache/purge", "purgeCache", "Take responses out of an app's cache. It holds for every later request, also after a restart.", schema::<PurgeRequest>) },
+    Operation { method: "post", request: Some((JSON, Some(schema::<CacheInspect>))), ..read("/v1/apps/{app}/cache/inspect", "inspectCache", "What the cache has for a URL, and what it would do with a request for it.", schema::<CacheInspection>) },
+    Operation { query: &[("app", "Routes of this app only.")], ..read("/v1/cache", "getCache", "What the cache did for each route since the server process started, and what it holds.", schema::<CacheReport>) },
     Operation { method: "post", request: Some((JSON, Some(schema::<ExplainQuery>))), ..read("/v1/gateway/explain", "explainRequest", "What would become of a request, and why. The request is not made.", schema::<Explanation>) },
     Operation { scope: Some("admin"), query: PAGING, ..read("/v1/tokens", "listTokens", "Tokens, oldest first.", schema::<Page<Token>>) },
     Operation { method: "post", scope: Some("admin"), request: Some((JSON, Some(schema::<TokenRequest>))), status: "201", ..read("/v1/tokens", "createToken", "Make a token. It is shown once.", schema::<NewToken>) },

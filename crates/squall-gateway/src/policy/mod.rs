@@ -8,6 +8,7 @@ use http::{Method, Response};
 use squall_types::Body;
 use squall_types::gateway::{Policy, RequestLimits};
 
+use crate::cache::CachePlan;
 use crate::routing::{Compiling, Route};
 
 mod access_log;
@@ -41,6 +42,7 @@ pub(crate) struct Policies {
     /// From the request's head to the response's.
     pub(crate) response_timeout: Option<Duration>,
     pub(crate) cors: Option<CorsRules>,
+    pub(crate) cache: Option<CachePlan>,
     compression: Option<CompressionRules>,
     pub(crate) access_log: LogSampling,
     /// In place of the door's own.
@@ -84,6 +86,10 @@ impl Policies {
             ),
             response_timeout: timeouts.response_ms.map(Duration::from_millis),
             cors: settings.cors.as_ref().and_then(CorsRules::compile),
+            cache: settings.cache.as_ref().and_then(|rules| {
+                let counters = compiling.metrics(route).cache();
+                CachePlan::compile(rules, route, counters, compiling)
+            }),
             compression: settings.compression.as_ref().and_then(CompressionRules::compile),
             access_log: LogSampling::compile(settings.access_log.as_ref()),
             body_rate_min_bytes_per_s: timeouts.body_rate_min_bytes_per_s,

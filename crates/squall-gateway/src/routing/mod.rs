@@ -73,6 +73,7 @@ pub(crate) struct Compiling<'a> {
 }
 
 /// Who answers a request.
+#[derive(Clone)]
 pub(crate) struct Match {
     pub(crate) app: Arc<AppState>,
     pub(crate) compiled: Arc<Compiled>,
@@ -95,7 +96,7 @@ impl Compiling<'_> {
     }
 
     /// The counters of a route of this app, also of an earlier configuration.
-    fn metrics(&self, route: &Arc<str>) -> Arc<RouteMetrics> {
+    pub(crate) fn metrics(&self, route: &Arc<str>) -> Arc<RouteMetrics> {
         self.door.route_metrics.of(&self.revision.app, route)
     }
 }
@@ -423,6 +424,11 @@ impl Chosen {
 impl Match {
     pub(crate) fn environment(&self) -> Arc<Environment> {
         self.app.environment.clone()
+    }
+
+    /// Whether the route leads to one of several.
+    pub(crate) fn splits(&self) -> bool {
+        matches!(self.route().target, Target::Split(_))
     }
 
     pub(crate) fn route(&self) -> &Arc<Route> {

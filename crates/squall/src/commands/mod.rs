@@ -5,6 +5,7 @@ mod dev;
 mod new;
 
 mod apps;
+mod cache;
 mod check;
 mod clients;
 mod doctor;
@@ -41,6 +42,7 @@ pub(crate) async fn run(global: &Global, command: Command) -> Result<(), Failure
         Command::Logs(options) => logs::run(global, &options).await,
         Command::Invoke(options) => invoke::run(global, &options).await,
         Command::Gateway(command) => gateway::run(global, command).await,
+        Command::Cache(command) => cache::run(global, command).await,
         Command::Clients(command) => clients::run(global, command).await,
         Command::Secrets(command) => secrets::run(global, command).await,
         Command::Tokens(command) => tokens::run(global, command).await,

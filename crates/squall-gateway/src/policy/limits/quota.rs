@@ -96,9 +96,9 @@ impl Quotas {
             }
             let sum = sums.entry((&row.app, client));
             let sum = sum.or_insert(Count { day: today, of_day: 0, of_month: 0 });
-            sum.of_month += (row.totals.invocations + row.totals.cache_hits);
+            sum.of_month += row.totals.invocations + row.totals.cache_hits;
             if day == today {
-                sum.of_day += (row.totals.invocations + row.totals.cache_hits);
+                sum.of_day += row.totals.invocations + row.totals.cache_hits;
             }
         }
         for ((app, client), sum) in sums {

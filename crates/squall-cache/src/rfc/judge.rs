@@ -1,0 +1,77 @@
+//! What a stored response is worth to a request (RFC 9111, section 4).
+
+use super::Asked;
+use crate::Head;
+
+/// Nothing is parsed and nothing allocated to come to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It answers. `ttl_s` is what remains of its freshness; it is negative when the request
+    /// allows that it is stale.
+    Serve { age_s: u64, ttl_s: i64 },
+    /// It answers, and is fetched anew behind the caller's back (RFC 5861, section 3).
+    ServeAndRevalidate { age_s: u64, ttl_s: i64 },
+    /// Its origin is asked first. `on_error`: it may be sent when the origin fails, that is
+    /// when it can not be reached or answers with 5xx.
+    Validate { on_error: bool, ttl_s: i64 },
+    /// It can not answer this request.
+    Useless,
+}
+
+/// RFC 9111, section 4.2.3.
+pub fn age_s(head: &Head, now_ms: u64) -> u64 {
+    let resident_s = now_ms.saturating_sub(head.received_at_ms) / 1_000;
+    u64::from(head.freshness.initial_age_s) + resident_s
+}
+
+/// What remains of its freshness.
+pub fn ttl_s(head: &Head, now_ms: u64) -> i64 {
+    i64::from(head.freshness.lifetime_s) - age_s(head, now_ms) as i64
+}
+
+/// A soft purge makes a response stale whatever it says; it may then answer once more while
+/// it is fetched anew.
+pub fn judge(head: &Head, asked: &Asked, soft_purged: bool, now_ms: u64) -> Verdict {
+    let freshness = &head.freshness;
+    let age_s = age_s(head, now_ms);
+    let ttl_s = i64::from(freshness.lifetime_s) - age_s as i64;
+    let staleness_s = -ttl_s;
+    let asks = &asked.directives;
+    let strict = freshness.must_revalidate || freshness.no_cache;
+    let within = |seconds: u32| staleness_s <= i64::from(seconds);
+    // Also the origin of a response that says nothing may be gone (section 4.2.4).
+    let on_error = !strict
+        && (ttl_s > 0
+            || match freshness.stale_if_error_s {
+                0 => true,
+                seconds => within(seconds),
+            });
+    let validate = Verdict::Validate { on_error, ttl_s };
+    if freshness.no_cache || asked.insists() {
+        return validate;
+    }
+    if asks.max_age.is_some_and(|most| age_s > most.into()) {
+        return validate;
+    }
+    let fresh = ttl_s > 0 && !soft_purged;
+    if fresh {
+        return match asks.min_fresh {
+            Some(least) if ttl_s < i64::from(least) => validate,
+            _ => Verdict::Serve { age_s, ttl_s },
+        };
+    }
+    if strict || asks.min_fresh.is_some() {
+        return validate;
+    }
+    if soft_purged && (ttl_s > 0 || within(freshness.stale_while_revalidate_s)) {
+        return Verdict::ServeAndRevalidate { age_s, ttl_s };
+    }
+    if freshness.stale_while_revalidate_s > 0 && within(freshness.stale_while_revalidate_s) {
+        return Verdict::ServeAndRevalidate { age_s, ttl_s };
+    }
+    match asks.max_stale {
+        Some(None) => Verdict::Serve { age_s, ttl_s: ttl_s.min(-1) },
+        Some(Some(most)) if within(most) => Verdict::Serve { age_s, ttl_s: ttl_s.min(-1) },
+        _ => validate,
+    }
+}

@@ -1,0 +1,69 @@
+//! The edge cache of an app: purged, looked into, counted.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use squall_types::cache::{
+    CacheError, CacheInspect, CacheInspection, CacheReport, PurgeRequest,
+};
+use squall_types::{AppName, ErrorCode};
+
+use crate::api::apps::{find, invalid_json};
+use crate::api::door::Caller;
+use crate::api::problem::Problem;
+use crate::api::{Answer, Api};
+use crate::tokens::Scope;
+
+#[derive(Debug, serde::Deserialize)]
+pub(crate) struct Wanted {
+    app: Option<String>,
+}
+
+/// Answers when the purge holds for every later request, also after a restart.
+pub(crate) async fn purge(
+    State(inner): Api,
+    caller: Caller,
+    Path(app): Path<String>,
+    request: Result<Json<PurgeRequest>, JsonRejection>,
+) -> Answer<StatusCode> {
+    caller.needs(Scope::Deploy)?;
+    let Json(request) = request.map_err(invalid_json)?;
+    let app = find(&inner, &app).await?.name;
+    crate::blocking(move || {
+        inner.options.cache.purge(&app, &request).map_err(told)?;
+        let count = request.targets.len();
+        tracing::info!(%app, count, soft = request.soft, "purged the cache");
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
+}
+
+pub(crate) async fn inspect(
+    State(inner): Api,
+    caller: Caller,
+    Path(app): Path<String>,
+    request: Result<Json<CacheInspect>, JsonRejection>,
+) -> Answer<Json<CacheInspection>> {
+    caller.needs(Scope::Read)?;
+    let Json(request) = request.map_err(invalid_json)?;
+    let app = find(&inner, &app).await?.name;
+    // Heads may have to be read from disk.
+    crate::blocking(move || inner.options.cache.inspect(&app, &request).map(Json).map_err(told))
+        .await
+}
+
+pub(crate) async fn report(
+    State(inner): Api,
+    caller: Caller,
+    Query(wanted): Query<Wanted>,
+) -> Answer<Json<CacheReport>> {
+    caller.needs(Scope::Read)?;
+    let app = wanted.app.as_deref().map(AppName::parse).transpose();
+    let app = app.map_err(|error| Problem::new(ErrorCode::InvalidRequest, error.to_string()))?;
+    crate::blocking(move || Ok(Json(inner.options.cache.report(app.as_ref())))).await
+}
+
+fn told(error: CacheError) -> Problem {
+    Problem::new(error.code, error.message)
+}
