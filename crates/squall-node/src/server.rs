@@ -2,8 +2,8 @@
 //! it is told to drain. The sockets are the supervisor's; this process inherits them.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
 use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -728,8 +728,7 @@ fn read_roots(paths: &[std::path::PathBuf]) -> Result<Vec<CertificateDer<'static
 fn open_cache(config: &CacheConfig, data: &Path) -> Store {
     let disk = (config.disk_bytes > 0)
         .then(|| DiskSettings { dir: data.join("cache"), bytes: config.disk_bytes });
-    let settings =
-        Settings { memory_bytes: config.memory_bytes, disk, ..Settings::default() };
+    let settings = Settings { memory_bytes: config.memory_bytes, disk, ..Settings::default() };
     Store::open(settings).unwrap_or_else(|error| {
         tracing::warn!(%error, "the cache keeps responses in memory only");
         Store::in_memory(config.memory_bytes)

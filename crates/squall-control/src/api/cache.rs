@@ -4,9 +4,7 @@ use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use squall_types::cache::{
-    CacheError, CacheInspect, CacheInspection, CacheReport, PurgeRequest,
-};
+use squall_types::cache::{CacheError, CacheInspect, CacheInspection, CacheReport, PurgeRequest};
 use squall_types::{AppName, ErrorCode};
 
 use crate::api::apps::{find, invalid_json};
