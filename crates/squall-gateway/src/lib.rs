@@ -258,6 +258,23 @@ impl Gateway {
         Ok(())
     }
 
+    /// Purges wait from now on: another store follows, with responses that a purge must
+    /// reach.
+    pub fn await_cache(&self) {
+        self.0.cache.await_store();
+    }
+
+    /// Keeps responses in another store from now on: in that of a disk which was not free
+    /// before, or in one that leaves the disk to a successor.
+    pub fn set_cache(&self, store: Arc<Store>) {
+        self.0.cache.set_store(store);
+    }
+
+    /// No other store follows.
+    pub fn no_other_cache(&self) {
+        self.0.cache.no_other_store();
+    }
+
     /// Stops accepting, lets every connection end after its present request, and waits
     /// until all have ended, at most `longest`. Returns how many had to be cut off.
     pub async fn drain(&self, longest: Duration) -> usize {

@@ -17,6 +17,7 @@ mod listeners;
 mod node_file;
 
 mod build;
+mod cache;
 mod javascript;
 
 pub use config::ServerConfig;

@@ -3,14 +3,12 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{FromRawFd as _, OwnedFd};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use squall_cache::store::{DiskSettings, Settings, Store};
 use squall_control::{Control, ControlOptions};
 use squall_gateway::tls::Tls;
 use squall_gateway::{Contracts, Gateway};
@@ -30,7 +28,8 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::build::ChildBuilder;
-use crate::config::{CacheConfig, ServerConfig};
+use crate::cache;
+use crate::config::ServerConfig;
 use crate::control_channel::{Channel, Command, Event, JOB_VARIABLE, ServerJob};
 use crate::data_dir::node_key;
 use crate::error::UpError;
@@ -154,6 +153,8 @@ struct Server {
     executor: Arc<WasmExecutor>,
     runtime: Runtime,
     gateway: Gateway,
+    /// The cache's disk, while the server before still has it.
+    awaited_cache: Option<cache::Awaited>,
     control: Control,
 }
 
@@ -243,7 +244,7 @@ impl Server {
         let tls = &config.gateway.tls;
         let tls = tls.is_on().then(|| Tls::open(tls.options(data))).transpose();
         let tls = tls.map_err(|error| UpError::new(ErrorCode::InvalidConfig, error.to_string()))?;
-        let cache = Arc::new(open_cache(&config.cache, data));
+        let cache::Opened { store, awaited } = cache::open(&config.cache, data);
         let gateway = Gateway::new(
             squall_gateway::Options {
                 underscore_headers: config.gateway.underscore_headers.into(),
@@ -265,9 +266,12 @@ impl Server {
                 blobs: blob_path,
                 outbound: Arc::new(outbound.clone()),
                 dial: Arc::new(outbound.clone()),
-                cache,
+                cache: store,
             },
         );
+        if awaited.is_some() {
+            gateway.await_cache();
+        }
         bindings.join(&gateway);
         let facts = Facts::new(&job, &sockets).map_err(|error| {
             UpError::other(format!("the sockets were not handed over: {error}"))
@@ -310,6 +314,7 @@ impl Server {
             executor,
             runtime,
             gateway,
+            awaited_cache: awaited,
             control,
         };
         server.join_metrics(&outbound);
@@ -332,7 +337,10 @@ impl Server {
         let _ = self.facts.metrics.set(Box::new(write));
     }
 
-    async fn run(self, mut channel: Channel) -> i32 {
+    async fn run(mut self, mut channel: Channel) -> i32 {
+        if let Some(disk) = self.awaited_cache.take() {
+            tokio::spawn(disk.join(self.gateway.clone()));
+        }
         match self.prepare_and_serve(&mut channel).await {
             Ok(admin) => self.obey(channel, admin).await,
             Err(error) => {
@@ -528,7 +536,8 @@ impl Server {
                 admin.stop(longest).await;
             }
         };
-        let (cut, ()) = tokio::join!(self.gateway.drain(longest), ending_admin);
+        let letting_go = cache::let_go(self.gateway.clone(), &self.job.config.cache);
+        let (cut, (), ()) = tokio::join!(self.gateway.drain(longest), ending_admin, letting_go);
         if cut > 0 {
             tracing::warn!("{cut} connections were cut off after {} s", longest.as_secs());
         }
@@ -724,17 +733,6 @@ fn read_roots(paths: &[std::path::PathBuf]) -> Result<Vec<CertificateDer<'static
 }
 
 /// Every connection and every mapped function holds a descriptor.
-/// The cache must never keep a node from starting: without its disk it is in memory.
-fn open_cache(config: &CacheConfig, data: &Path) -> Store {
-    let disk = (config.disk_bytes > 0)
-        .then(|| DiskSettings { dir: data.join("cache"), bytes: config.disk_bytes });
-    let settings = Settings { memory_bytes: config.memory_bytes, disk, ..Settings::default() };
-    Store::open(settings).unwrap_or_else(|error| {
-        tracing::warn!(%error, "the cache keeps responses in memory only");
-        Store::in_memory(config.memory_bytes)
-    })
-}
-
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

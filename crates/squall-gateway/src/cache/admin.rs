@@ -29,9 +29,13 @@ impl CacheAdmin for Gateway {
         for target in &request.targets {
             covered.extend(self.covered(app, target)?);
         }
+        let store = self.0.cache.store_of_all().ok_or_else(|| CacheError {
+            code: ErrorCode::StorageFailed,
+            message: "the server before this one still has the cache's disk; try again".into(),
+        })?;
         for what in covered {
             let purge = Purge { app: app.clone(), what, soft: request.soft };
-            self.0.cache.store.purge(&purge).map_err(|cause| CacheError {
+            store.purge(&purge).map_err(|cause| CacheError {
                 code: ErrorCode::StorageFailed,
                 message: format!(
                     "the purge holds, but only until the node ends: it could not be written down ({cause})"
@@ -71,8 +75,9 @@ impl CacheAdmin for Gateway {
     }
 
     fn report(&self, app: Option<&AppName>) -> CacheReport {
-        let stats = self.0.cache.store.stats();
-        let budget = self.0.cache.store.settings();
+        let store = self.0.cache.store();
+        let stats = store.stats();
+        let budget = store.settings();
         CacheReport {
             routes: self.0.route_metrics.cache_reports(app),
             store: CacheStoreReport {
@@ -164,7 +169,7 @@ impl Gateway {
         let cache = &self.0.cache;
         let asked = Asked::read(&Method::GET, headers, &plan.rules, false);
         let (hash, now_ms) = (key.hash(), now_ms());
-        let stored = cache.store.inspect(&hash);
+        let stored = cache.store().inspect(&hash);
         let selected = stored
             .iter()
             .filter(|one| one.head.variant == rfc::variant(&one.head.vary, headers))

@@ -1,11 +1,12 @@
 //! A request that the cache may answer.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::HeaderMap;
 use http::{Response, StatusCode};
 use squall_cache::rfc::{self, AnswerBody, Asked, Forwarded, Status, Verdict};
-use squall_cache::store::{Found, Hit};
+use squall_cache::store::{Found, Hit, Store};
 use squall_cache::{Entry, Key, KeyHash};
 use squall_types::{Body, ErrorCode};
 
@@ -25,6 +26,7 @@ const WAITS_MAX: u32 = 3;
 /// What a request asks of the cache.
 pub(super) struct Question<'a> {
     pub(super) cache: &'a EdgeCache,
+    pub(super) store: Arc<Store>,
     pub(super) plan: &'a CachePlan,
     pub(super) backend: &'a Backend,
     pub(super) asked: Asked,
@@ -55,7 +57,8 @@ pub(crate) async fn answer(
     let door = request.door.clone();
     let key = plan.key(&Wanted::by(&request), backend);
     let hash = key.hash();
-    let question = Question { cache: &door.cache, plan, backend, asked, key, hash };
+    let question =
+        Question { cache: &door.cache, store: door.cache.store(), plan, backend, asked, key, hash };
     question.answer(request, account).await
 }
 
@@ -74,7 +77,7 @@ async fn pass(
     let mut response = request.send(account, backend).await?;
     if let Some((app, url)) = changes {
         for url in rfc::invalidated(&method, &url, response.status(), response.headers()) {
-            door.cache.store.remove_url(&app, &url);
+            door.cache.store().remove_url(&app, &url);
         }
     }
     let status = response.status();
@@ -139,7 +142,7 @@ impl Question<'_> {
             if !collapses {
                 return self.fetch(request, account, fetch, None).await;
             }
-            let sequence = self.cache.store.sequence();
+            let sequence = self.store.sequence();
             let landing = match self.cache.flights.turn(self.hash, sequence) {
                 Turn::Leads(lead) => return self.fetch(request, account, fetch, Some(lead)).await,
                 Turn::Waits(landing) => flight::wait(landing).await,
@@ -161,9 +164,9 @@ impl Question<'_> {
 
     /// What is stored for the request, if it is not purged.
     pub(super) async fn find(&self, headers: &HeaderMap) -> Option<Hit> {
-        match self.cache.store.find(&self.hash, |names| rfc::variant(names, headers)) {
+        match self.store.find(&self.hash, |names| rfc::variant(names, headers)) {
             Found::Memory(hit) => Some(hit),
-            Found::OnDisk(ticket) => self.cache.store.load(ticket).await,
+            Found::OnDisk(ticket) => self.store.load(ticket).await,
             Found::Nothing => None,
         }
     }

@@ -20,7 +20,7 @@ pub(super) fn revalidate(
     stored: &Arc<Entry>,
 ) {
     let cache = question.cache;
-    let Turn::Leads(lead) = cache.flights.turn(question.hash, cache.store.sequence()) else {
+    let Turn::Leads(lead) = cache.flights.turn(question.hash, question.store.sequence()) else {
         return;
     };
     let mut request = request.without_body();
@@ -29,6 +29,7 @@ pub(super) fn revalidate(
     let mut account = Account::new(SystemTime::now(), Instant::now(), trace);
     account.identity = identity;
     let (backend, key, hash) = (question.backend.clone(), question.key.clone(), question.hash);
+    let store = question.store.clone();
     let stored = stored.clone();
     tokio::spawn(async move {
         let (door, route) = (request.door.clone(), request.matched.route().clone());
@@ -37,7 +38,8 @@ pub(super) fn revalidate(
         // The origin is asked for the whole of it, whatever the caller wanted.
         let (method, headers) = (&request.head.method, &request.head.headers);
         let asked = Asked::read(method, headers, &plan.rules, account.identity.is_some());
-        let question = Question { cache: &door.cache, plan, backend: &backend, asked, key, hash };
+        let question =
+            Question { cache: &door.cache, store, plan, backend: &backend, asked, key, hash };
         let fetch = Fetch { why: Forwarded::Stale, stored: Some(stored), stale_ttl_s: None };
         let fetched = question.fetch(request, &mut account, fetch, Some(lead)).await;
         if let Some(meter) = &account.meter {

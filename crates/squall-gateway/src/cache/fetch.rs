@@ -45,7 +45,7 @@ impl Question<'_> {
         fetch: Fetch,
         lead: Option<Lead>,
     ) -> Result<Response<Body>, Rejection> {
-        let store = &self.cache.store;
+        let store = &self.store;
         let sequence = lead.as_ref().map_or_else(|| store.sequence(), Lead::sequence);
         let asked_with = request.head.headers.clone();
         let head_only = request.head.method == Method::HEAD;
@@ -152,7 +152,7 @@ impl Question<'_> {
         if let Some(lead) = lead {
             lead.land(Landing::Entry(Arc::new(entry.clone())));
         }
-        self.cache.store.put(entry);
+        self.store.put(entry);
         Some(response)
     }
 
@@ -170,13 +170,13 @@ impl Question<'_> {
                 received_at_ms,
                 rules,
             ) {
-                Some(head) => self.cache.store.put(Entry {
+                Some(head) => self.store.put(Entry {
                     key: stored.key.clone(),
                     head,
                     body: stored.body.clone(),
                     sequence,
                 }),
-                None => self.cache.store.remove(&self.hash),
+                None => self.store.remove(&self.hash),
             }
         }
         Status::forwarded(fetch.why).status(status).append(response.headers_mut());
@@ -266,7 +266,7 @@ impl Question<'_> {
         stored: Option<Arc<Entry>>,
         lead: Option<Lead>,
     ) {
-        let (store, key) = (self.cache.store.clone(), self.key.clone());
+        let (store, key) = (self.store.clone(), self.key.clone());
         tokio::spawn(async move {
             let Some(bytes) = fill.pump(body).await else { return };
             let head = Arc::unwrap_or_clone(head);

@@ -30,7 +30,7 @@ impl FunctionCaches for Gateway {
         name: &str,
         request: CacheRequest,
     ) -> CacheFuture<Option<Response<Body>>> {
-        let store = self.0.cache.store.clone();
+        let store = self.0.cache.store();
         let key = key_of(from, name, request.uri());
         Box::pin(async move { Ok(find(&store, &key?, &request).await) })
     }
@@ -42,7 +42,7 @@ impl FunctionCaches for Gateway {
         request: CacheRequest,
         response: Response<Body>,
     ) -> CacheFuture<bool> {
-        let store = self.0.cache.store.clone();
+        let store = self.0.cache.store();
         let most = self.0.cache.object_max_bytes;
         let key = key_of(from, name, request.uri());
         Box::pin(async move { put(&store, most, key?, &request, response).await })
@@ -54,7 +54,7 @@ impl FunctionCaches for Gateway {
         name: &str,
         request: CacheRequest,
     ) -> CacheFuture<bool> {
-        let store = self.0.cache.store.clone();
+        let store = self.0.cache.store();
         let key = key_of(from, name, request.uri());
         Box::pin(async move {
             let key = key?;

@@ -19,8 +19,10 @@ mod plan;
 mod unstored;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use squall_cache::store::Store;
 
 pub(crate) use answer::answer;
@@ -34,9 +36,14 @@ use unstored::Unstored;
 /// it comes.
 const OBJECT_MAX_BYTES: u64 = 32 << 20;
 
+/// For the disk of a server that ends.
+const PURGES_WAIT: Duration = Duration::from_secs(10);
+
 /// The cache of a node.
 pub(crate) struct EdgeCache {
-    store: Arc<Store>,
+    store: ArcSwap<Store>,
+    /// Another store follows, from a process that ends.
+    awaited: AtomicBool,
     flights: Arc<Flights>,
     unstored: Unstored,
     object_max_bytes: u64,
@@ -46,11 +53,43 @@ impl EdgeCache {
     /// `object_max_bytes` is for routes that do not say it themselves.
     pub(crate) fn new(store: Arc<Store>, object_max_bytes: Option<u64>) -> Self {
         Self {
-            store,
+            store: ArcSwap::new(store),
+            awaited: AtomicBool::new(false),
             flights: Arc::default(),
             unstored: Unstored::default(),
             object_max_bytes: object_max_bytes.unwrap_or(OBJECT_MAX_BYTES),
         }
+    }
+
+    pub(crate) fn await_store(&self) {
+        self.awaited.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn no_other_store(&self) {
+        self.awaited.store(false, Ordering::Release);
+    }
+
+    /// Goes on with another store; whoever has the one before ends with it.
+    pub(crate) fn set_store(&self, store: Arc<Store>) {
+        self.store.store(store);
+        self.no_other_store();
+    }
+
+    /// The store that purges must reach. Waits for the one that follows, at most a few
+    /// seconds.
+    fn store_of_all(&self) -> Option<Arc<Store>> {
+        let until = Instant::now() + PURGES_WAIT;
+        while self.awaited.load(Ordering::Acquire) {
+            if Instant::now() > until {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Some(self.store())
+    }
+
+    fn store(&self) -> Arc<Store> {
+        self.store.load_full()
     }
 }
 
