@@ -49,6 +49,7 @@ impl Question<'_> {
         let sequence = lead.as_ref().map_or_else(|| store.sequence(), Lead::sequence);
         let asked_with = request.head.headers.clone();
         let head_only = request.head.method == Method::HEAD;
+        self.plan.narrow(&mut request);
         let headers = &mut request.head.headers;
         let validates = match &fetch.stored {
             // Ranges that are missing are asked for by the caller's own request.

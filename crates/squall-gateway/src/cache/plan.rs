@@ -67,6 +67,21 @@ impl CachePlan {
         }
     }
 
+    /// Takes from a request what is not part of its key and could change the response: that
+    /// is kept for others, who did not say it.
+    pub(super) fn narrow(&self, request: &mut OriginRequest) {
+        self.keys.hide_overrides(&mut request.head.headers);
+        let path = &request.target.path_and_query;
+        if let Some(query) = self.keys.query(path) {
+            let separator = if query.is_empty() { "" } else { "?" };
+            let narrowed = format!("{}{separator}{query}", path.path());
+            // Parts of what was a path and a query.
+            if let Ok(narrowed) = narrowed.parse() {
+                request.target.path_and_query = narrowed;
+            }
+        }
+    }
+
     /// The URL that the caller asked for, by the route's rules.
     pub(super) fn url(&self, wanted: &Wanted<'_>) -> String {
         let target = wanted.target;

@@ -242,7 +242,12 @@ fn decode_records<'a>(
         // The same arithmetic as UsageTotals::add, which wants a whole record; a test
         // holds the two together.
         if flags & FLAG_CACHE_HIT != 0 {
-            sum.merge(&UsageTotals { cache_hits: 1, bytes_in, bytes_out, ..UsageTotals::default() });
+            sum.merge(&UsageTotals {
+                cache_hits: 1,
+                bytes_in,
+                bytes_out,
+                ..UsageTotals::default()
+            });
             continue;
         }
         let byte_ms = u128::from(memory_bytes) * u128::from(wall_ns) / 1_000_000;

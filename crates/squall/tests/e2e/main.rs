@@ -8,6 +8,7 @@ mod crash;
 mod deploy;
 mod errors;
 mod gateway_bodies;
+mod gateway_cache;
 mod gateway_control;
 mod gateway_identity;
 mod gateway_limits;
