@@ -123,6 +123,8 @@ impl Route {
         };
         let has_parameters = route.paths.iter().any(|path| path.contains('{'))
             || route.path_regex.as_ref().is_some_and(|regex| regex.contains("(?P<"));
+        // Held while the policies are compiled: they count in it.
+        let metrics = compiling.metrics(&name);
         Some(Self {
             order,
             conditions: conditions(route),
@@ -132,7 +134,7 @@ impl Route {
             request_query: QueryPlan::new(&route.request_query),
             response_headers: HeaderPlan::new(&route.response_headers),
             policies: Policies::compile(&name, &route.policy, compiling),
-            metrics: compiling.metrics(&name),
+            metrics,
             has_parameters,
             name,
         })
@@ -170,6 +172,7 @@ impl Route {
         compiling: &Compiling<'_>,
     ) -> Self {
         let name: Arc<str> = name.into();
+        let metrics = compiling.metrics(&name);
         Self {
             order,
             conditions: Conditions::default(),
@@ -179,7 +182,7 @@ impl Route {
             request_query: QueryPlan::default(),
             response_headers: HeaderPlan::default(),
             policies: Policies::compile(&name, policy, compiling),
-            metrics: compiling.metrics(&name),
+            metrics,
             has_parameters: false,
             name,
         }
