@@ -289,6 +289,7 @@ impl Gateway {
         self.0.route_metrics.write(out);
         self.0.encoders.write_metrics(out);
         self.0.limits.write_metrics(out);
+        self.0.cache.write_metrics(&self.0.route_metrics.cache_reports(None), out);
         if let Some(tls) = &self.0.options.tls {
             tls.write_metrics(out);
         }

@@ -1,8 +1,10 @@
 //! What the cache counts for each route.
 
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use squall_types::cache::CacheRouteReport;
+use squall_types::metrics::write_head;
 use squall_types::shard::{Padded, SHARDS, own_shard};
 
 /// How a request came to its response.
@@ -66,6 +68,44 @@ impl CacheCounters {
             bypassed: of(Outcome::Bypass),
             bytes_saved,
             hit_age_s,
+        }
+    }
+}
+
+/// Prometheus text of all routes that have a cache.
+pub(crate) fn write(reports: &[CacheRouteReport], out: &mut String) {
+    let labels =
+        |report: &CacheRouteReport| format!("app=\"{}\",route=\"{}\"", report.app, report.route);
+    let name = "squall_cache_requests_total";
+    write_head(out, name, "counter", "Requests of a route that has a cache, by what it did.");
+    for report in reports {
+        let labels = labels(report);
+        for (outcome, count) in [
+            ("hit", report.hits - report.stale_hits),
+            ("stale", report.stale_hits),
+            ("revalidated", report.revalidated),
+            ("collapsed", report.collapsed),
+            ("miss", report.misses),
+            ("bypass", report.bypassed),
+        ] {
+            let _ = writeln!(out, "{name}{{{labels},outcome=\"{outcome}\"}} {count}");
+        }
+    }
+    type Value = fn(&CacheRouteReport) -> u64;
+    let families: [(&str, &str, Value); 2] = [
+        (
+            "squall_cache_saved_bytes_total",
+            "Bytes of bodies that no origin had to send.",
+            |report| report.bytes_saved,
+        ),
+        ("squall_cache_hit_age_seconds_total", "Sum over hits of how old they were.", |report| {
+            report.hit_age_s
+        }),
+    ];
+    for (name, what, value) in families {
+        write_head(out, name, "counter", what);
+        for report in reports {
+            let _ = writeln!(out, "{name}{{{}}} {}", labels(report), value(report));
         }
     }
 }

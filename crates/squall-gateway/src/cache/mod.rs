@@ -24,6 +24,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use squall_cache::store::Store;
+use squall_types::cache::CacheRouteReport;
 
 pub(crate) use answer::answer;
 pub(crate) use metrics::CacheCounters;
@@ -59,6 +60,12 @@ impl EdgeCache {
             unstored: Unstored::default(),
             object_max_bytes: object_max_bytes.unwrap_or(OBJECT_MAX_BYTES),
         }
+    }
+
+    /// Prometheus text.
+    pub(crate) fn write_metrics(&self, routes: &[CacheRouteReport], out: &mut String) {
+        metrics::write(routes, out);
+        self.store().stats().write_metrics(out);
     }
 
     pub(crate) fn await_store(&self) {
