@@ -24,6 +24,6 @@ pub use judge::{Verdict, age_s, judge, ttl_s};
 pub use key::{KeyPlan, normalised_url};
 pub use parts::combined;
 pub use status::{Forwarded, Status};
-pub use storing::{NotStored, storable};
+pub use storing::{NotStored, is_for_caches, storable};
 pub use validation::{freshen_by_head, prepare_fetch, prepare_validation, selects, updated};
 pub use vary::variant;

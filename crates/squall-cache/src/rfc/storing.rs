@@ -297,6 +297,11 @@ fn single_date(headers: &HeaderMap, name: HeaderName, now_s: u64) -> Option<u64>
     lines.next().is_none().then(|| parse_date(line, now_s))?
 }
 
+/// Fields that are said to caches, and not sent on by them.
+pub fn is_for_caches(name: &HeaderName) -> bool {
+    *name == CACHE_TAG || *name == SURROGATE_KEY
+}
+
 /// Names to purge by: `Cache-Tag` has commas between them, `Surrogate-Key` has spaces.
 fn tags(headers: &HeaderMap) -> Box<[Box<str>]> {
     let commas = list::members(headers, CACHE_TAG);

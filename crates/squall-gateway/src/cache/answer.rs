@@ -7,7 +7,7 @@ use http::header::HeaderMap;
 use http::{Response, StatusCode};
 use squall_cache::rfc::{self, AnswerBody, Asked, Forwarded, Status, Verdict};
 use squall_cache::store::{Found, Hit, Store};
-use squall_cache::{Entry, Key, KeyHash};
+use squall_cache::{Entry, Head, Key, KeyHash};
 use squall_types::{Body, ErrorCode};
 
 use super::fetch::Fetch;
@@ -147,18 +147,18 @@ impl Question<'_> {
                 Turn::Leads(lead) => return self.fetch(request, account, fetch, Some(lead)).await,
                 Turn::Waits(landing) => flight::wait(landing).await,
             };
-            let found = match landing {
-                Some(Landing::Alone) => {
-                    return self.fetch(request, account, fetch, None).await;
-                }
-                Some(landing) => self.collapsed(landing, &request.head.headers),
-                None => None,
+            // It was given up: whoever comes first fetches.
+            let Some(landing) = landing else {
+                waits += 1;
+                continue;
             };
-            if let Some(response) = found {
-                self.count_hit(&request, account, Outcome::Collapsed, &response, 0);
-                return Ok(response);
-            }
-            waits += 1;
+            return match self.collapsed(landing, &request.head.headers) {
+                Some(response) => {
+                    self.count_hit(&request, account, Outcome::Collapsed, &response, 0);
+                    Ok(response)
+                }
+                None => self.fetch(request, account, fetch, None).await,
+            };
         }
     }
 
@@ -171,19 +171,32 @@ impl Question<'_> {
         }
     }
 
-    /// The response to somebody else's fetch, if it answers this request, too.
+    /// The response to somebody else's fetch, where it would answer this request as well if
+    /// it had been stored before.
     fn collapsed(&self, landing: Landing, headers: &HeaderMap) -> Option<Response<Body>> {
+        let now_ms = now_ms();
         let status = Status::forwarded(Forwarded::UriMiss).collapsed();
-        let selects = |head: &squall_cache::Head| head.variant == rfc::variant(&head.vary, headers);
+        let verdict = |head: &Head| {
+            let selects = head.variant == rfc::variant(&head.vary, headers);
+            selects.then(|| rfc::judge(head, &self.asked, false, now_ms))
+        };
         match landing {
-            Landing::Filling(head, fill) if selects(&head) => {
-                let (code, mut headers, has_body) = rfc::answer_head(&head, &self.asked, now_ms());
+            Landing::Filling(head, fill) => {
+                let Verdict::Serve { .. } = verdict(&head)? else { return None };
+                let (code, mut headers, has_body) = rfc::answer_head(&head, &self.asked, now_ms);
                 let body = if has_body { fill.join()? } else { Body::empty() };
                 status.append(&mut headers);
                 Some(respond(code, headers, body))
             }
-            Landing::Entry(entry) if selects(&entry.head) => self.serve(&entry, now_ms(), status),
-            _ => None,
+            Landing::Entry(entry) => match verdict(&entry.head)? {
+                Verdict::Serve { .. } => self.serve(&entry, now_ms, status),
+                _ => None,
+            },
+            Landing::Failed(entry) => match verdict(&entry.head)? {
+                Verdict::Validate { on_error: true, .. } => self.serve(&entry, now_ms, status),
+                _ => None,
+            },
+            Landing::Flying | Landing::Alone => None,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{self, HeaderMap};
+use http::header::HeaderMap;
 use http::{Method, Response, StatusCode};
 use squall_cache::rfc::{self, Forwarded, Status};
 use squall_cache::{Entry, Head, Sequence, StoredBody};
@@ -73,7 +73,7 @@ impl Question<'_> {
             && let Some(response) = self.serve_in_place(stored, &sent, ttl_s)
         {
             if let Some(lead) = &lead {
-                lead.land(Landing::Entry(stored.clone()));
+                lead.land(Landing::Failed(stored.clone()));
             }
             self.plan.counters.count(Outcome::StaleHit);
             return Ok(response);
@@ -221,11 +221,12 @@ impl Question<'_> {
         let fill = Fill::new(length, most);
         let reader = fill.join().unwrap_or_default();
         let head = Arc::new(head);
-        // A part is nobody else's answer.
-        if status != StatusCode::PARTIAL_CONTENT
-            && let Some(lead) = &lead
-        {
-            lead.land(Landing::Filling(head.clone(), fill.clone()));
+        if let Some(lead) = &lead {
+            // A part is nobody else's answer.
+            lead.land(match status {
+                StatusCode::PARTIAL_CONTENT => Landing::Alone,
+                _ => Landing::Filling(head.clone(), fill.clone()),
+            });
         }
         word = word.stored().ttl(rfc::ttl_s(&head, received_at_ms));
         let response = self.pass_on(&head, parts, reader, &word);
@@ -233,7 +234,8 @@ impl Question<'_> {
         response
     }
 
-    /// What the caller gets of a response that is being stored.
+    /// What the caller gets of a response that is being stored: all of it, also what is not
+    /// stored of it but meant for this caller.
     fn pass_on(
         &self,
         head: &Head,
@@ -241,16 +243,12 @@ impl Question<'_> {
         reader: Body,
         word: &Status,
     ) -> Response<Body> {
-        let (status, mut headers, has_body) = match arrived.status {
-            // It was asked for by the caller, and is handed on as it came.
-            StatusCode::PARTIAL_CONTENT => (arrived.status, head.headers.clone(), true),
-            _ => rfc::answer_head(head, &self.asked, now_ms()),
-        };
-        // Not stored, but meant for this caller.
-        if !headers.contains_key(header::SET_COOKIE) {
-            let cookies = arrived.headers.get_all(header::SET_COOKIE);
-            for cookie in cookies {
-                headers.append(header::SET_COOKIE, cookie.clone());
+        let (status, mut headers, has_body) = rfc::answer_head(head, &self.asked, now_ms());
+        for name in arrived.headers.keys().filter(|name| !rfc::is_for_caches(name)) {
+            if status != StatusCode::NOT_MODIFIED && !headers.contains_key(name) {
+                for value in arrived.headers.get_all(name) {
+                    headers.append(name.clone(), value.clone());
+                }
             }
         }
         word.append(&mut headers);

@@ -27,6 +27,8 @@ pub(super) enum Landing {
     Filling(Arc<Head>, Arc<Fill>),
     /// A stored response that was just found to be good.
     Entry(Arc<Entry>),
+    /// The origin failed; this is stored, and stale.
+    Failed(Arc<Entry>),
     /// It is nobody's but the caller's who asked: everybody for himself.
     Alone,
 }
