@@ -127,7 +127,7 @@ impl Traffic {
                 Some(open) => open,
                 None => Http1::connect(&self.door, app, tls).await,
             };
-            if ticket % KILLED_ONE_OF == 0 {
+            if ticket.is_multiple_of(KILLED_ONE_OF) {
                 let (ask, until) = to_be_killed(app, ticket);
                 let tally = self.tally(app);
                 match until {
@@ -147,7 +147,7 @@ impl Traffic {
     async fn speak_http2(&self, tls: bool, until: u64) {
         let mut connection = Http2::connect(&self.door, APPS[0], tls).await;
         while let Some(ticket) = self.next_ticket(until) {
-            if ticket % KILLED_ONE_OF == 0 {
+            if ticket.is_multiple_of(KILLED_ONE_OF) {
                 // Several are lost with the connection.
                 let asks = [
                     ask("wasm", "/endless", ticket, 0, Until::InResponse(20_000)),
