@@ -76,20 +76,20 @@ fn fill(
     let matched = preflight
         .as_ref()
         .and_then(|method| chosen.find(target.host(), &asked(method)).ok())
-        .filter(|matched| matched.route().policies.cors.is_some());
+        .filter(|candidate| candidate.route.policies.cors.is_some());
     let method = if matched.is_some() { preflight.as_ref() } else { None };
     let method = method.unwrap_or(&head.method);
     let found = match matched {
         Some(matched) => Ok(matched),
         None => chosen.find(target.host(), &asked(method)),
     };
-    let winner = found.as_ref().ok().map(|matched| matched.candidate.clone());
-    explanation.considered = considered(&chosen, winner.as_ref(), target.host(), &asked(method));
+    let winner = found.as_ref().ok();
+    explanation.considered = considered(&chosen, winner, target.host(), &asked(method));
     let matched = found?;
 
-    let (route, by) = (matched.route(), &matched.candidate.by);
+    let Candidate { route, by } = &matched;
     explanation.route = Some(route.name.to_string());
-    explanation.matched_by = Some(matched_by(&matched.candidate));
+    explanation.matched_by = Some(matched_by(&matched));
     explanation.target = Some(describe_target(&route.target));
     let path = transform::rewrite(
         route.rewrite.as_ref(),

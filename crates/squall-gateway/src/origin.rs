@@ -279,10 +279,13 @@ fn prepare_head(
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
     let host = route.rewrite.as_ref().and_then(|rewrite| rewrite.host.as_deref());
     let seen = host.unwrap_or(&target.authority);
-    if let Ok(asked) = HeaderValue::from_str(&target.authority) {
+    // Nearly always the client wrote it just so: then its own value stays.
+    let given = headers.get(header::HOST).filter(|given| **given == *target.authority).cloned();
+    let is_given = given.is_some() && host.is_none();
+    if let Some(asked) = given.or_else(|| HeaderValue::from_str(&target.authority).ok()) {
         headers.insert(FORWARDED_HOST, asked);
     }
-    if let Ok(host) = HeaderValue::from_str(seen) {
+    if !is_given && let Ok(host) = HeaderValue::from_str(seen) {
         headers.insert(header::HOST, host);
     }
     if let Ok(parent) = HeaderValue::from_bytes(&account.trace.header()) {

@@ -175,7 +175,7 @@ async fn answer(
 
     let matched = find_route(door, end, &target, &head)?;
     let route = matched.route().clone();
-    end.app = Some(matched.app.name.clone());
+    end.app = Some(matched.app().name.clone());
     end.take_route(route.clone());
     end.reply.https = client.https;
     let mut exchange = Exchange { connection, client, target, matched, head, body };
@@ -207,7 +207,7 @@ async fn answer(
         let Exchange { target, matched, head, .. } = &mut exchange;
         let (headers, target) = (&mut head.headers, &mut target.path_and_query);
         end.account.identity =
-            authenticator.authenticate(headers, target, &matched.app.clients).await?;
+            authenticator.authenticate(headers, target, &matched.app().clients).await?;
     }
     let identity = end.account.identity.as_ref();
     let caller = Caller {
@@ -243,16 +243,17 @@ fn find_route(
     target: &guard::Target,
     head: &http::request::Parts,
 ) -> Result<Match, Rejection> {
-    let chosen = door.routes.load().choose(target.host(), &head.headers)?;
-    end.reply.set_cookies.extend(chosen.set_cookie.clone());
+    let mut chosen = door.routes.load().choose(target.host(), &head.headers)?;
+    end.reply.set_cookies.extend(chosen.set_cookie.take());
     // A preflight asks on behalf of another method, whose route knows the answer.
     if let Some(method) = policy::preflight_for(head)
-        && let Ok(matched) = chosen.find(target.host(), &asked(&method, target, head))
-        && matched.route().policies.cors.is_some()
+        && let Ok(candidate) = chosen.find(target.host(), &asked(&method, target, head))
+        && candidate.route.policies.cors.is_some()
     {
-        return Ok(matched);
+        return Ok(chosen.with(candidate));
     }
-    chosen.find(target.host(), &asked(&head.method, target, head))
+    let candidate = chosen.find(target.host(), &asked(&head.method, target, head))?;
+    Ok(chosen.with(candidate))
 }
 
 fn asked<'a>(

@@ -46,11 +46,17 @@ impl Admission {
         self.waiting.load(SeqCst)
     }
 
+    /// Takes a permit where one is free and nobody waits for it.
+    pub(crate) fn acquire_now(self: &Arc<Self>) -> Option<Permit> {
+        if self.waiting.load(SeqCst) > 0 {
+            return None;
+        }
+        self.try_acquire()
+    }
+
     /// Takes a permit, waiting in the queue for at most `patience`.
     pub(crate) async fn acquire(self: &Arc<Self>, patience: Duration) -> Result<Permit, Refusal> {
-        if self.waiting.load(SeqCst) == 0
-            && let Some(permit) = self.try_acquire()
-        {
+        if let Some(permit) = self.acquire_now() {
             return Ok(permit);
         }
         let receiver = {

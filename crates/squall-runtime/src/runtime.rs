@@ -233,7 +233,6 @@ impl Inner {
         });
         let here = cores::current();
         let (core, ticket) = self.cores.place(here);
-        let owner = function.clone();
         let call = Call {
             function,
             environment,
@@ -263,7 +262,7 @@ impl Inner {
             })
         };
         let Ok(outcome) = outcome else {
-            let message = self.say_broken_off(&owner, &trace, ErrorCode::WallTimeExceeded);
+            let message = self.say_broken_off(&slot.function, &trace, ErrorCode::WallTimeExceeded);
             return Err(InvokeError::new(ErrorCode::WallTimeExceeded, message));
         };
         let response = outcome?;
@@ -273,10 +272,11 @@ impl Inner {
             if bytes.len() as u64 <= response_body_bytes {
                 return Ok(response);
             }
-            let message = self.say_broken_off(&owner, &trace, ErrorCode::ResponseBodyTooLarge);
+            let message =
+                self.say_broken_off(&slot.function, &trace, ErrorCode::ResponseBodyTooLarge);
             return Err(InvokeError::new(ErrorCode::ResponseBodyTooLarge, message));
         }
-        let inner = self.clone();
+        let (inner, owner) = (self.clone(), slot.function.clone());
         Ok(response.map(|body| {
             Body::stream(ResponseBody {
                 inner: body,
@@ -299,6 +299,11 @@ impl Inner {
         deadline: Instant,
     ) -> Result<Admitted, InvokeError> {
         let limits = &slot.function.limits;
+        if let Some(of_function) = slot.admission.acquire_now()
+            && let Some(of_node) = self.node.acquire_now()
+        {
+            return Ok(Admitted::new(of_function, of_node));
+        }
         let longest = Duration::from_millis(limits.queue_time_ms);
         let left = deadline.saturating_duration_since(Instant::now());
         let patience = longest.min(left);

@@ -155,8 +155,8 @@ impl Gateway {
             query: target.path_and_query.query(),
             headers: &head.headers,
         };
-        let matched = chosen.find(target.host(), &asked).map_err(told)?;
-        Ok((matched, target, head.headers, https))
+        let found = chosen.find(target.host(), &asked).map_err(told)?;
+        Ok((chosen.with(found), target, head.headers, https))
     }
 
     fn inspect_key(

@@ -73,7 +73,7 @@ async fn pass(
     let door = request.door.clone();
     let method = request.head.method.clone();
     let changes = (!method.is_safe())
-        .then(|| (request.matched.app.name.clone(), plan.url(&Wanted::by(&request))));
+        .then(|| (request.matched.app().name.clone(), plan.url(&Wanted::by(&request))));
     let mut response = request.send(account, backend).await?;
     if let Some((app, url)) = changes {
         for url in rfc::invalidated(&method, &url, response.status(), response.headers()) {

@@ -61,7 +61,7 @@ impl CachePlan {
             }
         };
         Key {
-            space: Space { app: wanted.matched.app.name.clone(), part },
+            space: Space { app: wanted.matched.app().name.clone(), part },
             url: self.url(wanted).into(),
             extra: self.keys.extra(wanted.headers).into(),
         }

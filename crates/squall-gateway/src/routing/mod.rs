@@ -75,7 +75,7 @@ pub(crate) struct Compiling<'a> {
 /// Who answers a request.
 #[derive(Clone)]
 pub(crate) struct Match {
-    pub(crate) app: Arc<AppState>,
+    site: Arc<Site>,
     pub(crate) compiled: Arc<Compiled>,
     pub(crate) candidate: Candidate,
 }
@@ -415,15 +415,23 @@ impl RouteTable {
 }
 
 impl Chosen {
-    pub(crate) fn find(&self, host: &str, asked: &Asked<'_>) -> Result<Match, Rejection> {
-        let candidate = self.compiled.find(host, asked)?;
-        Ok(Match { app: self.site.app.clone(), compiled: self.compiled.clone(), candidate })
+    pub(crate) fn find(&self, host: &str, asked: &Asked<'_>) -> Result<Candidate, Rejection> {
+        self.compiled.find(host, asked)
+    }
+
+    /// With the route that was found there.
+    pub(crate) fn with(self, candidate: Candidate) -> Match {
+        Match { site: self.site, compiled: self.compiled, candidate }
     }
 }
 
 impl Match {
+    pub(crate) fn app(&self) -> &AppState {
+        &self.site.app
+    }
+
     pub(crate) fn environment(&self) -> Arc<Environment> {
-        self.app.environment.clone()
+        self.app().environment.clone()
     }
 
     /// Whether the route leads to one of several.

@@ -84,7 +84,7 @@ fn check(method: &str, url: &str, headers: &[(&str, &str)], expected: &str) {
     let asked = Asked { method: &method, path: uri.path(), query: uri.query(), headers: &map };
     let host = uri.host().unwrap();
     let found = door.routes.load().choose(host, &map).unwrap().find(host, &asked);
-    let name = found.map(|found| found.route().name.to_string());
+    let name = found.map(|found| found.route.name.to_string());
     assert_eq!(name.as_deref().map_err(|rejection| rejection.code), Ok(expected), "{method} {url}");
 }
 
@@ -168,7 +168,7 @@ fn ten_thousand_routes_cost_no_more_than_ten() {
     let began = std::time::Instant::now();
     for (name, url) in &asked {
         let found = find(url);
-        assert_eq!(found.as_ref().map(|found| &*found.route().name), Some(&**name), "{url}");
+        assert_eq!(found.as_ref().map(|found| &*found.route.name), Some(&**name), "{url}");
     }
     println!("one match among 10,000 routes: {:?}", began.elapsed() / asked.len() as u32);
     assert!(find("/v1/g5/none").is_none());
