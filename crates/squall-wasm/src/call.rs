@@ -20,19 +20,12 @@ use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
 use crate::clock::Running;
+use crate::cpu_clock::thread_cpu_ns;
 use crate::failure::CpuTimeUp;
 use crate::host::Host;
 
 /// A response that is complete and no larger is sent in one piece.
 const WHOLE_MAX_BYTES: usize = 64 << 10;
-
-/// CPU time of the calling thread.
-pub(crate) fn thread_cpu_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the clock exists on every supported system and `time` is writable.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
 
 /// What the epoch callback, which runs inside the guest, shares with its poller.
 #[derive(Default)]

@@ -16,6 +16,7 @@ mod per_request;
 mod shared;
 
 mod clock;
+mod cpu_clock;
 mod failure;
 mod host;
 mod output;

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::host::{Denied, Host, Refusal, values};
 use super::operations::{OperationFuture, Outcome, random};
-use crate::call::thread_cpu_ns;
+use crate::cpu_clock::thread_cpu_ns;
 
 /// Long computations at once on this node; more wait for their turn.
 static THREADS: LazyLock<Semaphore> =
