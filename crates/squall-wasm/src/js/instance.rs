@@ -1,7 +1,6 @@
 //! One instance of the engine: its exports, its turns, and making it new again.
 
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
@@ -13,7 +12,7 @@ use super::compute::Computed;
 use super::fetch::Fetched;
 use super::host::{Exception, Host, World};
 use super::image::{BaseImage, Places, Snapshot};
-use super::memory::Memory;
+use super::memory::{Memory, PrivatePages};
 use super::operations::{Completion, Outcome};
 use super::tape::Tape;
 use crate::call::CpuWatch;
@@ -64,7 +63,7 @@ pub(crate) struct Instance {
     input: u32,
     input_capacity: u32,
     message: Vec<u8>,
-    runs: Vec<Range<usize>>,
+    private: PrivatePages,
 }
 
 impl Instance {
@@ -99,7 +98,7 @@ impl Instance {
             input: places.input,
             input_capacity: places.input_capacity,
             message: Vec::new(),
-            runs: Vec::new(),
+            private: PrivatePages::default(),
         })
     }
 
@@ -117,7 +116,7 @@ impl Instance {
         self.store.data_mut().limiter = MemoryLimiter::new(u64::MAX);
         grow(&mut self.store, self.memory, snapshot.memory_bytes()).map_err(io::Error::other)?;
         let mut memory = Memory::new(self.memory.data_mut(&mut self.store));
-        let pages = memory.restore(base, snapshot, &mut self.runs)?;
+        let pages = memory.restore(base, snapshot, &mut self.private)?;
         self.stack_pointer
             .set(&mut self.store, Val::I32(self.places.stack_pointer as i32))
             .map_err(io::Error::other)?;

@@ -7,6 +7,8 @@
 //! those are overwritten with what they were, and so are those where the function's own
 //! snapshot differs from the base. Neither asks the kernel for anything but that list:
 //! unmapping pages would cost an interrupt on every core and a fault for each later write.
+//! And the list stays what it is for as long as nothing faults: a page becomes private by
+//! the fault of the first write to it, and by nothing else.
 
 use std::fs::File;
 use std::io;
@@ -164,14 +166,17 @@ impl<'a> Memory<'a> {
     }
 
     /// Makes the memory what it was when `snapshot` was taken, whatever was written to it
-    /// since. Returns how many pages had become private. `runs` is room to work in.
+    /// since. Returns how many pages had become private, of which `private` has the list.
     pub(crate) fn restore(
         &mut self,
         base: &BaseImage,
         snapshot: &Snapshot,
-        runs: &mut Vec<Range<usize>>,
+        private: &mut PrivatePages,
     ) -> io::Result<usize> {
-        let known = private_runs(self.bytes, runs).is_ok();
+        // Before the pages are looked at: what faults from here on makes the list old.
+        let faults = faults_of_process();
+        let known = private.as_of == Some(faults) || private.find(self.bytes).is_ok();
+        let runs = &mut private.runs;
         let count: usize = runs.iter().map(Range::len).sum();
         if !known || count > KEEP_PAGES {
             // Private pages of a mapping read as their file again, or as zeros.
@@ -185,9 +190,11 @@ impl<'a> Memory<'a> {
             runs.clear();
         }
         let mut differing = snapshot.pages().peekable();
+        let mut beside = false;
         for page in runs.iter().cloned().flatten() {
             while let Some((earlier, bytes)) = differing.next_if(|(other, _)| *other < page) {
                 self.page_mut(earlier).copy_from_slice(bytes);
+                beside = true;
             }
             match differing.next_if(|(other, _)| *other == page) {
                 Some((_, bytes)) => self.page_mut(page).copy_from_slice(bytes),
@@ -199,7 +206,9 @@ impl<'a> Memory<'a> {
         }
         for (page, bytes) in differing {
             self.page_mut(page).copy_from_slice(bytes);
+            beside = true;
         }
+        private.as_of = (!beside).then_some(faults);
         Ok(count)
     }
 
@@ -240,41 +249,65 @@ const PAGE_IS_PRESENT: u64 = 1 << 3;
 const PAGE_IS_SWAPPED: u64 = 1 << 4;
 const PAGE_IS_PFNZERO: u64 = 1 << 5;
 
-/// The pages of a private mapping that are no longer those of its file, or no longer the
-/// zero page: whatever was written to is among them. Fails before Linux 6.7.
-fn private_runs(memory: &[u8], runs: &mut Vec<Range<usize>>) -> io::Result<()> {
-    static PAGEMAP: OnceLock<Option<File>> = OnceLock::new();
-    runs.clear();
-    let pagemap = PAGEMAP.get_or_init(|| File::open("/proc/self/pagemap").ok());
-    let Some(pagemap) = pagemap else { return Err(io::ErrorKind::Unsupported.into()) };
-    let first = memory.as_ptr() as u64;
-    let end = first + memory.len() as u64;
-    let mut found = [FoundRun::default(); 128];
-    let mut start = first;
-    while start < end {
-        let mut argument = ScanArgument {
-            size: size_of::<ScanArgument>() as u64,
-            flags: 0,
-            start,
-            end,
-            walk_end: 0,
-            vec: found.as_mut_ptr() as u64,
-            vec_len: found.len() as u64,
-            max_pages: 0,
-            category_inverted: PAGE_IS_FILE | PAGE_IS_PFNZERO,
-            category_mask: PAGE_IS_FILE | PAGE_IS_PFNZERO,
-            // One that was swapped out is as private as one that is here.
-            category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-            return_mask: PAGE_IS_FILE,
-        };
-        // SAFETY: the kernel writes `walk_end` and at most `vec_len` entries of `found`.
-        let count = unsafe { libc::ioctl(pagemap.as_raw_fd(), PAGEMAP_SCAN, &raw mut argument) };
-        let Ok(count) = usize::try_from(count) else { return Err(io::Error::last_os_error()) };
-        let page = |address: u64| (address - first) as usize / PAGE_BYTES;
-        runs.extend(found[..count].iter().map(|run| page(run.start)..page(run.end)));
-        start = argument.walk_end;
+/// The private pages of one memory, as far as they are known.
+#[derive(Default)]
+pub(crate) struct PrivatePages {
+    runs: Vec<Range<usize>>,
+    /// The faults of the process when the list was whole.
+    as_of: Option<u64>,
+}
+
+impl PrivatePages {
+    /// The pages of a private mapping that are no longer those of its file, or no longer
+    /// the zero page: whatever was written to is among them. Fails before Linux 6.7.
+    fn find(&mut self, memory: &[u8]) -> io::Result<()> {
+        static PAGEMAP: OnceLock<Option<File>> = OnceLock::new();
+        let runs = &mut self.runs;
+        runs.clear();
+        let pagemap = PAGEMAP.get_or_init(|| File::open("/proc/self/pagemap").ok());
+        let Some(pagemap) = pagemap else { return Err(io::ErrorKind::Unsupported.into()) };
+        let first = memory.as_ptr() as u64;
+        let end = first + memory.len() as u64;
+        let mut found = [FoundRun::default(); 128];
+        let mut start = first;
+        while start < end {
+            let mut argument = ScanArgument {
+                size: size_of::<ScanArgument>() as u64,
+                flags: 0,
+                start,
+                end,
+                walk_end: 0,
+                vec: found.as_mut_ptr() as u64,
+                vec_len: found.len() as u64,
+                max_pages: 0,
+                category_inverted: PAGE_IS_FILE | PAGE_IS_PFNZERO,
+                category_mask: PAGE_IS_FILE | PAGE_IS_PFNZERO,
+                // One that was swapped out is as private as one that is here.
+                category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+                return_mask: PAGE_IS_FILE,
+            };
+            // SAFETY: the kernel writes `walk_end` and at most `vec_len` entries of `found`.
+            let count =
+                unsafe { libc::ioctl(pagemap.as_raw_fd(), PAGEMAP_SCAN, &raw mut argument) };
+            let Ok(count) = usize::try_from(count) else { return Err(io::Error::last_os_error()) };
+            let page = |address: u64| (address - first) as usize / PAGE_BYTES;
+            runs.extend(found[..count].iter().map(|run| page(run.start)..page(run.end)));
+            start = argument.walk_end;
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+/// Page faults of all threads since the process began, those that had to read a file among
+/// them (getrusage(2)). Of all, because a request may go on on another thread.
+fn faults_of_process() -> u64 {
+    // SAFETY: the structure is plain numbers, and the call fills it.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        usage
+    };
+    (usage.ru_minflt + usage.ru_majflt) as u64
 }
 
 #[cfg(test)]
@@ -321,10 +354,10 @@ mod tests {
         let nothing = Snapshot::difference(&base, base.bytes());
         let mut region = region();
         Memory::new(bytes(&mut region)).attach(&base).unwrap();
-        let mut runs = Vec::new();
+        let mut private = PrivatePages::default();
         for round in 0..20_usize {
             let to = if round % 3 == 0 { &nothing } else { &snapshot };
-            Memory::new(bytes(&mut region)).restore(&base, to, &mut runs).unwrap();
+            Memory::new(bytes(&mut region)).restore(&base, to, &mut private).unwrap();
             assert!(bytes(&mut region) == expected(&base, to), "round {round}");
             for page in (0..64).filter(|page| (page * 7 + round) % 5 == 0) {
                 bytes(&mut region)[page * PAGE_BYTES + round] ^= 0x55;
@@ -341,17 +374,18 @@ mod tests {
         // Reading makes nothing private, of the file or of the zeros behind it.
         assert_eq!(bytes(&mut region).iter().step_by(512).filter(|byte| **byte == 0xff).count(), 0);
         let memory = bytes(&mut region);
-        let mut runs = Vec::new();
-        if private_runs(memory, &mut runs).is_err() {
+        let mut private = PrivatePages::default();
+        if private.find(memory).is_err() {
             return; // before Linux 6.7 everything is dropped instead
         }
-        assert!(runs.is_empty(), "{runs:?}");
+        assert!(private.runs.is_empty(), "{:?}", private.runs);
         memory[3 * PAGE_BYTES] = 1;
         memory[4 * PAGE_BYTES] = 1;
         memory[40 * PAGE_BYTES] = 1;
-        private_runs(memory, &mut runs).unwrap();
-        assert_eq!(runs, [3..5, 40..41]);
-        let restored = Memory::new(memory).restore(&base, &nothing, &mut runs).unwrap();
+        private.find(memory).unwrap();
+        assert_eq!(private.runs, [3..5, 40..41]);
+        let mut private = PrivatePages::default();
+        let restored = Memory::new(memory).restore(&base, &nothing, &mut private).unwrap();
         assert_eq!(restored, 3);
     }
 
@@ -363,11 +397,31 @@ mod tests {
         region.grow(32 << 20).unwrap();
         Memory::new(bytes(&mut region)).attach(&base).unwrap();
         bytes(&mut region)[PAGE_BYTES..].fill(9);
-        let mut runs = Vec::new();
-        Memory::new(bytes(&mut region)).restore(&base, &nothing, &mut runs).unwrap();
+        let mut private = PrivatePages::default();
+        Memory::new(bytes(&mut region)).restore(&base, &nothing, &mut private).unwrap();
         assert!(bytes(&mut region)[PAGE_BYTES..].iter().all(|byte| *byte == 0));
-        if private_runs(bytes(&mut region), &mut runs).is_ok() {
-            assert!(runs.is_empty(), "{runs:?}");
+        if private.find(bytes(&mut region)).is_ok() {
+            assert!(private.runs.is_empty(), "{:?}", private.runs);
+        }
+    }
+
+    /// The list is used again only while nothing has become private, on whatever thread.
+    #[test]
+    fn a_first_write_on_another_thread_is_found() {
+        let (base, snapshot) = images();
+        let mut region = region();
+        Memory::new(bytes(&mut region)).attach(&base).unwrap();
+        let mut private = PrivatePages::default();
+        for page in 0..64_usize {
+            // The first of the two writes the pages in which the snapshot differs.
+            for _ in 0..2 {
+                Memory::new(bytes(&mut region)).restore(&base, &snapshot, &mut private).unwrap();
+                assert!(bytes(&mut region) == expected(&base, &snapshot), "page {page}");
+            }
+            let memory = bytes(&mut region);
+            std::thread::scope(|scope| {
+                scope.spawn(|| memory[page * PAGE_BYTES + 9] ^= 0x55);
+            });
         }
     }
 }
