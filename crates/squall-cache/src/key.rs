@@ -11,10 +11,10 @@ pub struct Space {
     pub part: Box<str>,
 }
 
-/// 64 bits of BLAKE3 over the whole key, and 64 over its app and URL: what is stored of a
-/// URL is found together. Entries carry their key, so that a collision is a miss.
+/// 128 bits of BLAKE3 over the whole key, which nobody finds a second key for, and 64 over
+/// its app and URL, by which all that is stored of a URL is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct KeyHash(pub [u8; 16]);
+pub struct KeyHash(pub [u8; 24]);
 
 /// The primary key of stored responses (RFC 9111, section 2). The method is always GET.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,11 +31,11 @@ pub struct Key {
 impl Key {
     pub fn hash(&self) -> KeyHash {
         let mut hasher = blake3::Hasher::new();
-        let mut hash = [0; 16];
+        let mut hash = [0; 24];
         update(&mut hasher, [self.space.app.as_str(), &self.url]);
-        hasher.finalize_xof().fill(&mut hash[8..]);
+        hasher.finalize_xof().fill(&mut hash[16..]);
         update(&mut hasher, [&self.space.part, &self.extra]);
-        hasher.finalize_xof().fill(&mut hash[..8]);
+        hasher.finalize_xof().fill(&mut hash[..16]);
         KeyHash(hash)
     }
 }
@@ -44,15 +44,15 @@ impl KeyHash {
     /// What the hashes of all keys of a URL have in common; the rest is zeros.
     pub(crate) fn of_url(app: &AppName, url: &str) -> Self {
         let mut hasher = blake3::Hasher::new();
-        let mut hash = [0; 16];
+        let mut hash = [0; 24];
         update(&mut hasher, [app.as_str(), url]);
-        hasher.finalize_xof().fill(&mut hash[8..]);
+        hasher.finalize_xof().fill(&mut hash[16..]);
         Self(hash)
     }
 
     pub(crate) fn url(&self) -> [u8; 8] {
-        let [_, _, _, _, _, _, _, _, url @ ..] = self.0;
-        url
+        let [.., a, b, c, d, e, f, g, h] = self.0;
+        [a, b, c, d, e, f, g, h]
     }
 }
 

@@ -58,8 +58,17 @@ pub(super) struct Slot {
     pub(super) pending: bool,
     /// It was asked for since it was written: it gets a second chance when its segment goes.
     pub(super) hit: bool,
+    pub(super) links: Links,
+}
+
+/// Slots that belong together, by their numbers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Links {
     /// The next slot of the same key, or of the free ones.
-    pub(super) next: u32,
+    next: u32,
+    /// The slots of the same URL, whatever their keys.
+    url_before: u32,
+    url_next: u32,
 }
 
 /// What a slot held that is no more; its record and what is in memory have to go as well.
@@ -94,8 +103,9 @@ struct Varies {
 
 /// A part of the index. Holding it keeps the responses of its keys as they are.
 pub(super) struct Shard {
-    /// The first slot of each key.
+    /// The first slot of each key, and of each URL.
     firsts: HashTable<u32>,
+    url_firsts: HashTable<u32>,
     chunks: Vec<Vec<Slot>>,
     free: u32,
     live: usize,
@@ -170,9 +180,9 @@ impl Index {
         let of = |shard: &Mutex<Shard>| {
             let shard = lock(shard);
             let slots = shard.chunks.len() * CHUNK * size_of::<Slot>();
-            // The table has a control byte for each number, and a power of two of both.
-            let table = (shard.firsts.capacity() * 8 / 7).next_power_of_two() * 5;
-            (slots + table) as u64
+            // A table has a control byte for each number, and a power of two of both.
+            let table = |table: &HashTable<u32>| (table.capacity() * 8 / 7).next_power_of_two() * 5;
+            (slots + table(&shard.firsts) + table(&shard.url_firsts)) as u64
         };
         self.shards.iter().map(of).sum()
     }
@@ -186,8 +196,13 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The same for all keys of a URL, so that they are found together.
-fn table_hash(key: &KeyHash) -> u64 {
+/// For the table of keys. The other half of the hash is for memory.
+fn hash_of_key(key: &KeyHash) -> u64 {
+    let [_, _, _, _, _, _, _, _, rest @ ..] = key.0;
+    u64::from_le_bytes(*rest.first_chunk().expect("sixteen bytes have eight"))
+}
+
+fn hash_of_url(key: &KeyHash) -> u64 {
     u64::from_le_bytes(key.url())
 }
 
@@ -213,7 +228,7 @@ impl Slot {
             place: None,
             pending: false,
             hit: false,
-            next: NONE,
+            links: Links { next: NONE, url_before: NONE, url_next: NONE },
         }
     }
 
@@ -222,7 +237,7 @@ impl Slot {
     }
 
     pub(super) fn memory_key(&self) -> MemoryKey {
-        let [low @ .., _, _, _, _, _, _, _, _] = self.key.0;
+        let low = *self.key.0.first_chunk().expect("a hash has more than eight bytes");
         let vary = self.vary.as_ref().map_or(0, |vary| vary.number);
         // Odd numbers of random bits: the hash of a key is random, variants may be small.
         let variant = self.variant.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -239,6 +254,7 @@ impl Shard {
     fn new() -> Shard {
         Shard {
             firsts: HashTable::new(),
+            url_firsts: HashTable::new(),
             chunks: Vec::new(),
             free: NONE,
             live: 0,
@@ -257,7 +273,7 @@ impl Shard {
 
     fn first(&self, key: &KeyHash) -> u32 {
         let same = |number: &u32| self.slot(*number).key == *key;
-        self.firsts.find(table_hash(key), same).copied().unwrap_or(NONE)
+        self.firsts.find(hash_of_key(key), same).copied().unwrap_or(NONE)
     }
 
     /// The slots of a key.
@@ -267,7 +283,9 @@ impl Shard {
 
     fn numbers(&self, key: &KeyHash) -> impl Iterator<Item = u32> {
         let there = |number: u32| (number != NONE).then_some(number);
-        std::iter::successors(there(self.first(key)), move |number| there(self.slot(*number).next))
+        std::iter::successors(there(self.first(key)), move |number| {
+            there(self.slot(*number).links.next)
+        })
     }
 
     /// The most recent response of a key that a request selects (RFC 9111, section 4.1).
@@ -322,8 +340,7 @@ impl Shard {
         if let Some(number) = same {
             let there = self.slot_mut(number);
             dropped(there.dropped());
-            let next = there.next;
-            *there = Slot { next, ..slot };
+            *there = Slot { links: there.links, ..slot };
             return Ok(());
         }
         if self.numbers(&key).count() >= variants_max.max(1) {
@@ -334,8 +351,10 @@ impl Shard {
             }
         }
         let next = self.first(&key);
-        let number = self.place(Slot { next, ..slot });
-        self.set_first(&key, next, number);
+        let number = self.place(slot);
+        self.slot_mut(number).links.next = next;
+        self.firsts_of_keys().set(&key, next, number);
+        self.join_url(number);
         Ok(())
     }
 
@@ -344,18 +363,19 @@ impl Shard {
         let mut before = NONE;
         let mut number = self.first(key);
         while number != NONE && self.slot(number).serial != serial {
-            (before, number) = (number, self.slot(number).next);
+            (before, number) = (number, self.slot(number).links.next);
         }
         if number == NONE {
             return None;
         }
         let dropped = self.slot(number).dropped();
-        let next = self.slot(number).next;
+        let next = self.slot(number).links.next;
         if before == NONE {
-            self.set_first(key, number, next);
+            self.firsts_of_keys().set(key, number, next);
         } else {
-            self.slot_mut(before).next = next;
+            self.slot_mut(before).links.next = next;
         }
+        self.leave_url(number);
         self.release(number);
         Some(dropped)
     }
@@ -364,12 +384,15 @@ impl Shard {
     /// before.
     pub(super) fn remove_url(&mut self, key: &KeyHash, at: Sequence) -> Vec<Dropped> {
         self.note_removal(Removed::Url(*key), at);
-        let firsts = self.firsts.iter_hash(table_hash(key));
-        let keys: Vec<KeyHash> = firsts
-            .map(|number| self.slot(*number).key)
-            .filter(|other| other.url() == key.url())
-            .collect();
-        keys.iter().flat_map(|key| self.remove_all(key)).collect()
+        let same = |number: &u32| self.slot(*number).key.url() == key.url();
+        let mut number = *self.url_firsts.find(hash_of_url(key), same).unwrap_or(&NONE);
+        let mut dropped = Vec::new();
+        while number != NONE {
+            let Slot { key, serial, links, .. } = *self.slot(number);
+            dropped.extend(self.remove(&key, serial));
+            number = links.url_next;
+        }
+        dropped
     }
 
     /// Removes all responses of a key, and refuses those that were asked for before.
@@ -404,7 +427,7 @@ impl Shard {
         self.live += 1;
         if self.free != NONE {
             let number = self.free;
-            self.free = self.slot(number).next;
+            self.free = self.slot(number).links.next;
             *self.slot_mut(number) = slot;
             return number;
         }
@@ -419,28 +442,69 @@ impl Shard {
 
     fn release(&mut self, number: u32) {
         self.live -= 1;
-        let next = self.free;
-        let slot = self.slot_mut(number);
-        *slot = Slot { next, ..Slot::new(KeyHash([0; 16]), FREE, AppId(0)) };
+        let mut free = Slot::new(KeyHash([0; 24]), FREE, AppId(0));
+        free.links.next = self.free;
+        *self.slot_mut(number) = free;
         self.free = number;
     }
 
-    /// Makes another slot the first of a key, or none.
-    fn set_first(&mut self, key: &KeyHash, was: u32, number: u32) {
-        let hash = table_hash(key);
-        let entry = self.firsts.find_entry(hash, |first| *first == was);
-        match entry {
+    fn firsts_of_keys(&mut self) -> Firsts<'_> {
+        Firsts { table: &mut self.firsts, chunks: &self.chunks, hash_of: hash_of_key }
+    }
+
+    fn firsts_of_urls(&mut self) -> Firsts<'_> {
+        Firsts { table: &mut self.url_firsts, chunks: &self.chunks, hash_of: hash_of_url }
+    }
+
+    /// Makes a slot the first of its URL.
+    fn join_url(&mut self, number: u32) {
+        let key = self.slot(number).key;
+        let same = |other: &u32| self.slot(*other).key.url() == key.url();
+        let next = *self.url_firsts.find(hash_of_url(&key), same).unwrap_or(&NONE);
+        let links = &mut self.slot_mut(number).links;
+        (links.url_before, links.url_next) = (NONE, next);
+        if next != NONE {
+            self.slot_mut(next).links.url_before = number;
+        }
+        self.firsts_of_urls().set(&key, next, number);
+    }
+
+    fn leave_url(&mut self, number: u32) {
+        let Slot { key, links: Links { url_before, url_next, .. }, .. } = *self.slot(number);
+        if url_before == NONE {
+            self.firsts_of_urls().set(&key, number, url_next);
+        } else {
+            self.slot_mut(url_before).links.url_next = url_next;
+        }
+        if url_next != NONE {
+            self.slot_mut(url_next).links.url_before = url_before;
+        }
+    }
+}
+
+/// A table of first slots.
+struct Firsts<'a> {
+    table: &'a mut HashTable<u32>,
+    chunks: &'a [Vec<Slot>],
+    hash_of: fn(&KeyHash) -> u64,
+}
+
+impl Firsts<'_> {
+    /// Makes another slot the first, or none.
+    fn set(self, key: &KeyHash, was: u32, number: u32) {
+        let Firsts { table, chunks, hash_of } = self;
+        let hash = hash_of(key);
+        match table.find_entry(hash, |first| *first == was) {
             Ok(mut entry) if number != NONE => *entry.get_mut() = number,
             Ok(entry) => {
                 entry.remove();
             }
             Err(_) if number == NONE => {}
             Err(_) => {
-                let chunks = &self.chunks;
                 let hash_of = |number: &u32| {
-                    table_hash(&chunks[*number as usize / CHUNK][*number as usize % CHUNK].key)
+                    hash_of(&chunks[*number as usize / CHUNK][*number as usize % CHUNK].key)
                 };
-                self.firsts.insert_unique(hash, number, hash_of);
+                table.insert_unique(hash, number, hash_of);
             }
         }
     }

@@ -111,7 +111,7 @@ pub(super) async fn wait(mut landing: watch::Receiver<Landing>) -> Option<Landin
 mod tests {
     use super::*;
 
-    const HASH: KeyHash = KeyHash([7; 16]);
+    const HASH: KeyHash = KeyHash([7; 24]);
 
     fn leads(turn: Turn) -> Lead {
         match turn {
@@ -132,7 +132,7 @@ mod tests {
         let flights = Arc::new(Flights::default());
         let lead = leads(flights.turn(HASH, Sequence(1)));
         let waiting = waits(flights.turn(HASH, Sequence(1)));
-        leads(flights.turn(KeyHash([8; 16]), Sequence(1)));
+        leads(flights.turn(KeyHash([8; 24]), Sequence(1)));
         lead.land(Landing::Alone);
         assert!(matches!(wait(waiting).await, Some(Landing::Alone)));
         drop(lead);

@@ -62,7 +62,7 @@ mod tests {
         let unstored = Unstored::default();
         let now = Instant::now();
         let key = |number: u32| {
-            let mut hash = [0; 16];
+            let mut hash = [0; 24];
             hash[..4].copy_from_slice(&number.to_le_bytes());
             KeyHash(hash)
         };

@@ -33,7 +33,7 @@ pub(super) struct Listed {
     pub(super) vary: u32,
 }
 
-const LISTED_BYTES: usize = 56;
+const LISTED_BYTES: usize = 64;
 
 /// Things that are written once and named by their numbers.
 #[derive(Debug)]
@@ -87,16 +87,16 @@ impl List {
                 u32::from_le_bytes([listed[at], listed[at + 1], listed[at + 2], listed[at + 3]])
             };
             let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
-            let mut key = [0; 16];
-            key.copy_from_slice(&listed[..16]);
+            let mut key = [0; 24];
+            key.copy_from_slice(&listed[..24]);
             Listed {
                 key: KeyHash(key),
-                variant: u64_at(16),
-                sequence: Sequence(u64_at(24)),
-                received_at_ms: u64_at(32),
-                place: Place { segment, offset: u32_at(40), bytes: u32_at(44) },
-                app: u32_at(48),
-                vary: u32_at(52),
+                variant: u64_at(24),
+                sequence: Sequence(u64_at(32)),
+                received_at_ms: u64_at(40),
+                place: Place { segment, offset: u32_at(48), bytes: u32_at(52) },
+                app: u32_at(56),
+                vary: u32_at(60),
             }
         })
     }

@@ -18,7 +18,7 @@ use super::record::{FIXED_BYTES, REMOVED, RecordHead, Salt, padded, short};
 use crate::store::index::Place;
 
 /// Mark and version of the form of segments and records. Other versions are discarded.
-const MAGIC: [u8; 12] = *b"squallcache\x01";
+const MAGIC: [u8; 12] = *b"squallcache\x02";
 const HEADER_BYTES: usize = 48;
 const LIST_MAGIC: [u8; 8] = *b"SQLISTED";
 const TRAILER_BYTES: usize = 32;

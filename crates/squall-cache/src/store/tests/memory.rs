@@ -169,3 +169,35 @@ fn memory_keeps_its_budget() {
     assert!(hit(&store, "/large").is_none());
     assert_eq!(store.stats().index_entries, stats.index_entries);
 }
+
+#[test]
+fn all_keys_of_a_url_are_removed_together() {
+    let store = Store::open(Settings::default()).unwrap();
+    let with = |url: &str, extra: u64| {
+        let mut entry = entry(url, extra, store.sequence());
+        entry.key.extra = format!("cookie:{extra}").into();
+        entry.key.space.part = format!("part {}", extra % 3).into();
+        entry
+    };
+    let before = with("/many", 7);
+    let found = |entry: &Entry| !matches!(store.find(&entry.key.hash(), |_| 0), Found::Nothing);
+    for round in 0..2 {
+        for extra in 0..20_000 {
+            store.put(with("/many", extra));
+            store.put(varying(&["accept"], extra % 2, with("/few", extra % 5)));
+        }
+        // Some go by themselves: first, last and in between.
+        for extra in [0, 19_999, 10_000] {
+            store.remove(&with("/many", extra).key.hash());
+        }
+        assert!(found(&with("/many", 77)) && found(&with("/few", 3)), "{round}");
+        store.remove_url(&app("other"), "https://example.com/many");
+        assert_eq!(store.stats().index_entries, 20_000 - 3 + 10);
+        store.remove_url(&app("shop"), "https://example.com/many");
+        assert_eq!(store.stats().index_entries, 10);
+        store.put(before.clone());
+        assert!(!found(&before) && found(&with("/few", 3)));
+    }
+    store.remove_url(&app("shop"), "https://example.com/few");
+    assert_eq!((store.stats().index_entries, store.stats().memory_entries), (0, 0));
+}

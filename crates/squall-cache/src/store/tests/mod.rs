@@ -5,6 +5,7 @@ use squall_types::AppName;
 use super::{Covered, Found, Hit, Purge, Settings, Store};
 use crate::{Entry, Freshness, Head, Key, Sequence, Space, StoredBody};
 
+mod coding;
 mod crash;
 mod disk;
 mod memory;
