@@ -17,6 +17,7 @@ use squall_types::trace::TraceContext;
 use squall_types::usage::{Meter, UpstreamKey, UsageSubject};
 use squall_types::{Body, BodyError, ErrorCode, Invocation, InvokeError, Trigger};
 
+use crate::cache::Outcome;
 use crate::client::Client;
 use crate::policy::identity::Identity;
 use crate::policy::limits::Held;
@@ -42,6 +43,8 @@ pub(crate) struct Account {
     pub(crate) identity: Option<Identity>,
     /// What became of the request at an upstream, where the route leads to one.
     pub(crate) upstream: Option<Box<UpstreamCall>>,
+    /// What the cache did, where the route has one.
+    pub(crate) cached: Option<Outcome>,
     /// Given back when this is dropped.
     pub(crate) held: Held,
     pub(crate) function: Option<Arc<FunctionSpec>>,
@@ -57,6 +60,7 @@ impl Account {
             trace,
             identity: None,
             upstream: None,
+            cached: None,
             held: Held::default(),
             function: None,
             meter: None,

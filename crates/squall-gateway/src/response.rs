@@ -14,6 +14,7 @@ use squall_types::log::AccessRecord;
 use squall_types::{AppName, Body, BodyError};
 use tokio::sync::oneshot;
 
+use crate::cache::Outcome;
 use crate::connection::Connection;
 use crate::origin::Account;
 use crate::policy::Reply;
@@ -129,6 +130,7 @@ impl Drop for RequestEnd {
             tls: self.connection.tls_version(),
             caller: self.account.identity.as_ref().map(|known| Box::new(known.caller())),
             upstream: self.account.upstream.take(),
+            cache: self.account.cached.map(Outcome::as_str),
             user_agent: self.user_agent.take(),
             trace: self.account.trace,
         });

@@ -94,6 +94,9 @@ pub struct AccessRecord {
     pub caller: Option<Box<Caller>>,
     /// Where the request was sent, when the route leads to an upstream.
     pub upstream: Option<Box<UpstreamCall>>,
+    /// What the cache of the route did: `hit`, `stale`, `revalidated`, `collapsed`, `miss` or
+    /// `bypass`.
+    pub cache: Option<&'static str>,
     pub user_agent: Option<http::HeaderValue>,
     pub trace: TraceContext,
 }
@@ -223,6 +226,9 @@ pub struct AccessFields {
     pub upstream_us: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_tries: Option<u32>,
+    /// What the cache of the route did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
 }

@@ -42,7 +42,7 @@ pub(crate) async fn answer(
     plan: &CachePlan,
 ) -> Result<Response<Body>, Rejection> {
     if request.upgrade.is_some() {
-        plan.counters.count(Outcome::Bypass);
+        note(plan, account, Outcome::Bypass);
         return request.send(account, backend).await;
     }
     let head = &request.head;
@@ -51,7 +51,7 @@ pub(crate) async fn answer(
     // What a body says is not part of the key.
     let has_body = !http_body::Body::is_end_stream(&request.body);
     if let Some(why) = asked.passes().or(has_body.then_some(Forwarded::Bypass)) {
-        plan.counters.count(Outcome::Bypass);
+        note(plan, account, Outcome::Bypass);
         return pass(request, account, backend, plan, why).await;
     }
     let door = request.door.clone();
@@ -228,7 +228,7 @@ impl Question<'_> {
         age_s: u64,
     ) {
         let bytes = http_body::Body::size_hint(response.body()).exact().unwrap_or_default();
-        self.plan.counters.count(outcome);
+        note(self.plan, account, outcome);
         self.plan.counters.saved(bytes, age_s);
         let subject = match self.backend {
             Backend::Function(function) => function.clone().into(),
@@ -237,6 +237,12 @@ impl Question<'_> {
         };
         account.start_meter(&request.door, subject).mark_cache_hit();
     }
+}
+
+/// Counts what was done, for the route and for the request's line in the log.
+pub(super) fn note(plan: &CachePlan, account: &mut Account, outcome: Outcome) {
+    plan.counters.count(outcome);
+    account.cached = Some(outcome);
 }
 
 pub(super) fn respond(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body> {

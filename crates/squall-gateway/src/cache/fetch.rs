@@ -9,7 +9,7 @@ use squall_cache::rfc::{self, Forwarded, Status};
 use squall_cache::{Entry, Head, Sequence, StoredBody};
 use squall_types::Body;
 
-use super::answer::{Question, respond};
+use super::answer::{Question, note, respond};
 use super::fill::Fill;
 use super::flight::{Landing, Lead};
 use super::metrics::Outcome;
@@ -75,7 +75,7 @@ impl Question<'_> {
             if let Some(lead) = &lead {
                 lead.land(Landing::Failed(stored.clone()));
             }
-            self.plan.counters.count(Outcome::StaleHit);
+            note(self.plan, account, Outcome::StaleHit);
             return Ok(response);
         }
         let response = sent?;
@@ -89,7 +89,7 @@ impl Question<'_> {
             if let Some(response) =
                 stored.and_then(|stored| self.revalidated(stored, &arrived, lead.as_ref()))
             {
-                self.plan.counters.count(Outcome::Revalidated);
+                note(self.plan, account, Outcome::Revalidated);
                 return Ok(response);
             }
             // It is about something else than what is stored: that is not there any more.
@@ -101,7 +101,7 @@ impl Question<'_> {
             }
             return Ok(arrived.response);
         }
-        self.plan.counters.count(Outcome::Miss);
+        note(self.plan, account, Outcome::Miss);
         if head_only {
             return Ok(self.freshened(arrived, &fetch));
         }

@@ -18,6 +18,19 @@ pub(crate) enum Outcome {
     Bypass,
 }
 
+impl Outcome {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::StaleHit => "stale",
+            Self::Revalidated => "revalidated",
+            Self::Collapsed => "collapsed",
+            Self::Miss => "miss",
+            Self::Bypass => "bypass",
+        }
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct CacheCounters {
     shards: [Padded<Shard>; SHARDS],

@@ -27,7 +27,7 @@ use squall_cache::store::Store;
 use squall_types::cache::CacheRouteReport;
 
 pub(crate) use answer::answer;
-pub(crate) use metrics::CacheCounters;
+pub(crate) use metrics::{CacheCounters, Outcome};
 pub(crate) use plan::CachePlan;
 
 use flight::Flights;

@@ -294,6 +294,9 @@ impl Formatter {
             self.number(out, ",\"upstream_us\":", upstream.duration_us);
             self.number(out, ",\"upstream_tries\":", upstream.tries.into());
         }
+        if let Some(cache) = record.cache {
+            raw(out, ",\"cache\":\"", cache);
+        }
         if let Some(user_agent) = &record.user_agent {
             string(out, ",\"user_agent\":", &String::from_utf8_lossy(user_agent.as_bytes()));
         }
@@ -364,6 +367,7 @@ fn access_fields(record: &AccessRecord) -> AccessFields {
             .map(|address| address.to_string()),
         upstream_us: upstream.map(|upstream| upstream.duration_us),
         upstream_tries: upstream.map(|upstream| upstream.tries),
+        cache: record.cache.map(str::to_owned),
         user_agent: user_agent.map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned()),
     }
 }

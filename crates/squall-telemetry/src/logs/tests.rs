@@ -91,6 +91,7 @@ fn access(ms: u64, path: &str, status: u16) -> AccessRecord {
             duration_us: 1_000,
             tries: 2,
         })),
+        cache: None,
         user_agent: Some(http::HeaderValue::from_bytes(b"curl \xff \"quoted\"").unwrap()),
         trace: trace(2),
     }
