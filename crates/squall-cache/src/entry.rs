@@ -50,6 +50,7 @@ pub struct Freshness {
     pub initial_age_s: u32,
     /// RFC 5861.
     pub stale_while_revalidate_s: u32,
+    /// The same; the largest number for however long.
     pub stale_if_error_s: u32,
     /// Never used stale: `must-revalidate`, `proxy-revalidate`, `s-maxage`.
     pub must_revalidate: bool,

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 
+use super::storing::single_date;
 use super::time::parse_date;
 use super::{Asked, age_s, ranges};
 use crate::{Entry, Head, StoredBody};
@@ -29,9 +30,9 @@ pub enum AnswerBody {
 pub fn answer(entry: &Entry, asked: &Asked, now_ms: u64) -> Option<Answer> {
     let head = &entry.head;
     let (status, mut headers, has_body) = answer_head(head, asked, now_ms);
-    if !has_body && (status == StatusCode::NOT_MODIFIED || asked.is_head()) {
+    if !has_body {
         // A head of the whole can be told from parts, too.
-        if matches!(entry.body, StoredBody::Parts(_)) && asked.is_head() {
+        if matches!(entry.body, StoredBody::Parts(_)) && status != StatusCode::NOT_MODIFIED {
             whole_head(entry, &mut headers);
             return Some(Answer { status: StatusCode::OK, headers, body: AnswerBody::Empty });
         }
@@ -127,10 +128,21 @@ fn not_modified(head: &Head, asked: &Asked) -> bool {
 /// Whether the ranges are of what is stored (`If-Range`, RFC 9110, section 13.1.5).
 fn range_applies(head: &Head, asked: &Asked) -> bool {
     let Some(condition) = &asked.if_range else { return true };
-    let is_tag = condition.as_bytes().first() == Some(&b'"');
-    let field = if is_tag { header::ETAG } else { header::LAST_MODIFIED };
-    // Both must be strong: a weak tag of either is not equal to a strong one.
-    !condition.as_bytes().starts_with(b"W/") && head.headers.get(field) == Some(condition)
+    // Both must be strong. A weak tag is not equal to a strong one.
+    if condition.as_bytes().starts_with(b"W/") {
+        return false;
+    }
+    if condition.as_bytes().starts_with(b"\"") {
+        return head.headers.get(header::ETAG) == Some(condition);
+    }
+    // A date is strong when nothing can have changed since within its second (section 8.8.2.2).
+    let received_s = head.received_at_ms / 1_000;
+    let date = |name| single_date(&head.headers, name, received_s);
+    let is_strong = match (date(header::LAST_MODIFIED), date(header::DATE)) {
+        (Some(modified_s), Some(date_s)) => modified_s < date_s,
+        _ => false,
+    };
+    is_strong && head.headers.get(header::LAST_MODIFIED) == Some(condition)
 }
 
 /// Bytes of the body, when all of them are there.

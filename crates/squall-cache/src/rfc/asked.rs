@@ -1,7 +1,7 @@
 //! A request as a cache sees it, read once.
 
 use http::Method;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use squall_types::gateway::Cache;
 
 use super::directives::Directives;
@@ -10,10 +10,38 @@ use super::ranges::{self, RangeSpec};
 use super::status::Forwarded;
 use super::time::parse_date;
 
+/// Preconditions of which the origin alone can say whether they hold.
+const PASSING: [HeaderName; 2] = [header::IF_MATCH, header::IF_UNMODIFIED_SINCE];
+
+/// Frameworks let these replace what a response is found by: the method, the path, the host.
+/// What they made must not be kept for those who ask without them. `X-Forwarded-For`, `-Proto`
+/// and `-Host` are the gateway's own, and not the caller's.
+const OVERRIDES: [&str; 15] = [
+    "x-forwarded-path",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-forwarded-ssl",
+    "x-host",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-host",
+    "x-original-uri",
+    "x-original-url",
+    "x-rewrite-uri",
+    "x-rewrite-url",
+];
+
+fn is_in_key(name: &str, rules: &Cache) -> bool {
+    rules.key.headers.iter().any(|in_key| in_key.eq_ignore_ascii_case(name))
+}
+
 /// What a request asks of a cache.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    cacheable: bool,
+    passes: Option<Forwarded>,
     head: bool,
     pub(super) directives: Directives,
     /// It bears a credential, or the gateway knows by another one who calls.
@@ -36,17 +64,27 @@ pub(super) struct Preconditions {
 impl Asked {
     /// `authenticated`: the gateway verified who calls, by whatever credential.
     pub fn read(method: &Method, headers: &HeaderMap, rules: &Cache, authenticated: bool) -> Self {
+        let directives = read_directives(headers);
         let directives = match rules.request_directives {
-            true => read_directives(headers),
-            false => Directives::default(),
+            true => directives,
+            // It makes nobody's request go to the origin, and is no matter of choice
+            // (section 5.2.1.5).
+            false => Directives { no_store: directives.no_store, ..Directives::default() },
         };
-        // The origin alone can say whether these hold.
-        let conditional = headers.contains_key(header::IF_MATCH)
-            || headers.contains_key(header::IF_UNMODIFIED_SINCE);
+        let is_read = matches!(*method, Method::GET | Method::HEAD);
+        let passes = if !is_read {
+            Some(Forwarded::Method)
+        } else if PASSING.iter().any(|name| headers.contains_key(name))
+            || OVERRIDES.iter().any(|name| headers.contains_key(*name) && !is_in_key(name, rules))
+        {
+            Some(Forwarded::Bypass)
+        } else {
+            None
+        };
         let range =
             headers.get(header::RANGE).and_then(|range| ranges::parse(range.to_str().ok()?));
         Self {
-            cacheable: matches!(*method, Method::GET | Method::HEAD) && !conditional,
+            passes,
             head: *method == Method::HEAD,
             directives,
             authorized: authenticated || headers.contains_key(header::AUTHORIZATION),
@@ -59,7 +97,7 @@ impl Asked {
 
     /// Why the request goes past the cache: nothing is looked up and nothing stored.
     pub fn passes(&self) -> Option<Forwarded> {
-        (!self.cacheable).then_some(Forwarded::Method)
+        self.passes
     }
 
     pub fn is_head(&self) -> bool {

@@ -58,7 +58,8 @@ impl Directives {
             .map(|line| line.to_str())
             .collect::<Result<_, _>>()
             .ok()?;
-        let members = dictionary(&lines.join(","))?;
+        let line = lines.join(",");
+        let members = dictionary(&line)?;
         if members.is_empty() {
             return None;
         }
@@ -72,10 +73,23 @@ impl Directives {
             match value {
                 Member::True => found.note(name, None),
                 Member::Number(seconds) => found.note(name, Some(&seconds.to_string())),
-                Member::Other => {}
+                Member::Text(fields) if name == "private" || name == "no-cache" => {
+                    found.note(name, Some(fields));
+                }
+                Member::Text(_) | Member::Other => {}
             }
         }
         Some(found)
+    }
+
+    /// All of it is for one caller.
+    pub(super) fn is_private(&self) -> bool {
+        self.private.as_ref().is_some_and(|fields| fields.0.is_empty())
+    }
+
+    /// Also when its request was authorized (section 3.5).
+    pub(super) fn is_for_others(&self) -> bool {
+        self.public || self.must_revalidate || self.s_maxage.is_some()
     }
 
     fn note(&mut self, name: &str, argument: Option<&str>) {
@@ -139,16 +153,18 @@ fn seconds(text: &str) -> Option<u32> {
     Some(digits.parse().unwrap_or(u64::MAX).min(SECONDS_MAX.into()) as u32)
 }
 
-enum Member {
+enum Member<'t> {
     True,
     Number(u64),
+    /// A string as it was sent; no name of a field has anything escaped.
+    Text(&'t str),
     /// Another type: the directive does not know it and is ignored (RFC 9213, section 2.1).
     Other,
 }
 
 /// A dictionary of structured fields (RFC 9651, section 4.2.2), as far as directives need
 /// it. None when it is not valid.
-fn dictionary(text: &str) -> Option<Vec<(String, Member)>> {
+fn dictionary(text: &str) -> Option<Vec<(String, Member<'_>)>> {
     let mut rest = text.trim_matches(' ');
     let mut members = Vec::new();
     while !rest.is_empty() {
@@ -180,7 +196,7 @@ fn key(text: &str) -> Option<(&str, &str)> {
     (first.is_ascii_lowercase() || first == b'*').then(|| text.split_at(end))
 }
 
-fn item(text: &str) -> Option<(Member, &str)> {
+fn item(text: &str) -> Option<(Member<'_>, &str)> {
     let end_of =
         |good: fn(u8) -> bool| text.bytes().position(|byte| !good(byte)).unwrap_or(text.len());
     match text.bytes().next()? {
@@ -205,7 +221,7 @@ fn item(text: &str) -> Option<(Member, &str)> {
                     b'"' | b'\\' if escaped => escaped = false,
                     _ if escaped => return None,
                     b'\\' => escaped = true,
-                    b'"' => return Some((Member::Other, &text[at + 1..])),
+                    b'"' => return Some((Member::Text(&text[1..at]), &text[at + 1..])),
                     0x20..0x7f => {}
                     _ => return None,
                 }
@@ -304,6 +320,8 @@ mod tests {
         assert!(targeted("no-store=?1").unwrap().no_store);
         assert!(!targeted("max-age=1, no-store=?0").unwrap().no_store);
         assert_eq!(targeted("max-age=5, max-age=9").unwrap().max_age, Some(9));
+        let private = targeted("private=\"set-cookie, x-a\"").unwrap().private.unwrap();
+        assert_eq!(private.0, ["set-cookie", "x-a"].map(HeaderName::from_static));
         // Of another type: ignored, and the field is still there.
         assert_eq!(targeted("max-age=\"60\"").unwrap().max_age, None);
         assert_eq!(targeted("max-age=60.5").unwrap().max_age, None);

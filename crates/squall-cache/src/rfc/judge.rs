@@ -1,7 +1,7 @@
 //! What a stored response is worth to a request (RFC 9111, section 4).
 
 use super::Asked;
-use crate::Head;
+use crate::{Freshness, Head};
 
 /// Nothing is parsed and nothing allocated to come to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,14 @@ pub fn ttl_s(head: &Head, now_ms: u64) -> i64 {
     i64::from(head.freshness.lifetime_s) - age_s(head, now_ms) as i64
 }
 
+/// Whether it may be sent when its origin fails (section 4.2.4, and RFC 5861, section 4).
+pub fn stands_in(head: &Head, now_ms: u64) -> bool {
+    let Freshness { must_revalidate, no_cache, stale_if_error_s, .. } = head.freshness;
+    let staleness_s = -ttl_s(head, now_ms);
+    let within = stale_if_error_s > 0 && staleness_s <= i64::from(stale_if_error_s);
+    !must_revalidate && !no_cache && (staleness_s < 0 || within)
+}
+
 /// A soft purge makes a response stale whatever it says; it may then answer once more while
 /// it is fetched anew.
 pub fn judge(head: &Head, asked: &Asked, soft_purged: bool, now_ms: u64) -> Verdict {
@@ -39,13 +47,7 @@ pub fn judge(head: &Head, asked: &Asked, soft_purged: bool, now_ms: u64) -> Verd
     let asks = &asked.directives;
     let strict = freshness.must_revalidate || freshness.no_cache;
     let within = |seconds: u32| staleness_s <= i64::from(seconds);
-    // Also the origin of a response that says nothing may be gone (section 4.2.4).
-    let on_error = !strict
-        && (ttl_s > 0
-            || match freshness.stale_if_error_s {
-                0 => true,
-                seconds => within(seconds),
-            });
+    let on_error = stands_in(head, now_ms);
     let validate = Verdict::Validate { on_error, ttl_s };
     if freshness.no_cache || asked.insists() {
         return validate;
@@ -54,19 +56,20 @@ pub fn judge(head: &Head, asked: &Asked, soft_purged: bool, now_ms: u64) -> Verd
         return validate;
     }
     let fresh = ttl_s > 0 && !soft_purged;
+    // Who names an age does not want what is stale, unless that is said, too (section 5.2.1.1).
+    let wants_fresh =
+        asks.min_fresh.is_some() || (asks.max_age.is_some() && asks.max_stale.is_none());
     if fresh {
         return match asks.min_fresh {
             Some(least) if ttl_s < i64::from(least) => validate,
             _ => Verdict::Serve { age_s, ttl_s },
         };
     }
-    if strict || asks.min_fresh.is_some() {
+    if strict || wants_fresh {
         return validate;
     }
-    if soft_purged && (ttl_s > 0 || within(freshness.stale_while_revalidate_s)) {
-        return Verdict::ServeAndRevalidate { age_s, ttl_s };
-    }
-    if freshness.stale_while_revalidate_s > 0 && within(freshness.stale_while_revalidate_s) {
+    let window_s = freshness.stale_while_revalidate_s;
+    if (soft_purged && ttl_s > 0) || (window_s > 0 && within(window_s)) {
         return Verdict::ServeAndRevalidate { age_s, ttl_s };
     }
     match asks.max_stale {

@@ -4,10 +4,7 @@ use http::header::{AsHeaderName, HeaderMap};
 
 /// The members of a list field, over all of its lines, without the space around them.
 /// Commas in quoted strings are not between members. Lines that are no text are left out.
-pub(super) fn members<'h>(
-    headers: &'h HeaderMap,
-    name: impl AsHeaderName,
-) -> impl Iterator<Item = &'h str> {
+pub(super) fn members(headers: &HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(split)
 }

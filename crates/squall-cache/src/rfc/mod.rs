@@ -17,13 +17,18 @@ mod time;
 mod validation;
 mod vary;
 
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
+
 pub use answer::{Answer, AnswerBody, answer, answer_head};
 pub use asked::Asked;
 pub use invalidation::invalidated;
-pub use judge::{Verdict, age_s, judge, ttl_s};
+pub use judge::{Verdict, age_s, judge, stands_in, ttl_s};
 pub use key::{KeyPlan, normalised_url};
 pub use parts::combined;
 pub use status::{Forwarded, Status};
-pub use storing::{NotStored, is_for_caches, storable};
-pub use validation::{freshen_by_head, prepare_fetch, prepare_validation, selects, updated};
+pub use storing::{NotStored, give_back, is_for_caches, storable};
+pub use validation::{freshen_by_head, prepare_fetch, prepare_validation, selects, stays, updated};
 pub use vary::variant;

@@ -2,9 +2,11 @@
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use super::directives::CDN_CACHE_CONTROL;
 use super::ranges::content_range;
+use super::storing::{removed_fields, said_by};
 use crate::{Entry, Head, Key, Parts, Sequence, StoredBody};
 
 /// Ranges that are kept apart of one response.
@@ -25,6 +27,7 @@ pub fn combined(
     }
     let mut ranges = match stored {
         Some(stored) if same_response(&stored.head.headers, &head.headers) => {
+            keep_what_it_leaves_out(&mut head.headers, &stored.head.headers);
             match &stored.body {
                 // The whole is there already: it was asked for another reason.
                 StoredBody::Whole(_) => return None,
@@ -48,6 +51,31 @@ pub fn combined(
         _ => StoredBody::Parts(Parts { length, ranges }),
     };
     Some(Entry { key: key.clone(), head, body, sequence })
+}
+
+/// A part need not say again what the body is (RFC 9110, section 15.3.7). What it does not
+/// say of caching does not hold any more.
+fn keep_what_it_leaves_out(new: &mut HeaderMap, stored: &HeaderMap) {
+    let of_caching = [
+        header::CACHE_CONTROL,
+        CDN_CACHE_CONTROL,
+        header::EXPIRES,
+        header::PRAGMA,
+        header::CONTENT_LENGTH,
+        header::CONTENT_RANGE,
+        header::VARY,
+    ];
+    let (said, _) = said_by(new);
+    let withheld = removed_fields(new, &said);
+    let goes = |name: &HeaderName| of_caching.contains(name) || withheld.contains(name);
+    for name in stored.keys().filter(|name| !goes(name)) {
+        if new.contains_key(name) {
+            continue;
+        }
+        for value in stored.get_all(name) {
+            new.append(name.clone(), value.clone());
+        }
+    }
 }
 
 /// By a strong validator: nothing else says that two parts are of one body.

@@ -1,13 +1,13 @@
 //! Whether a response may be stored (RFC 9111, section 3), and for how long it is fresh.
 
 use http::StatusCode;
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use squall_types::gateway::{Cache, SetCookie};
 
 use super::Asked;
 use super::directives::{CDN_CACHE_CONTROL, Directives, Fields};
 use super::list;
-use super::time::parse_date;
+use super::time::{parse_date, write_date};
 use super::vary::{names_of_vary, variant};
 use crate::{Freshness, Head};
 
@@ -32,6 +32,8 @@ pub enum NotStored {
     StatusNotStorable,
     NotFresh,
     InvalidRange,
+    VariesOtherwise,
+    Unreadable,
 }
 
 impl NotStored {
@@ -53,6 +55,8 @@ impl NotStored {
                 "the response does not say how long it is fresh, and can not be validated"
             }
             Self::InvalidRange => "the response has a range that can not be read",
+            Self::Unreadable => "the response says of caching what is no text",
+            Self::VariesOtherwise => "the response varies by other fields than when it was stored",
         }
     }
 }
@@ -116,6 +120,9 @@ pub fn storable(
     if asked.forbids_storing() {
         return Err(NotStored::RequestForbids);
     }
+    if !is_readable(headers) {
+        return Err(NotStored::Unreadable);
+    }
     let (said, is_targeted) = said_by(headers);
     let code = status.as_u16();
     if status.is_informational() || matches!(code, 304 | 412 | 416) {
@@ -128,15 +135,13 @@ pub fn storable(
     if said.no_store && !(said.must_understand && is_understood(code)) {
         return Err(NotStored::NoStore);
     }
-    if said.private.as_ref().is_some_and(|fields| fields.0.is_empty()) {
+    if said.is_private() {
         return Err(NotStored::Private);
     }
     if code == 206 && super::ranges::content_range(headers).is_none() {
         return Err(NotStored::InvalidRange);
     }
-    // Section 3.5.
-    let shared = said.public || said.must_revalidate || said.s_maxage.is_some();
-    if asked.authorized && !shared {
+    if asked.authorized && !said.is_for_others() {
         return Err(NotStored::Authorized);
     }
     let vary = names_of_vary(headers).ok_or(NotStored::VariesByEverything)?;
@@ -150,9 +155,14 @@ pub fn storable(
     let freshness = freshness(code, headers, &said, is_targeted, times, rules);
     let validates =
         headers.contains_key(header::ETAG) || headers.contains_key(header::LAST_MODIFIED);
-    let explicit = freshness.lifetime_s > 0 || freshness.stale_while_revalidate_s > 0;
-    // It could only answer after its origin did: worth its place when that can be short.
-    if !explicit && !(validates && (is_storable_by_default(code) || said.public)) {
+    let says_so = said.public || has_explicit_lifetime(headers, &said, is_targeted);
+    if !says_so && !is_storable_by_default(code) {
+        return Err(NotStored::NotFresh);
+    }
+    // What is stale at once can only answer after its origin did: worth its place when that
+    // can be short.
+    let is_useful = freshness.lifetime_s > 0 || freshness.stale_while_revalidate_s > 0;
+    if !is_useful && !validates {
         return Err(NotStored::NotFresh);
     }
     let mut kept = headers.clone();
@@ -162,9 +172,8 @@ pub fn storable(
     if rules.set_cookie == SetCookie::Strip {
         kept.remove(header::SET_COOKIE);
     }
-    let tags = tags(&kept);
-    kept.remove(CACHE_TAG);
-    kept.remove(SURROGATE_KEY);
+    let tags = take_tags(&mut kept);
+    date(&mut kept, received_at_ms);
     Ok(Head {
         status,
         headers: kept,
@@ -177,9 +186,60 @@ pub fn storable(
     })
 }
 
+/// What is not stored of a response, and meant for the caller for whom the origin was asked:
+/// cookies, and the fields that `private` and `no-cache` name.
+pub fn give_back(headers: &mut HeaderMap, arrived: &HeaderMap) {
+    let (said, _) = said_by(arrived);
+    let of_connection = of_connection(arrived);
+    let named = [&said.private, &said.no_cache].into_iter().flatten();
+    let named = named.flat_map(|Fields(names)| names).filter(|name| !of_connection.contains(name));
+    for name in named.chain([&header::SET_COOKIE]) {
+        if headers.contains_key(name) {
+            continue;
+        }
+        for value in arrived.get_all(name) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+}
+
+/// A line that can not be read may forbid what the others allow.
+pub(super) fn is_readable(headers: &HeaderMap) -> bool {
+    [header::CACHE_CONTROL, CDN_CACHE_CONTROL, header::CONNECTION]
+        .iter()
+        .flat_map(|name| headers.get_all(name))
+        .all(|line| line.to_str().is_ok())
+}
+
+/// When it came, if it does not say when it was made (RFC 9110, section 6.6.1).
+pub(super) fn date(headers: &mut HeaderMap, received_at_ms: u64) {
+    if !headers.contains_key(header::DATE)
+        && let Ok(date) = HeaderValue::try_from(write_date(received_at_ms / 1_000))
+    {
+        headers.insert(header::DATE, date);
+    }
+}
+
+/// Whether it says itself for how long it is fresh (section 3).
+fn has_explicit_lifetime(headers: &HeaderMap, said: &Directives, is_targeted: bool) -> bool {
+    said.s_maxage.is_some()
+        || said.max_age.is_some()
+        || (!is_targeted && headers.contains_key(header::EXPIRES))
+}
+
 /// Fields that are not stored: those of the connection (section 3.1), and those that
 /// `private` and `no-cache` name.
-fn removed_fields(headers: &HeaderMap, said: &Directives) -> Vec<HeaderName> {
+pub(super) fn removed_fields(headers: &HeaderMap, said: &Directives) -> Vec<HeaderName> {
+    let mut removed = of_connection(headers);
+    removed.push(header::AGE);
+    for fields in [&said.private, &said.no_cache].into_iter().flatten() {
+        let Fields(names) = fields;
+        removed.extend(names.iter().cloned());
+    }
+    removed
+}
+
+fn of_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let mut removed: Vec<HeaderName> = [
         "connection",
         "keep-alive",
@@ -191,16 +251,11 @@ fn removed_fields(headers: &HeaderMap, said: &Directives) -> Vec<HeaderName> {
         "proxy-authenticate",
         "proxy-authentication-info",
         "proxy-authorization",
-        "age",
     ]
     .map(HeaderName::from_static)
     .to_vec();
     let named = list::members(headers, header::CONNECTION);
     removed.extend(named.filter_map(|name| HeaderName::try_from(name).ok()));
-    for fields in [&said.private, &said.no_cache].into_iter().flatten() {
-        let Fields(names) = fields;
-        removed.extend(names.iter().cloned());
-    }
     removed
 }
 
@@ -231,16 +286,22 @@ pub(super) fn freshness(
     }
     let lifetime_s =
         lifetime_s.or_else(|| unsaid_lifetime(status, headers, said, date_s, received_s, rules));
-    let lifetime_s = lifetime_s.unwrap_or(0).min(u64::from(rules.max_ttl_s.unwrap_or(u32::MAX)));
-    let (initial_age_s, age_is_valid) = initial_age(headers, date_s, times);
+    let most = rules.max_ttl_s.unwrap_or(u32::MAX);
+    let lifetime_s = lifetime_s.unwrap_or(0).min(most.into()) as u32;
+    // The route's windows are for what was ever fresh: max-age=0 means what it says.
+    let window = |said: Option<u32>, usual: Option<u32>| said.or(usual.filter(|_| lifetime_s > 0));
     Freshness {
-        lifetime_s: if age_is_valid { lifetime_s.min(u64::from(u32::MAX)) as u32 } else { 0 },
-        initial_age_s,
-        stale_while_revalidate_s: said
-            .stale_while_revalidate
-            .or(rules.stale_while_revalidate_s)
-            .unwrap_or(0),
-        stale_if_error_s: said.stale_if_error.or(rules.stale_if_error_s).unwrap_or(0),
+        lifetime_s,
+        initial_age_s: initial_age(headers, date_s, times),
+        stale_while_revalidate_s: window(
+            said.stale_while_revalidate,
+            rules.stale_while_revalidate_s,
+        )
+        .unwrap_or(0),
+        // The origin of one that says nothing may be gone as well (section 4.2.4). What was
+        // never fresh is often for one caller, as he is known by a cookie.
+        stale_if_error_s: window(said.stale_if_error, rules.stale_if_error_s)
+            .unwrap_or(if lifetime_s > 0 { u32::MAX } else { 0 }),
         must_revalidate: said.must_revalidate || said.proxy_revalidate || said.s_maxage.is_some(),
         no_cache: no_cache_at_all,
     }
@@ -268,30 +329,25 @@ fn unsaid_lifetime(
     Some((old_s / 10).min(HEURISTIC_MAX_S))
 }
 
-/// RFC 9111, section 4.2.3. What `Age` says in another way than it should makes the
-/// response stale.
-fn initial_age(headers: &HeaderMap, date_s: Option<u64>, times: Times) -> (u32, bool) {
+/// RFC 9111, section 4.2.3.
+fn initial_age(headers: &HeaderMap, date_s: Option<u64>, times: Times) -> u32 {
     let received_s = times.received_at_ms / 1_000;
     let apparent_s = date_s.map_or(0, |date_s| received_s.saturating_sub(date_s));
     let delay_s = times.received_at_ms.saturating_sub(times.requested_at_ms) / 1_000;
-    let mut lines = headers.get_all(header::AGE).iter();
-    let said = match (lines.next(), lines.next()) {
-        (None, _) => Some(0),
-        (Some(line), None) => {
-            let digits = line
-                .to_str()
-                .ok()
-                .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
-            digits.map(|digits| digits.parse::<u64>().unwrap_or(u64::from(u32::MAX)))
-        }
-        (Some(_), Some(_)) => None,
-    };
-    let corrected_s = said.unwrap_or(0).saturating_add(delay_s);
-    (apparent_s.max(corrected_s).min(u64::from(u32::MAX)) as u32, said.is_some())
+    let corrected_s = said_age(headers).unwrap_or(0).saturating_add(delay_s);
+    apparent_s.max(corrected_s).min(u64::from(u32::MAX)) as u32
+}
+
+/// The first member, whatever follows it; what is no number is ignored (section 5.1).
+fn said_age(headers: &HeaderMap) -> Option<u64> {
+    let line = headers.get(header::AGE)?.to_str().ok()?;
+    let first = line.split([',', ';']).next()?.trim();
+    let good = !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_digit());
+    good.then(|| first.parse().unwrap_or(u64::from(u32::MAX)))
 }
 
 /// A date that is given once and can be read.
-fn single_date(headers: &HeaderMap, name: HeaderName, now_s: u64) -> Option<u64> {
+pub(super) fn single_date(headers: &HeaderMap, name: HeaderName, now_s: u64) -> Option<u64> {
     let mut lines = headers.get_all(name).iter();
     let line = lines.next()?.to_str().ok()?;
     lines.next().is_none().then(|| parse_date(line, now_s))?
@@ -303,13 +359,16 @@ pub fn is_for_caches(name: &HeaderName) -> bool {
 }
 
 /// Names to purge by: `Cache-Tag` has commas between them, `Surrogate-Key` has spaces.
-fn tags(headers: &HeaderMap) -> Box<[Box<str>]> {
+/// They are for caches, and not sent on.
+pub(super) fn take_tags(headers: &mut HeaderMap) -> Box<[Box<str>]> {
     let commas = list::members(headers, CACHE_TAG);
     let lines = headers.get_all(SURROGATE_KEY).iter().filter_map(|line| line.to_str().ok());
     let spaces = lines.flat_map(str::split_ascii_whitespace);
     let mut tags: Vec<Box<str>> = commas.chain(spaces).take(TAGS_MAX).map(Box::from).collect();
     tags.sort();
     tags.dedup();
+    headers.remove(CACHE_TAG);
+    headers.remove(SURROGATE_KEY);
     tags.into()
 }
 

@@ -13,23 +13,25 @@ pub(super) fn parse_date(text: &str, now_s: u64) -> Option<u64> {
         Some(parts) => parts,
         None => return parse_asctime(text),
     };
-    if DAYS.contains(&day) {
+    // Some write names in another case.
+    let is_in = |days: [&str; 7]| days.iter().any(|name| name.eq_ignore_ascii_case(day));
+    if is_in(DAYS) {
         let [date, month, year, time, zone] = words(rest)?;
-        return (zone == "GMT" && date.len() == 2)
+        return (is_gmt(zone) && date.len() == 2)
             .then(|| seconds(number(date, 2)?, month, number(year, 4)?, time))?;
     }
-    if !LONG_DAYS.contains(&day) {
+    if !is_in(LONG_DAYS) {
         return None;
     }
     let (date, rest) = rest.split_once('-')?;
     let (month, rest) = rest.split_once('-')?;
     let [year, time, zone] = words(rest)?;
-    if zone != "GMT" {
+    if !is_gmt(zone) {
         return None;
     }
     let year = number(year, 2)?;
     // What seems to be more than 50 years ahead is the past year with the same digits.
-    let this_year = civil_year(now_s);
+    let (this_year, ..) = civil(now_s / 86_400);
     let mut full = this_year - this_year % 100 + year;
     if full > this_year + 50 {
         full -= 100;
@@ -47,6 +49,20 @@ fn parse_asctime(text: &str) -> Option<u64> {
     seconds(number(date, date.len())?, month, number(year, 4)?, time)
 }
 
+fn is_gmt(zone: &str) -> bool {
+    zone.eq_ignore_ascii_case("GMT")
+}
+
+/// In the form that is sent.
+pub(super) fn write_date(seconds: u64) -> String {
+    let days = seconds / 86_400;
+    let (year, month, date) = civil(days);
+    // 1970-01-01 was a Thursday, and `DAYS` begins with Monday.
+    let (day, month) = (DAYS[((days + 3) % 7) as usize], MONTHS[month as usize - 1]);
+    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{day}, {date:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+}
+
 fn words<const N: usize>(text: &str) -> Option<[&str; N]> {
     let mut words = text.split(' ');
     let mut found = [""; N];
@@ -62,7 +78,7 @@ fn number(text: &str, digits: usize) -> Option<u64> {
 }
 
 fn seconds(date: u64, month: &str, year: u64, time: &str) -> Option<u64> {
-    let month = MONTHS.iter().position(|name| *name == month)? as u64 + 1;
+    let month = MONTHS.iter().position(|name| name.eq_ignore_ascii_case(month))? as u64 + 1;
     let (hour, rest) = time.split_once(':')?;
     let (minute, second) = rest.split_once(':')?;
     let (hour, minute, second) = (number(hour, 2)?, number(minute, 2)?, number(second, 2)?);
@@ -82,15 +98,17 @@ fn days_before(year: u64, month: u64, date: u64) -> u64 {
     era * 146_097 + of_era - 719_468
 }
 
-fn civil_year(seconds: u64) -> u64 {
-    let mut year = 1970 + seconds / 31_556_952;
-    while days_before(year + 1, 1, 1) * 86_400 <= seconds {
+/// Year, month and date of a day since 1970.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let mut year = 1970 + days / 366;
+    while days_before(year + 1, 1, 1) <= days {
         year += 1;
     }
-    while year > 1970 && days_before(year, 1, 1) * 86_400 > seconds {
-        year -= 1;
+    let mut month = 1;
+    while month < 12 && days_before(year, month + 1, 1) <= days {
+        month += 1;
     }
-    year
+    (year, month, days - days_before(year, month, 1) + 1)
 }
 
 #[cfg(test)]
@@ -110,6 +128,7 @@ mod tests {
             "Sun, 06 Nov 1994 08:49:37 GMT",
             "Sunday, 06-Nov-94 08:49:37 GMT",
             "Sun Nov  6 08:49:37 1994",
+            "SUN, 06 nov 1994 08:49:37 gmt",
         ] {
             check(text, Some(784_111_777));
         }
@@ -121,6 +140,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_can_be_read() {
+        assert_eq!(write_date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
+        for seconds in (0..5_000_000_000).step_by(86_399 * 13) {
+            check(&write_date(seconds), Some(seconds));
+        }
+    }
+
+    #[test]
     fn nothing_else_is_a_date() {
         for text in [
             "",
@@ -128,7 +155,6 @@ mod tests {
             "Sun, 06 Nov 1994 08:49:37",
             "Sun, 06 Nov 1994 08:49:37 CET",
             "Sun, 6 Nov 1994 08:49:37 GMT",
-            "Sun, 06 nov 1994 08:49:37 GMT",
             "Sun, 06 Nov 1994 24:00:00 GMT",
             "Sun, 06 Nov 94 08:49:37 GMT",
             "Fun, 06 Nov 1994 08:49:37 GMT",

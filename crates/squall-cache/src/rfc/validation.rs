@@ -4,7 +4,12 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use squall_types::gateway::Cache;
 
-use super::storing::{Times, freshness, said_by};
+use super::Asked;
+use super::ranges::content_range;
+use super::storing::{
+    NotStored, Times, date, freshness, is_readable, removed_fields, said_by, take_tags,
+};
+use super::vary::names_of_vary;
 use crate::Head;
 
 const PRECONDITIONS: [HeaderName; 5] = [
@@ -48,15 +53,19 @@ pub fn prepare_validation(headers: &mut HeaderMap, stored: &Head) -> bool {
 /// Whether a 304 is about the stored response (section 4.3.4). One without validators is
 /// about what was asked for.
 pub fn selects(stored: &Head, of_304: &HeaderMap) -> bool {
-    let same = |name: &HeaderName| match (stored.headers.get(name), of_304.get(name)) {
-        (Some(stored), Some(new)) => Some(weakly_equal(stored, new)),
-        (None, Some(_)) => Some(false),
-        (_, None) => None,
+    let same = |name: &HeaderName| {
+        let new = of_304.get(name)?;
+        let is_weak = new.as_bytes().starts_with(b"W/");
+        Some(stored.headers.get(name).is_some_and(|stored| match is_weak {
+            true => weakly_equal(stored, new),
+            // A strong validator is one of a response that has the same.
+            false => stored == new,
+        }))
     };
     same(&header::ETAG).or_else(|| same(&header::LAST_MODIFIED)).unwrap_or(true)
 }
 
-/// RFC 9110, section 8.8.3.2. Dates are compared in the same way.
+/// RFC 9110, section 8.8.3.2.
 fn weakly_equal(one: &HeaderValue, other: &HeaderValue) -> bool {
     fn opaque(tag: &HeaderValue) -> &[u8] {
         tag.as_bytes().strip_prefix(b"W/").unwrap_or(tag.as_bytes())
@@ -85,18 +94,26 @@ pub fn updated(
     let connection = super::list::members(of_304, header::CONNECTION);
     let connection: Vec<HeaderName> =
         connection.filter_map(|name| HeaderName::try_from(name).ok()).collect();
-    let kept = |name: &HeaderName| {
+    let stays_as_it_is = |name: &HeaderName| {
         OF_THE_BODY.contains(name)
             || connection.contains(name)
-            || *name == header::ETAG
-            || *name == header::VARY
-            || NEVER_STORED.iter().any(|never| name == never)
+            || (*name == header::ETAG && stored.headers.contains_key(name))
+            || NEVER_TAKEN.iter().any(|never| name == never)
     };
-    for name in of_304.keys().filter(|name| !kept(name)) {
+    for name in of_304.keys().filter(|name| !stays_as_it_is(name)) {
         head.headers.remove(name);
         for value in of_304.get_all(name) {
             head.headers.append(name.clone(), value.clone());
         }
+    }
+    // It is of now, also when it does not say so.
+    if !of_304.contains_key(header::DATE) {
+        head.headers.remove(header::DATE);
+        date(&mut head.headers, received_at_ms);
+    }
+    let tags = take_tags(&mut head.headers);
+    if !tags.is_empty() {
+        head.tags = tags;
     }
     // What it says of caching now is what the update left, but for its age, which is new.
     let mut said_in = head.headers.clone();
@@ -105,6 +122,9 @@ pub fn updated(
         said_in.append(header::AGE, age.clone());
     }
     let (said, is_targeted) = said_by(&said_in);
+    for name in removed_fields(&head.headers, &said) {
+        head.headers.remove(name);
+    }
     let times = Times { requested_at_ms, received_at_ms };
     head.freshness = freshness(head.status.as_u16(), &said_in, &said, is_targeted, times, rules);
     head.requested_at_ms = requested_at_ms;
@@ -112,20 +132,40 @@ pub fn updated(
     head
 }
 
-const NEVER_STORED: [&str; 12] = [
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "proxy-authenticate",
-    "proxy-authentication-info",
-    "proxy-authorization",
-    "age",
-    "cache-status",
-];
+/// A cookie is for the caller for whom the origin was asked, whatever becomes of those of
+/// whole responses.
+const NEVER_TAKEN: [&str; 3] = ["age", "cache-status", "set-cookie"];
+
+/// Whether a stored head may be replaced by its update. Otherwise that is for the caller
+/// alone for whom the origin was asked, and nothing of it may stay stored.
+/// # Errors
+/// Says what is against it.
+pub fn stays(stored: &Head, updated: &Head, asked: &Asked) -> Result<(), NotStored> {
+    if !is_readable(&updated.headers) {
+        return Err(NotStored::Unreadable);
+    }
+    let (said, _) = said_by(&updated.headers);
+    if asked.forbids_storing() {
+        return Err(NotStored::RequestForbids);
+    }
+    if said.no_store && !said.must_understand {
+        return Err(NotStored::NoStore);
+    }
+    if said.is_private() {
+        return Err(NotStored::Private);
+    }
+    // The stored one may be of an authorized request, too, if it said that it is for others.
+    let authorized = asked.authorized || said_by(&stored.headers).0.is_for_others();
+    if authorized && !said.is_for_others() {
+        return Err(NotStored::Authorized);
+    }
+    // What its request had for other names is not known any more.
+    match names_of_vary(&updated.headers) {
+        None => Err(NotStored::VariesByEverything),
+        Some(names) if names != updated.vary => Err(NotStored::VariesOtherwise),
+        Some(_) => Ok(()),
+    }
+}
 
 /// After a 200 to HEAD: the stored head made fresh, when it still describes the same
 /// response; none when that is outdated (section 4.3.5).
@@ -137,11 +177,18 @@ pub fn freshen_by_head(
     received_at_ms: u64,
     rules: &Cache,
 ) -> Option<Head> {
-    let differs = |name: HeaderName| match (stored.headers.get(&name), headers.get(&name)) {
-        (Some(stored), Some(new)) => stored != new,
-        _ => false,
+    // What it does not say is not different.
+    let differs = |name: HeaderName| {
+        headers.get(&name).is_some_and(|new| stored.headers.get(&name) != Some(new))
     };
-    let outdated = status != stored.status
-        || [header::ETAG, header::LAST_MODIFIED, header::CONTENT_LENGTH].into_iter().any(differs);
+    let part = content_range(&stored.headers).filter(|_| stored.status.as_u16() == 206);
+    let length = part.map(|(_, _, length)| HeaderValue::from(length));
+    let length = length.as_ref().or(stored.headers.get(header::CONTENT_LENGTH));
+    let new_length = headers.get(header::CONTENT_LENGTH);
+    let length_differs = length.is_some() && new_length.is_some() && length != new_length;
+    let outdated = (status != stored.status && part.is_none())
+        || length_differs
+        || differs(header::ETAG)
+        || differs(header::LAST_MODIFIED);
     (!outdated).then(|| updated(stored, headers, requested_at_ms, received_at_ms, rules))
 }

@@ -32,18 +32,21 @@ pub fn variant(names: &[HeaderName], request_headers: &HeaderMap) -> u64 {
         hash_part(&mut hasher, name.as_str());
         // An absent field and an empty one are told apart.
         hasher.update(&[u8::from(request_headers.contains_key(name))]);
-        if is_set_of_choices(name) {
+        if is_list_of_choices(name) {
             let members = list::members(request_headers, name).map(choice);
             let mut members: Vec<String> = members.collect();
-            members.sort();
-            members.dedup();
+            // Languages of one weight may be served in their order (section 12.5.4).
+            if *name != header::ACCEPT_LANGUAGE {
+                members.sort();
+                members.dedup();
+            }
             members.iter().for_each(|member| hash_part(&mut hasher, member));
         } else {
             for line in request_headers.get_all(name) {
                 // Lines of one field are one list (RFC 9110, section 5.3).
                 match line.to_str() {
                     Ok(text) => {
-                        text.split(',').for_each(|part| hash_part(&mut hasher, part.trim()));
+                        list::split(text).for_each(|member| hash_part(&mut hasher, member));
                     }
                     Err(_) => drop(hasher.update(line.as_bytes())),
                 }
@@ -61,8 +64,8 @@ fn hash_part(hasher: &mut blake3::Hasher, part: &str) {
     hasher.update(part.as_bytes());
 }
 
-/// Fields whose members may come in any order and in any case (RFC 9110, section 12.5).
-fn is_set_of_choices(name: &HeaderName) -> bool {
+/// Fields whose members have weights, and are the same in any case (RFC 9110, section 12.5).
+fn is_list_of_choices(name: &HeaderName) -> bool {
     [header::ACCEPT_ENCODING, header::ACCEPT_LANGUAGE, header::ACCEPT_CHARSET].contains(name)
 }
 
@@ -104,7 +107,9 @@ mod tests {
         assert_ne!(encoding(&["gzip, br"]), encoding(&["gzip, br;q=0"]));
         assert_ne!(encoding(&["gzip"]), encoding(&[]));
         assert_ne!(encoding(&[""]), encoding(&[]));
-        assert_eq!(of("accept-language", &["en-GB, de"]), of("accept-language", &["de,en-gb"]));
+        let language = |line: &'static str| of("accept-language", &[line]);
+        assert_eq!(language("en-GB, de"), language("en-gb;q=1,de"));
+        assert_ne!(language("en, de"), language("de, en"));
     }
 
     #[test]

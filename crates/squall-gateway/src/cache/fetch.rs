@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::HeaderMap;
-use http::{Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 use squall_cache::rfc::{self, Forwarded, Status};
 use squall_cache::{Entry, Head, Sequence, StoredBody};
 use squall_types::Body;
@@ -70,6 +69,8 @@ impl Question<'_> {
         };
         if failed
             && let (Some(ttl_s), Some(stored)) = (fetch.stale_ttl_s, &fetch.stored)
+            // Its origin may have taken long to fail.
+            && rfc::stands_in(&stored.head, now_ms())
             && let Some(response) = self.serve_in_place(stored, &sent, ttl_s)
         {
             if let Some(lead) = &lead {
@@ -145,16 +146,33 @@ impl Question<'_> {
             body: stored.body.clone(),
             sequence: arrived.sequence,
         };
-        let status = Status::forwarded(Forwarded::Stale)
-            .status(StatusCode::NOT_MODIFIED)
-            .stored()
-            .ttl(ttl_s);
-        let response = self.serve(&entry, *received_at_ms, status)?;
-        if let Some(lead) = lead {
-            lead.land(Landing::Entry(Arc::new(entry.clone())));
+        let word = Status::forwarded(Forwarded::Stale).status(StatusCode::NOT_MODIFIED).ttl(ttl_s);
+        let why_not = rfc::stays(&stored.head, &entry.head, &self.asked).err();
+        let word = match why_not {
+            None => word.stored(),
+            Some(why_not) => word.detail(why_not.as_str()),
+        };
+        let mut answer = self.serve(&entry, *received_at_ms, word)?;
+        rfc::give_back(answer.headers_mut(), response.headers());
+        match why_not {
+            None => {
+                if let Some(lead) = lead {
+                    lead.land(match is_for_all(&entry.head, *received_at_ms) {
+                        true => Landing::Entry(Arc::new(entry.clone())),
+                        false => Landing::Alone,
+                    });
+                }
+                self.store.put(entry);
+            }
+            Some(why_not) => {
+                self.cache.unstored.remember(self.hash, why_not.as_str(), Instant::now());
+                if let Some(lead) = lead {
+                    lead.land(Landing::Alone);
+                }
+                self.store.remove(&self.hash);
+            }
         }
-        self.store.put(entry);
-        Some(response)
+        Some(answer)
     }
 
     /// A response to HEAD says whether what is stored is still so (RFC 9111, section 4.3.5).
@@ -163,14 +181,15 @@ impl Question<'_> {
         let status = response.status();
         if let Some(stored) = fetch.stored.as_ref().filter(|_| status == StatusCode::OK) {
             let rules = &self.plan.rules;
-            match rfc::freshen_by_head(
+            let freshened = rfc::freshen_by_head(
                 &stored.head,
                 response.headers(),
                 status,
                 requested_at_ms,
                 received_at_ms,
                 rules,
-            ) {
+            );
+            match freshened.filter(|head| rfc::stays(&stored.head, head, &self.asked).is_ok()) {
                 Some(head) => self.store.put(Entry {
                     key: stored.key.clone(),
                     head,
@@ -223,9 +242,10 @@ impl Question<'_> {
         let head = Arc::new(head);
         if let Some(lead) = &lead {
             // A part is nobody else's answer.
-            lead.land(match status {
-                StatusCode::PARTIAL_CONTENT => Landing::Alone,
-                _ => Landing::Filling(head.clone(), fill.clone()),
+            let is_whole = status != StatusCode::PARTIAL_CONTENT;
+            lead.land(match is_whole && is_for_all(&head, received_at_ms) {
+                true => Landing::Filling(head.clone(), fill.clone()),
+                false => Landing::Alone,
             });
         }
         word = word.stored().ttl(rfc::ttl_s(&head, received_at_ms));
@@ -282,4 +302,10 @@ impl Question<'_> {
             drop(lead);
         });
     }
+}
+
+/// Whether those may have it who waited for it: who comes a moment later would be given it
+/// as well.
+fn is_for_all(head: &Head, now_ms: u64) -> bool {
+    !head.freshness.no_cache && rfc::ttl_s(head, now_ms) > 0
 }
