@@ -102,8 +102,9 @@ impl Origin {
             let seen = {
                 let mut all = self.seen.lock().unwrap();
                 let (method, path) = (method.to_owned(), path.to_owned());
-                all.push(Seen { method, path, headers, number: all.len() + 1 });
-                all.last().unwrap().clone()
+                let number = all.len() + 1;
+                all.push(Seen { method, path, headers, number });
+                all[number - 1].clone()
             };
             let reply = (self.respond)(&seen);
             tokio::time::sleep(reply.delay).await;
