@@ -104,10 +104,11 @@ async fn purge(global: &Global, options: PurgeOptions) -> Result<(), Failure> {
     let node = connect(global)?;
     let first = urls.iter().chain(&prefixes).next();
     let app = app_of(&node, WHAT, app, first.map(String::as_str)).await?;
-    let whole = |url: String| whole_url(&app, url);
     let mut targets: Vec<PurgeTarget> = Vec::new();
-    targets.extend(urls.into_iter().map(whole).map(PurgeTarget::Url));
-    targets.extend(prefixes.into_iter().map(whole).map(PurgeTarget::Prefix));
+    let urls = whole_urls(&node, WHAT, &app, urls).await?;
+    targets.extend(urls.into_iter().map(PurgeTarget::Url));
+    let prefixes = whole_urls(&node, WHAT, &app, prefixes).await?;
+    targets.extend(prefixes.into_iter().map(PurgeTarget::Prefix));
     targets.extend(tags.into_iter().map(PurgeTarget::Tag));
     if all {
         targets.push(PurgeTarget::All(true));
@@ -133,7 +134,8 @@ async fn inspect(global: &Global, options: InspectOptions) -> Result<(), Failure
     let what = format!("looking into the cache for {}", options.url);
     let node = connect(global)?;
     let app = app_of(&node, &what, options.app, Some(&options.url)).await?;
-    let url = whole_url(&app, options.url);
+    let urls = whole_urls(&node, &what, &app, vec![options.url]).await?;
+    let url = urls.into_iter().next().unwrap_or_default();
     let asked = CacheInspect { url: url.clone(), headers: options.headers };
     let body = serde_json::to_value(asked).expect("plain data");
     let path = format!("/v1/apps/{app}/cache/inspect");
@@ -190,9 +192,32 @@ fn describe_variant(variant: &CacheVariant, out: &mut String) {
     }
 }
 
-/// With an app, a path is enough.
-fn whole_url(app: &AppName, url: String) -> String {
-    if url.starts_with('/') { format!("http://{app}.localhost{url}") } else { url }
+/// A path stands for itself at every address of the app.
+async fn whole_urls(
+    node: &Client,
+    what: &str,
+    app: &AppName,
+    given: Vec<String>,
+) -> Result<Vec<String>, Failure> {
+    if given.iter().all(|url| !url.starts_with('/')) {
+        return Ok(given);
+    }
+    let known: Value = node.get(what, &format!("/v1/apps/{app}")).await?;
+    let addresses = known["urls"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    Ok(at_all(&addresses.collect::<Vec<_>>(), given))
+}
+
+fn at_all(addresses: &[&str], given: Vec<String>) -> Vec<String> {
+    let mut urls = Vec::new();
+    for url in given {
+        if url.starts_with('/') {
+            let of = |address: &&str| format!("{}{url}", address.trim_end_matches('/'));
+            urls.extend(addresses.iter().map(of));
+        } else {
+            urls.push(url);
+        }
+    }
+    urls
 }
 
 /// The app that is named, that answers at the URL, or that is the only one.
@@ -255,9 +280,11 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_those_of_the_app() {
-        let app = AppName::parse("shop").unwrap();
-        assert_eq!(whole_url(&app, "/a?b".into()), "http://shop.localhost/a?b");
-        assert_eq!(whole_url(&app, "https://x.example/".into()), "https://x.example/");
+    fn paths_are_meant_at_every_address_of_the_app() {
+        let addresses = ["http://127.0.0.1:8080/", "http://shop.localhost:8080/"];
+        let given = vec!["/a?b".to_owned(), "https://x.example/".to_owned()];
+        let expected =
+            ["http://127.0.0.1:8080/a?b", "http://shop.localhost:8080/a?b", "https://x.example/"];
+        assert_eq!(at_all(&addresses, given), expected);
     }
 }

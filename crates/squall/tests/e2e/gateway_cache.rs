@@ -225,7 +225,7 @@ async fn what_may_not_be_stored_is_asked_for_each_time() {
         assert_eq!(answer.text(), expected.to_string());
     }
     assert_eq!(origin.asked(), expected);
-    let inspected = node.cli_json(&["cache", "inspect", "--app", "front", "/private"]);
+    let inspected = inspect(&node, "/private");
     assert_eq!(inspected["not_stored"], "the response says private", "{inspected}");
 }
 
@@ -373,18 +373,25 @@ async fn ranges_come_from_what_is_stored() {
 
     assert_eq!(range("/parts", "bytes=0-4").await.text(), "01234");
     assert_eq!(range("/parts", "bytes=5-9").await.text(), "56789");
-    wait_for("both parts", || {
-        node.cli_json(&["cache", "inspect", "--app", "front", "/parts"])["variants"][0]["partial"]
-            == false
-    });
+    wait_for("both parts", || inspect(&node, "/parts")["variants"][0]["partial"] == false);
     assert_hit(&get(&node, "/parts").await, whole);
     assert_eq!(origin.asked(), 3);
 }
 
 fn purge(node: &TestNode, arguments: &[&str]) {
+    let whole = |argument: &&str| match argument.strip_prefix('/') {
+        Some(path) => format!("http://front.localhost/{path}"),
+        None => (*argument).to_owned(),
+    };
+    let arguments: Vec<String> = arguments.iter().map(whole).collect();
     let mut all = vec!["cache", "purge", "--app", "front"];
-    all.extend(arguments);
+    all.extend(arguments.iter().map(String::as_str));
     node.cli_json(&all);
+}
+
+fn inspect(node: &TestNode, path: &str) -> Value {
+    let url = format!("http://front.localhost{path}");
+    node.cli_json(&["cache", "inspect", "--app", "front", &url])
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -431,10 +438,7 @@ async fn a_soft_purge_answers_once_more_while_it_fetches() {
     assert_hit(&get(&node, "/").await, "answer 1");
     wait_for("the fetch behind", || origin.asked() == 2);
     wait_for("the new response", || {
-        node.cli_json(&["cache", "inspect", "--app", "front", "/"])["answer"]
-            .as_str()
-            .unwrap()
-            .starts_with("a hit")
+        inspect(&node, "/")["answer"].as_str().unwrap().starts_with("a hit")
     });
     assert_hit(&get(&node, "/").await, "answer 2");
 }
