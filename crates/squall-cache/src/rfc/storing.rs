@@ -159,6 +159,12 @@ pub fn storable(
     if !says_so && !is_storable_by_default(code) {
         return Err(NotStored::NotFresh);
     }
+    // What says nothing of caches is not meant for them, unless the route takes it so: it
+    // must not come out of the store when its origin fails either.
+    let says_something = says_so || said.no_cache.is_some() || said.must_revalidate;
+    if !says_something && freshness.lifetime_s == 0 && !rules.heuristic {
+        return Err(NotStored::NotFresh);
+    }
     // What is stale at once can only answer after its origin did: worth its place when that
     // can be short.
     let is_useful = freshness.lifetime_s > 0 || freshness.stale_while_revalidate_s > 0;
