@@ -97,7 +97,8 @@ fn what_may_be_stored() {
     let fresh = ("cache-control", "max-age=60");
     is_stored(&[], 200, &[fresh], None);
     is_stored(&[], 200, &[], Some(NotStored::NotFresh));
-    is_stored(&[], 200, &[("etag", "\"a\"")], None);
+    is_stored(&[], 200, &[("etag", "\"a\"")], Some(NotStored::NotFresh));
+    is_stored(&[], 200, &[("etag", "\"a\""), ("cache-control", "no-cache")], None);
     is_stored(&[], 302, &[("etag", "\"a\"")], Some(NotStored::NotFresh));
     is_stored(&[], 302, &[fresh], None);
     is_stored(&[], 500, &[("cache-control", "public"), ("etag", "\"a\"")], None);
@@ -193,7 +194,7 @@ fn how_long_it_is_fresh() {
         is_fresh_for(&usual, 200, &[("cache-control", "max-age=300"), ("age", age)], expected_s);
     }
     let modified = ("last-modified", "Fri, 15 Jan 2027 07:50:00 GMT");
-    is_fresh_for(&usual, 200, &[modified, DATE], 0);
+    is_fresh_for(&usual, 200, &[("cache-control", "public"), modified, DATE], 0);
     let guesses = Cache { heuristic: true, ..Cache::default() };
     is_fresh_for(&guesses, 200, &[modified, DATE], 60);
     let rules = Cache {
@@ -257,7 +258,8 @@ fn what_a_stored_response_is_worth() {
 #[test]
 fn the_origin_is_asked_about_what_is_stored() {
     let modified = "Fri, 15 Jan 2027 07:50:00 GMT";
-    let head = stored(&[("etag", "W/\"a\""), ("last-modified", modified), DATE]);
+    let lines = [("cache-control", "public"), ("etag", "W/\"a\""), ("last-modified", modified)];
+    let head = stored(&lines);
     let mut request = headers(&[
         ("if-none-match", "\"callers\""),
         ("if-range", "\"callers\""),
