@@ -1,6 +1,7 @@
 """The edge cache beside nginx's proxy_cache, in front of the same server."""
 
 import asyncio
+import contextlib
 import json
 import pathlib
 import threading
@@ -83,14 +84,19 @@ class SlowOrigin:
         self.loop.run_until_complete(asyncio.start_server(self.answer, "127.0.0.1", self.port))
         ready.set()
         self.loop.run_forever()
+        for task in asyncio.all_tasks(self.loop):
+            task.cancel()
+        self.loop.run_until_complete(asyncio.sleep(0))
+        self.loop.close()
 
     async def answer(self, reader, writer):
-        while await reader.readuntil(b"\r\n\r\n"):
-            self.asked += 1
-            await asyncio.sleep(0.5)
-            writer.write(b"HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\n"
-                         b"content-length: 4\r\n\r\ncold")
-            await writer.drain()
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                self.asked += 1
+                await asyncio.sleep(0.5)
+                writer.write(b"HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\n"
+                             b"content-length: 4\r\n\r\ncold")
+                await writer.drain()
 
     def close(self):
         self.loop.call_soon_threadsafe(self.loop.stop)
