@@ -36,7 +36,8 @@ pub use self::stats::Stats;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// What bodies and heads in memory may take together.
+    /// What bodies and heads in memory may take together. With a disk, responses that wait to
+    /// be written may take an eighth of it besides, or 4 MiB.
     pub memory_bytes: u64,
     /// Nothing is kept on disk without.
     pub disk: Option<DiskSettings>,

@@ -30,7 +30,10 @@ struct State {
     /// What is to be written or being written, to be found when it is not in memory.
     pending: HashMap<Serial, Arc<Resident>>,
     pending_bytes: u64,
+    /// No more responses are taken.
     closed: bool,
+    /// Nobody does what is asked for any more.
+    ended: bool,
 }
 
 pub(super) enum Next {
@@ -62,7 +65,11 @@ impl Queue {
     }
 
     pub(super) fn push(&self, job: Job) {
-        self.lock().jobs.push_back(job);
+        let mut state = self.lock();
+        if !state.ended {
+            state.jobs.push_back(job);
+        }
+        drop(state);
         self.ready.notify_one();
     }
 
@@ -99,6 +106,13 @@ impl Queue {
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.ready.notify_all();
+    }
+
+    /// The writer has ended, by itself or by a panic: nobody waits for it any more.
+    pub(super) fn end(&self) {
+        let mut state = self.lock();
+        (state.closed, state.ended) = (true, true);
+        state.jobs.clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

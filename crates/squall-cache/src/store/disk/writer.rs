@@ -90,6 +90,12 @@ impl Active {
     }
 }
 
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        self.disk.queue.end();
+    }
+}
+
 impl Writer<'_> {
     /// Goes on with the last segment, if it has room, and keeps to a budget that may have
     /// become smaller.

@@ -309,3 +309,24 @@ fn inspection_tells_where_everything_is() {
     assert!(stored.iter().all(|stored| stored.disk_bytes > Some(100) && !stored.waits_for_disk));
     assert!(store.inspect(&key("/b").hash()).is_empty());
 }
+
+#[test]
+fn loading_does_not_hold_up_a_core_and_goes_on_when_writing_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.put(entry("/a", 1, store.sequence()));
+    drop(store);
+    let store = open(dir.path());
+    store.close();
+    store.put(entry("/b", 1, store.sequence()));
+    store.remove(&key("/c").hash());
+    // Nobody writes any more, and nobody waits for it.
+    store.flush();
+    assert_eq!(version(&store, "/b"), Some(1));
+    let Found::OnDisk(ticket) = store.find(&key("/a").hash(), |_| 0) else { panic!() };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let hit = runtime.block_on(store.load(ticket)).unwrap();
+    assert_eq!(body(&hit), "/a 1");
+    store.purge(&purge(Covered::All, false)).unwrap();
+    assert!(runtime.block_on(store.load(ticket)).is_none());
+}
