@@ -20,6 +20,15 @@ struct Origin {
     ended: AtomicBool,
 }
 
+/// Ends the race, also when something wrong was found.
+struct Ends<'a>(&'a Origin);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.ended.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Origin {
     fn fetch(&self, store: &Store) {
         while !self.ended.load(Ordering::Relaxed) {
@@ -34,6 +43,7 @@ impl Origin {
     }
 
     fn look_up(&self, store: &Store) {
+        let _ends = Ends(self);
         while !self.ended.load(Ordering::Relaxed) {
             self.check(store);
         }
@@ -57,6 +67,7 @@ impl Origin {
     }
 
     fn purge(&self, store: &Store, rounds: u64) {
+        let _ends = Ends(self);
         for round in 0..rounds {
             let version = self.version.fetch_add(1, Ordering::SeqCst) + 1;
             let soft = round % 5 == 4;
@@ -71,7 +82,6 @@ impl Origin {
             floor.fetch_max(version, Ordering::SeqCst);
             self.check(store);
         }
-        self.ended.store(true, Ordering::Relaxed);
     }
 }
 
