@@ -9,7 +9,7 @@ help:
 	@echo "make lint          format, clippy, licences and advisories"
 	@echo "make bench         measure beside wasmtime serve, workerd and nginx, write docs/benchmarks.md"
 	@echo "make wpt           the Web Platform Tests, from a copy of them; writes docs/conformance.md"
-	@echo "make soak          50 rounds of kill -9"
+	@echo "make soak          50 rounds of kill -9, and 100 for the cache"
 	@echo "make demo-leak     a million requests search for each other's secrets"
 	@echo "make dist          release archives in target/dist"
 	@echo "make engine-less   check the crates that need no WebAssembly engine, quickly"
@@ -34,6 +34,7 @@ bench:
 soak:
 	@scripts/need-tools
 	SQUALL_CRASH_ROUNDS=50 cargo test --workspace --test e2e crash -- --nocapture --test-threads 1
+	SQUALL_CACHE_CRASH_ROUNDS=100 SQUALL_CACHE_RACES=10000 cargo test --workspace --lib -- store::tests::crash store::tests::races --nocapture
 
 demo-leak:
 	@benches/demo-leak
