@@ -90,8 +90,8 @@ impl Runtime {
         }))
     }
 
-    /// Unmaps idle functions, for ever. Run it on a background runtime; it wakes four
-    /// times in an idle period and finds nothing to do when nothing is mapped.
+    /// Unmaps idle functions and gives memory back, for ever. Run it on a background
+    /// runtime; it wakes four times in an idle period.
     pub async fn sweep_idle(self) {
         let period = (self.0.options.idle_unload / 4).max(Duration::from_millis(100));
         loop {
@@ -382,17 +382,16 @@ impl Inner {
         let idle_ms = self.options.idle_unload.as_millis() as u64;
         let now_ms = self.ms_since_start(Instant::now());
         let unloaded = self.registry.sweep(now_ms.saturating_sub(idle_ms), self.options.max_loaded);
-        if unloaded > 0 {
-            self.give_memory_back();
-        }
+        self.give_memory_back(unloaded > 0);
     }
 
-    /// What describes mapped code is scattered over the heap in small pieces. The
-    /// allocator keeps the pages that became free until it is asked, for each thread.
-    fn give_memory_back(&self) {
-        let collect = || {
+    /// The allocator keeps what became free until its thread has something to do, which
+    /// after a surge of connections may be long. What describes mapped code is scattered
+    /// over the heap in small pieces: to get it back, everything has to be looked at.
+    fn give_memory_back(&self, look_at_everything: bool) {
+        let collect = move || {
             // SAFETY: collecting only releases free memory and may be done at any time.
-            unsafe { libmimalloc_sys::mi_collect(true) };
+            unsafe { libmimalloc_sys::mi_collect(look_at_everything) };
         };
         for core in self.cores.handles() {
             core.spawn(async move { collect() });
