@@ -1,6 +1,6 @@
 # `make up` needs Rust, a C compiler and make. Everything else here says what it needs.
 
-.PHONY: up down test lint bench soak demo-leak wpt engine dist guests engine-less help
+.PHONY: up down test lint bench soak demo-leak wpt cache-tests engine dist guests engine-less help
 
 help:
 	@echo "make up            build Squall, run a node, deploy examples/hello"
@@ -9,6 +9,7 @@ help:
 	@echo "make lint          format, clippy, licences and advisories"
 	@echo "make bench         measure beside wasmtime serve, workerd and nginx, write docs/benchmarks.md"
 	@echo "make wpt           the Web Platform Tests, from a copy of them; writes docs/conformance.md"
+	@echo "make cache-tests   the public tests of HTTP caches; writes docs/conformance.md"
 	@echo "make soak          50 rounds of kill -9, and 100 for the cache"
 	@echo "make demo-leak     a million requests search for each other's secrets"
 	@echo "make dist          release archives in target/dist"
@@ -41,6 +42,9 @@ demo-leak:
 
 wpt:
 	@scripts/wpt --update
+
+cache-tests:
+	@scripts/test-cache --update
 
 engine:
 	@scripts/engine

@@ -49,9 +49,10 @@ try {
     const settled = settle(results, expected);
     writeExpected(settled);
     const page = new URL("../../docs/conformance.md", import.meta.url);
-    // The part about the door is scripts/conformance-door's.
-    const [, door] = readFileSync(page, "utf8").split(/^(?=# The door$)/m);
-    writeFileSync(page, [conformancePage(settled).trimEnd(), ...(door ? ["", door] : [""])].join("\n"));
+    // What follows is scripts/test-cache's and scripts/conformance-door's.
+    const [, ...others] = readFileSync(page, "utf8").split(/^(?=# The (?:edge cache|door)$)/m);
+    const rest = others.join("");
+    writeFileSync(page, [conformancePage(settled).trimEnd(), ...(rest ? ["", rest] : [""])].join("\n"));
   } else if (options.check) {
     // Nothing is to be learnt of files that a node did not live to see.
     const complaints = product.lastWords() === null ? judge(results, expected, whole) : [];
