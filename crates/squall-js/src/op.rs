@@ -26,6 +26,7 @@ pub const FETCH_END: u32 = 32;
 
 pub const RESPOND_AND_END: u32 = 100;
 pub const BODY_READ_ALL: u32 = 101;
+pub const BODY_TAKE: u32 = 102;
 
 // What only computes, performed by `ops::perform`; those of streams by `ops::Streams`.
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame};
@@ -33,6 +33,22 @@ impl Incoming {
         }
         let length = self.rest.len().min(largest.max(1));
         Ok(Some(self.rest.split_to(length)))
+    }
+
+    /// All that is left, if it is here and no more than `largest` bytes; otherwise it stays.
+    pub(crate) fn take_now(&mut self, largest: u64) -> Option<Result<Bytes, Refusal>> {
+        if self.rest.is_empty() {
+            // Whoever waits for the body later polls it anew.
+            let mut context = Context::from_waker(Waker::noop());
+            match Pin::new(&mut self.body).poll_frame(&mut context) {
+                Poll::Pending => return None,
+                Poll::Ready(None) => {}
+                Poll::Ready(Some(Ok(frame))) => self.rest = frame.into_data().unwrap_or_default(),
+                Poll::Ready(Some(Err(error))) => return Some(Err(broke_off(&error))),
+            }
+        }
+        let is_whole = self.body.is_end_stream() && self.rest.len() as u64 <= largest;
+        is_whole.then(|| Ok(std::mem::take(&mut self.rest)))
     }
 
     /// All that is left, of `largest` bytes at most.
@@ -111,6 +127,14 @@ impl Bodies {
 
     pub(crate) fn get(&self, handle: u32) -> Result<Arc<Mutex<Incoming>>, Refusal> {
         self.incoming.get(&handle).map(|(_, body)| body.clone()).ok_or_else(gone)
+    }
+
+    /// The whole of a body that nobody reads and that is here.
+    pub(crate) fn take_now(&mut self, handle: u32, largest: u64) -> Option<Result<Bytes, Refusal>> {
+        let (_, body) = self.incoming.get_mut(&handle)?;
+        let taken = Arc::get_mut(body)?.get_mut().take_now(largest)?;
+        self.remove(handle);
+        Some(taken)
     }
 
     /// Nobody reads it any more.
@@ -232,6 +256,27 @@ mod tests {
         bodies.end_request(1);
         let refused = bodies.get(handle).unwrap().lock().await.read_all(5).await.unwrap_err();
         assert_eq!(refused.name, "RangeError");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_here_is_taken_without_waiting() {
+        let mut bodies = Bodies::default();
+        let whole = |taken: Option<Result<Bytes, Refusal>>| taken.map(Result::unwrap);
+        let handle = bodies.insert(1, Body::from("abc"));
+        assert_eq!(whole(bodies.take_now(handle, 2)), None, "it is too large");
+        assert_eq!(whole(bodies.take_now(handle, 3)).unwrap(), "abc");
+        assert_eq!(whole(bodies.take_now(handle, 3)), None, "it is gone");
+        // What was looked at and is not whole is read by who waits.
+        let handle = bodies.insert(1, pieces(&["abc", "def"]));
+        assert_eq!(whole(bodies.take_now(handle, 9)), None);
+        let body = bodies.get(handle).unwrap();
+        assert_eq!(whole(bodies.take_now(handle, 9)), None, "somebody reads it");
+        assert_eq!(body.lock().await.read_all(9).await.unwrap(), "abcdef");
+        let (writer, body) = written_body();
+        let handle = bodies.insert(1, body);
+        assert_eq!(whole(bodies.take_now(handle, 9)), None, "nothing is there");
+        writer.fail("no more");
+        assert!(bodies.take_now(handle, 9).unwrap().is_err());
     }
 
     #[tokio::test]

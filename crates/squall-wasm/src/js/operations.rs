@@ -1,5 +1,7 @@
 //! The host's operations, by number.
 
+use std::borrow::Cow;
+
 use futures_util::future::BoxFuture;
 use squall_js::{Value, Writer, op};
 use squall_types::log::Level;
@@ -70,6 +72,16 @@ pub(crate) fn perform(
         op::BODY_CANCEL => {
             let handle = arguments.int()?;
             host.bodies.remove(handle as u32);
+        }
+        op::BODY_TAKE => {
+            let handle = arguments.int()? as u32;
+            let as_text = arguments.bool()?;
+            match host.bodies.take_now(handle, host.limiter.limit_bytes).transpose()? {
+                None => answer.null(),
+                Some(whole) if as_text => answer.str(&text(&whole)),
+                Some(whole) => answer.bytes(&whole),
+            }
+            return Ok(());
         }
         op::WALL_CLOCK => {
             answer.float(host.wall_clock_ms());
@@ -185,7 +197,11 @@ pub(crate) fn begin(
             let largest = host.limiter.limit_bytes;
             done(async move {
                 let whole = body.lock().await.read_all(largest).await?;
-                Ok(if as_text { Value::String(text(&whole)) } else { Value::Bytes(whole.into()) })
+                Ok(if as_text {
+                    Value::String(text(&whole).into_owned())
+                } else {
+                    Value::Bytes(whole.into())
+                })
             })
         }
         op::FETCH => fetch::begin(host, number, &mut arguments)?,
@@ -196,7 +212,6 @@ pub(crate) fn begin(
 
 /// UTF-8 decode of the Encoding standard: without a byte order mark, and malformed input
 /// replaced.
-fn text(bytes: &[u8]) -> String {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    String::from_utf8_lossy(bytes).into_owned()
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes))
 }

@@ -99,6 +99,9 @@ export const URL_SET = 111;
 /** async (handle, asText) -> what is left of the body in one piece: bytes, or with asText a
  *  string, decoded as UTF-8 decode of the Encoding standard does (without a BOM) */
 export const BODY_READ_ALL = 101;
+/** sync (handle, asText) -> as BODY_READ_ALL where all of it is here and the handle is gone then;
+ *  null where there is something to wait for, or nothing of that handle */
+export const BODY_TAKE = 102;
 
 // Crypto. Hashes are "SHA-1", "SHA-256", "SHA-384", "SHA-512"; curves "P-256", "P-384". Key
 // material: secrets raw; RSA as PKCS#1 DER (RSAPublicKey, RSAPrivateKey); EC private keys as the

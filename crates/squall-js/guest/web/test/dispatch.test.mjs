@@ -25,6 +25,14 @@ test("a body that is passed on stays with the host", async () => {
   assert.deepEqual(Array.from(answer.body), [7]);
 });
 
+test("a body that is here is read within the event", async () => {
+  const world = worldWith(`{ fetch: async (request) => new Response((await request.json()).a + (await request.text().catch(String))) }`);
+  world.bodies.set(5, [Buffer.from(`{ "a": 1 }`)]);
+  const answer = await world.request("POST", "http://a/", [], [5, 10]);
+  assert.match(answer.body, /^1TypeError: The body has been used/);
+  assert.equal(world.bodies.has(5), false);
+});
+
 test("a body is read as text, and a stream is written chunk by chunk", async () => {
   const world = worldWith(`{ async fetch(request) {
     const text = await request.text();

@@ -5,7 +5,7 @@
 import { bytesOfBlob, isBlob, makeBlob, viewBytes, type Blob } from "../blob.js";
 import { formEntriesOf, isFormData, makeFormData, type FormData } from "../form-data.js";
 import { cancel, host, startWithCallbacks } from "../host.js";
-import { BODY_CANCEL, BODY_READ_ALL } from "../ops.js";
+import { BODY_CANCEL, BODY_READ_ALL, BODY_TAKE } from "../ops.js";
 import { parseForm } from "../url/form-encoding.js";
 import { isSearchParams } from "../url/search-params.js";
 import { usvString } from "../webidl.js";
@@ -230,6 +230,19 @@ function consume<T>(body: Body, asText: boolean, convert: (whole: never) => T): 
     body.used = true;
     if (asText) return settled(typeof whole === "string" ? withoutBom(whole) : decode(whole), convert);
     return settled(typeof whole === "string" ? host.utf8Encode(whole) : whole.slice(), convert);
+  }
+  if (body.handle >= 0) {
+    // A short body is here with its head, and needs no waiting.
+    try {
+      const here = host.call(BODY_TAKE, body.handle, asText) as string | Uint8Array | null;
+      if (here !== null) {
+        body.used = true;
+        return settled(here, convert);
+      }
+    } catch (error) {
+      body.used = true;
+      return Promise.reject(error);
+    }
   }
   // Without promises between: what they pass on may have a `then` by the program's doing.
   return new Promise((resolve, reject) => {

@@ -18,6 +18,11 @@ export function makeRequestOperations(bodies) {
     Object.assign(answer, { ended: true, left });
     answer.onEnd(answer);
   };
+  const takeWhole = (handle, asText) => {
+    const whole = Buffer.concat(bodies.get(handle) ?? []);
+    bodies.delete(handle);
+    return asText ? new TextDecoder().decode(whole) : new Uint8Array(whole);
+  };
   const operations = {
     10(request, status, statusText, headers, body) {
       Object.assign(answerOf(request), { status, statusText, headers: Array.from(headers), body });
@@ -60,9 +65,11 @@ export function makeRequestOperations(bodies) {
       return null;
     },
     async 101(handle, asText) {
-      const whole = Buffer.concat(bodies.get(handle) ?? []);
-      bodies.delete(handle);
-      return asText ? new TextDecoder().decode(whole) : new Uint8Array(whole);
+      return takeWhole(handle, asText);
+    },
+    102(handle, asText) {
+      // What came in one piece is here.
+      return bodies.get(handle)?.length === 1 ? takeWhole(handle, asText) : null;
     },
   };
   return { operations, answers, answerOf };
