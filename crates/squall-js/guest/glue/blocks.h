@@ -10,7 +10,8 @@
 
 #define BLOCK_CLASSES 63
 #define BLOCK_LARGEST 8192
-#define BLOCK_REGION (256 * 1024)
+/* With what the C library adds it is a power of two. */
+#define BLOCK_REGION (256 * 1024 - 64)
 #define BLOCK_REGION_SMALLEST (16 * 1024)
 #define BLOCK_PAGE 4096
 #define BLOCK_IS_LARGE 0xff

@@ -11,7 +11,8 @@
 /* The linker is told to place a stack of 1 MiB at the bottom of the memory. Programs get most of
    it; what is left serves the C functions that do not ask how much there is. */
 #define STACK_FOR_PROGRAMS (1024 * 1024 - 96 * 1024)
-/* Garbage in cycles is looked for when this much has been allocated since the snapshot. */
+/* Garbage in cycles is looked for when this much has been allocated since the snapshot. Few requests
+   allocate so much: an instance that serves no other needs no collection. */
 #define COLLECT_AFTER (8 * 1024 * 1024)
 
 extern uint8_t __stack_low, __stack_high;
@@ -351,8 +352,15 @@ EXPORT("squall_prepare") int squall_prepare(void) {
     bytes_reset(&engine.input);
     bytes_reset(&engine.output);
     bytes_reset(&engine.reply);
-    inside_seal(ctx, COLLECT_AFTER);
+    inside_seal(ctx);
+    inside_collect_after(ctx, COLLECT_AFTER);
+    memory_foresee();
     uint8_t *here = __builtin_frame_address(0);
     memset(&__stack_low, 0, here - 256 - &__stack_low);
     return RESULT_DONE;
+}
+
+/* For an instance that serves many requests: it should stay small. */
+EXPORT("squall_collect_after") void squall_collect_after(size_t bytes) {
+    inside_collect_after(engine.context, bytes);
 }

@@ -103,6 +103,10 @@ double wall_clock_ms(void);
 /* memory.c */
 extern const JSMallocFunctions memory_functions;
 void memory_refill_reserve(void);
+/* Takes what requests are likely to need of large blocks, and leaves it to the C library. A memory
+   can not shrink: without this each program that an instance becomes would grow it further, and
+   write to pages that no program before has touched. */
+void memory_foresee(void);
 
 /* inside.c: what needs the engine's inside */
 struct text {
@@ -125,6 +129,8 @@ bool inside_bytes(JSContext *ctx, JSValueConst value, const uint8_t **data, size
 /* A Uint8Array over memory of js_malloc, which it takes over. */
 JSValue inside_take_bytes(JSContext *ctx, uint8_t *data, size_t length);
 /* Collects garbage and makes what is left part of the snapshot. */
-void inside_seal(JSContext *ctx, size_t collect_after);
+void inside_seal(JSContext *ctx);
+/* The next collection comes when so much more is allocated than now. */
+void inside_collect_after(JSContext *ctx, size_t bytes);
 
 #endif

@@ -92,10 +92,13 @@ static void make_own_functions(JSContext *ctx) {
     }
 }
 
-void inside_seal(JSContext *ctx, size_t collect_after) {
+void inside_seal(JSContext *ctx) {
     JSRuntime *runtime = ctx->rt;
     JS_RunGC(runtime);
     make_own_functions(ctx);
     blocks_seal(runtime);
-    JS_SetGCThreshold(runtime, runtime->malloc_state.malloc_size + collect_after);
+}
+
+void inside_collect_after(JSContext *ctx, size_t bytes) {
+    JS_SetGCThreshold(ctx->rt, ctx->rt->malloc_state.malloc_size + bytes);
 }

@@ -55,3 +55,11 @@ const JSMallocFunctions memory_functions = {
 void memory_refill_reserve(void) {
     if (!engine.reserve) engine.reserve = malloc(RESERVE);
 }
+
+void memory_foresee(void) {
+    static const size_t sizes[] = {12 << 10, 24 << 10, 48 << 10, 96 << 10, 192 << 10};
+    for (size_t at = 0; at < sizeof(sizes) / sizeof(sizes[0]); at++) {
+        void *volatile block = malloc(sizes[at]);
+        free(block);
+    }
+}

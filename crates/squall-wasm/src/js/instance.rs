@@ -146,6 +146,14 @@ impl Instance {
         });
     }
 
+    /// Has the engine look for garbage in cycles when so many more bytes are allocated than
+    /// now.
+    pub(crate) async fn collect_after(&mut self, bytes: u32) -> Result<(), Failure> {
+        let name = "squall_collect_after";
+        let collect_after = self.exports.get_typed_func::<u32, ()>(&mut self.store, name)?;
+        Ok(collect_after.call_async(&mut self.store, bytes).await?)
+    }
+
     /// The interrupted program may run again, for another request.
     pub(crate) fn end_interrupt(&mut self) {
         let interrupt = self.places.interrupt as usize;
