@@ -8,6 +8,7 @@
 mod server;
 mod supervisor;
 
+mod allocator;
 mod config;
 mod control_channel;
 mod data_dir;

@@ -46,7 +46,7 @@ const QUOTAS_AFTER_HANDOVER: Duration = Duration::from_secs(60);
 pub fn serve() -> i32 {
     start_log();
     crate::faults::die_of_sent_faults();
-    use_small_pages();
+    crate::allocator::hold_little();
     let job = match take_job() {
         Ok(job) => job,
         Err(why) => {
@@ -87,14 +87,6 @@ fn https_port(config: &ServerConfig, sockets: &Sockets) -> Option<u16> {
     let listener = sockets.tls.first().and_then(|sockets| sockets.first());
     let own = || Some(listener?.local_addr().ok()?.port());
     config.gateway.tls.public_port.or_else(own)
-}
-
-/// With huge pages every buffer of an idle connection is resident whole, touched or not:
-/// a third more memory, and no request is faster for it. Children inherit it.
-fn use_small_pages() {
-    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
-        tracing::warn!("idle connections will take more memory, huge pages stay on: {error}");
-    }
 }
 
 fn take_job() -> Result<ServerJob, String> {

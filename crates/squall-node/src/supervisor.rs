@@ -54,6 +54,7 @@ pub struct UpOptions {
 /// # Errors
 /// Fails when the node can not start: the message says how to mend it.
 pub fn up(options: UpOptions) -> Result<i32, UpError> {
+    crate::allocator::hold_little();
     let config = read_config(&options)?;
     let data_dir = DataDir::open(&options.data_dir)?;
     let cores = config.cores();
