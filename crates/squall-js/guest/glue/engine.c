@@ -14,6 +14,7 @@
 /* Garbage in cycles is looked for when this much has been allocated since the snapshot. Few requests
    allocate so much: an instance that serves no other needs no collection. */
 #define COLLECT_AFTER (8 * 1024 * 1024)
+#define SHAPES_KEPT 1000
 
 extern uint8_t __stack_low, __stack_high;
 
@@ -360,7 +361,9 @@ EXPORT("squall_prepare") int squall_prepare(void) {
     return RESULT_DONE;
 }
 
-/* For an instance that serves many requests: it should stay small. */
-EXPORT("squall_collect_after") void squall_collect_after(size_t bytes) {
-    inside_collect_after(engine.context, bytes);
+/* For an instance that serves many requests: it should stay small, and its objects look alike from
+   one to the next. */
+EXPORT("squall_serve_many") void squall_serve_many(size_t collect_after) {
+    inside_collect_after(engine.context, collect_after);
+    inside_keep_shapes(engine.context, SHAPES_KEPT);
 }

@@ -132,5 +132,7 @@ JSValue inside_take_bytes(JSContext *ctx, uint8_t *data, size_t length);
 void inside_seal(JSContext *ctx);
 /* The next collection comes when so much more is allocated than now. */
 void inside_collect_after(JSContext *ctx, size_t bytes);
+/* So many shapes of objects are kept from now on, whether there are objects of them or not. */
+void inside_keep_shapes(JSContext *ctx, uint32_t count);
 
 #endif

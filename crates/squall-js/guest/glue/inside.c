@@ -102,3 +102,7 @@ void inside_seal(JSContext *ctx) {
 void inside_collect_after(JSContext *ctx, size_t bytes) {
     JS_SetGCThreshold(ctx->rt, ctx->rt->malloc_state.malloc_size + bytes);
 }
+
+void inside_keep_shapes(JSContext *ctx, uint32_t count) {
+    ctx->rt->shapes_to_keep = count;
+}

@@ -146,12 +146,12 @@ impl Instance {
         });
     }
 
-    /// Has the engine look for garbage in cycles when so many more bytes are allocated than
-    /// now.
-    pub(crate) async fn collect_after(&mut self, bytes: u32) -> Result<(), Failure> {
-        let name = "squall_collect_after";
-        let collect_after = self.exports.get_typed_func::<u32, ()>(&mut self.store, name)?;
-        Ok(collect_after.call_async(&mut self.store, bytes).await?)
+    /// It will serve many requests, and collects garbage when so many more bytes are
+    /// allocated than now.
+    pub(crate) async fn serve_many(&mut self, collect_after_bytes: u32) -> Result<(), Failure> {
+        let name = "squall_serve_many";
+        let serve_many = self.exports.get_typed_func::<u32, ()>(&mut self.store, name)?;
+        Ok(serve_many.call_async(&mut self.store, collect_after_bytes).await?)
     }
 
     /// The interrupted program may run again, for another request.

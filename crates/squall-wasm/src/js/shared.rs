@@ -220,7 +220,7 @@ async fn live(
             let world = function.world(&environment);
             let mut instance = function.js.take(&function.snapshot, world).await?;
             instance.arm(&watch, function.function.limits.cpu_time_ms);
-            let result = match instance.collect_after(COLLECT_AFTER_BYTES).await {
+            let result = match instance.serve_many(COLLECT_AFTER_BYTES).await {
                 Ok(()) => life.run(&mut instance, &mut incoming).await,
                 Err(failure) => Err(failure),
             };
