@@ -24,6 +24,10 @@ pub const FETCH: u32 = 30;
 pub const FETCH_WRITE: u32 = 31;
 pub const FETCH_END: u32 = 32;
 
+pub const CACHE_FIND: u32 = 33;
+pub const CACHE_PUT: u32 = 34;
+pub const CACHE_DELETE: u32 = 35;
+
 pub const RESPOND_AND_END: u32 = 100;
 pub const BODY_READ_ALL: u32 = 101;
 pub const BODY_TAKE: u32 = 102;

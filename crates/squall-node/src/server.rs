@@ -18,10 +18,11 @@ use squall_runtime::{Runtime, RuntimeOptions};
 use squall_telemetry::{Ledger, LedgerOptions, Logs, LogsOptions};
 use squall_types::bindings::{Bindings, BoundRequest};
 use squall_types::build::Build as _;
+use squall_types::cache::{CacheError, CacheFuture, CacheRequest, FunctionCaches};
 use squall_types::invoke::InvokeFuture;
 use squall_types::node::{Node, NodeStatus};
 use squall_types::state::FunctionSpec;
-use squall_types::{ErrorCode, InvokeError};
+use squall_types::{Body, ErrorCode, InvokeError};
 use squall_wasm::engine::{EngineOptions, Engines};
 use squall_wasm::executor::{WasmExecutor, WasmOptions};
 use tokio::runtime::Handle;
@@ -204,9 +205,10 @@ impl Server {
             let data = data.clone();
             Arc::new(move |id: &_| Control::blob_path(&data, id))
         };
-        let bindings = Arc::new(GatewayBindings::default());
+        let from_functions = Arc::new(FromFunctions::default());
         let executor = WasmExecutor::new(WasmOptions {
-            bindings: bindings.clone(),
+            bindings: from_functions.clone(),
+            caches: from_functions.clone(),
             recordings: None,
             engines,
             artifact_path,
@@ -264,7 +266,7 @@ impl Server {
         if awaited.is_some() {
             gateway.await_cache();
         }
-        bindings.join(&gateway);
+        from_functions.join(&gateway);
         let facts = Facts::new(&job, &sockets).map_err(|error| {
             UpError::other(format!("the sockets were not handed over: {error}"))
         })?;
@@ -556,26 +558,70 @@ impl Server {
     }
 }
 
-/// Functions call each other through the gateway, which calls functions: the circle is
-/// closed once both are there.
+/// What functions ask of the gateway, which calls functions: the circle is closed once both
+/// are there.
 #[derive(Default)]
-struct GatewayBindings(OnceLock<Gateway>);
+struct FromFunctions(OnceLock<Gateway>);
 
-impl GatewayBindings {
+const STILL_STARTING: &str = "the node is still starting";
+
+impl FromFunctions {
     fn join(&self, gateway: &Gateway) {
         let _ = self.0.set(gateway.clone());
     }
+
+    fn caches<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Gateway) -> CacheFuture<T>,
+    ) -> CacheFuture<T> {
+        match self.0.get() {
+            Some(gateway) => ask(gateway),
+            None => Box::pin(async {
+                let message = STILL_STARTING.to_owned();
+                Err(CacheError { code: ErrorCode::Draining, message })
+            }),
+        }
+    }
 }
 
-impl Bindings for GatewayBindings {
+impl Bindings for FromFunctions {
     fn fetch(&self, request: BoundRequest) -> InvokeFuture {
         match self.0.get() {
             Some(gateway) => gateway.fetch(request),
             None => Box::pin(async {
-                let message = "the node is still starting";
-                Err(InvokeError::new(ErrorCode::Draining, message).retry_after_s(1))
+                Err(InvokeError::new(ErrorCode::Draining, STILL_STARTING).retry_after_s(1))
             }),
         }
+    }
+}
+
+impl FunctionCaches for FromFunctions {
+    fn find(
+        &self,
+        from: &Arc<FunctionSpec>,
+        name: &str,
+        request: CacheRequest,
+    ) -> CacheFuture<Option<http::Response<Body>>> {
+        self.caches(|gateway| gateway.find(from, name, request))
+    }
+
+    fn put(
+        &self,
+        from: &Arc<FunctionSpec>,
+        name: &str,
+        request: CacheRequest,
+        response: http::Response<Body>,
+    ) -> CacheFuture<bool> {
+        self.caches(|gateway| gateway.put(from, name, request, response))
+    }
+
+    fn delete(
+        &self,
+        from: &Arc<FunctionSpec>,
+        name: &str,
+        request: CacheRequest,
+    ) -> CacheFuture<bool> {
+        self.caches(|gateway| gateway.delete(from, name, request))
     }
 }
 

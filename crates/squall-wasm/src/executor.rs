@@ -10,6 +10,7 @@ use arc_swap::ArcSwapOption;
 use squall_js::recording::Recording;
 use squall_runtime::executor::{Call, Executor, LoadedFunction};
 use squall_types::bindings::Bindings;
+use squall_types::cache::FunctionCaches;
 use squall_types::invoke::InvokeFuture;
 use squall_types::log::LogSink;
 use squall_types::manifest::InstanceMode;
@@ -39,6 +40,7 @@ pub struct WasmOptions {
     pub outbound: Arc<dyn Outbound>,
     pub stacks: Arc<dyn Stacks>,
     pub bindings: Arc<dyn Bindings>,
+    pub caches: Arc<dyn FunctionCaches>,
     /// Gets what crossed the boundary of every instance of JavaScript that served one
     /// request. It costs memory and time.
     pub recordings: Option<Arc<dyn RecordingSink>>,
@@ -155,6 +157,7 @@ impl WasmExecutor {
             logs: self.options.logs.clone(),
             stacks: self.options.stacks.clone(),
             bindings: self.options.bindings.clone(),
+            caches: self.options.caches.clone(),
             recordings: self.options.recordings.clone(),
         };
         let loaded = JsFunction::load(function.clone(), &path, policy(function), surroundings)?;

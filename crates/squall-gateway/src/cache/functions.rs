@@ -2,6 +2,7 @@
 //! JavaScript. They lie in the same store as everything else, apart from what routes keep.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::BytesMut;
 use http::{Method, Response, Uri};
@@ -44,8 +45,12 @@ impl FunctionCaches for Gateway {
     ) -> CacheFuture<bool> {
         let store = self.0.cache.store();
         let most = self.0.cache.object_max_bytes;
+        let gathered = self.0.cache.gathered_of_functions.clone();
         let key = key_of(from, name, request.uri());
-        Box::pin(async move { put(&store, most, key?, &request, response).await })
+        Box::pin(async move {
+            let share = Share { of: gathered, bytes: 0, most: most * GATHERED_AT_ONCE };
+            put(&store, most, share, key?, &request, response).await
+        })
     }
 
     fn delete(
@@ -102,9 +107,35 @@ async fn find(store: &Store, key: &Key, request: &CacheRequest) -> Option<Respon
     Some(respond(answer.status, answer.headers, body))
 }
 
+/// So many of the largest bodies fit into the memory for those that are still coming.
+const GATHERED_AT_ONCE: u64 = 4;
+
+/// What a body that is still coming takes of the memory that there is for all of them: a
+/// program writes it as slowly as it likes, and it is none of the program's own memory.
+struct Share {
+    of: Arc<AtomicU64>,
+    bytes: u64,
+    most: u64,
+}
+
+impl Share {
+    /// Whether there was room for so much more.
+    fn grow(&mut self, more: u64) -> bool {
+        self.bytes += more;
+        self.of.fetch_add(more, Ordering::Relaxed) + more <= self.most
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 async fn put(
     store: &Store,
     most: u64,
+    mut share: Share,
     key: Key,
     request: &CacheRequest,
     response: Response<Body>,
@@ -122,10 +153,10 @@ async fn put(
         let frame =
             frame.map_err(|error| CacheError { code: error.code, message: error.message })?;
         if let Ok(data) = frame.into_data() {
+            if share.bytes + data.len() as u64 > most || !share.grow(data.len() as u64) {
+                return Ok(false);
+            }
             whole.extend_from_slice(&data);
-        }
-        if whole.len() as u64 > most {
-            return Ok(false);
         }
     }
     store.put(Entry { key, head, body: StoredBody::Whole(whole.freeze()), sequence });

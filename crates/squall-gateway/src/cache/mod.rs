@@ -19,7 +19,7 @@ mod plan;
 mod unstored;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -48,6 +48,8 @@ pub(crate) struct EdgeCache {
     flights: Arc<Flights>,
     unstored: Unstored,
     object_max_bytes: u64,
+    /// Bytes of bodies that functions are putting into caches of theirs.
+    gathered_of_functions: Arc<AtomicU64>,
 }
 
 impl EdgeCache {
@@ -59,6 +61,7 @@ impl EdgeCache {
             flights: Arc::default(),
             unstored: Unstored::default(),
             object_max_bytes: object_max_bytes.unwrap_or(OBJECT_MAX_BYTES),
+            gathered_of_functions: Arc::default(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! `fetch`: outbound requests of a program, redirects included.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Uri, header};
@@ -136,11 +136,46 @@ pub(crate) fn end_body(host: &mut Host, arguments: &mut Reader<'_>) -> Result<()
     Ok(())
 }
 
+/// What a request may still ask of others: the network, bindings and caches.
+pub(crate) struct Allowance {
+    left: Arc<AtomicU32>,
+    log: Arc<GuestLog>,
+    limit: u32,
+}
+
+impl Allowance {
+    pub(crate) fn of(world: &World, request: &Request) -> Self {
+        Self {
+            left: request.outbound_left.clone(),
+            log: request.log.clone(),
+            limit: world.function.limits.outbound_requests,
+        }
+    }
+
+    /// # Errors
+    /// Fails when nothing is left of it.
+    pub(crate) fn take_one(&self) -> Result<(), Refusal> {
+        let taken = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if taken.is_ok() {
+            return Ok(());
+        }
+        let message = format!(
+            "this request wanted more than {} outbound requests (limits.outbound_requests)",
+            self.limit
+        );
+        let code = ErrorCode::OutboundLimitReached;
+        self.log.platform(Level::Warn, Some(code), message.clone());
+        Err(Refusal::new("Error", message))
+    }
+}
+
 /// Sends in the name of one request.
 struct Sender {
     world: World,
     trace: squall_types::trace::TraceContext,
-    left: Arc<std::sync::atomic::AtomicU32>,
+    allowance: Allowance,
     log: Arc<GuestLog>,
     depth: CallDepth,
     /// Where it goes instead of the network, and the program's name for that.
@@ -151,10 +186,10 @@ impl Sender {
     fn new(world: World, request: &Request, binding: Option<(Binding, String)>) -> Self {
         Self {
             depth: request.depth,
+            allowance: Allowance::of(&world, request),
             binding,
             world,
             trace: request.trace,
-            left: request.outbound_left.clone(),
             log: request.log.clone(),
         }
     }
@@ -195,18 +230,7 @@ impl Sender {
     }
 
     async fn send(&self, outgoing: &Outgoing, body: Body) -> Result<http::Response<Body>, Refusal> {
-        let taken = self
-            .left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        if taken.is_err() {
-            let limit = self.world.function.limits.outbound_requests;
-            let message = format!(
-                "this request wanted more than {limit} outbound requests (limits.outbound_requests)"
-            );
-            let code = ErrorCode::OutboundLimitReached;
-            self.log.platform(Level::Warn, Some(code), message.clone());
-            return Err(Refusal::new("Error", message));
-        }
+        self.allowance.take_one()?;
         let without_fragment = outgoing.url.split('#').next().unwrap_or_default();
         let uri: Uri = without_fragment
             .parse()

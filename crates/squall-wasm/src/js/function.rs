@@ -8,6 +8,7 @@ use arc_swap::ArcSwapOption;
 use squall_js::Writer;
 use squall_js::recording::Recording;
 use squall_types::bindings::{Bindings, CallDepth};
+use squall_types::cache::FunctionCaches;
 use squall_types::invoke::Scheduled;
 use squall_types::log::LogSink;
 use squall_types::outbound::{Outbound, OutboundPolicy};
@@ -46,6 +47,7 @@ pub(crate) struct Surroundings {
     pub(crate) logs: Arc<dyn LogSink>,
     pub(crate) stacks: Arc<dyn Stacks>,
     pub(crate) bindings: Arc<dyn Bindings>,
+    pub(crate) caches: Arc<dyn FunctionCaches>,
     pub(crate) recordings: Option<Arc<dyn RecordingSink>>,
 }
 
@@ -63,7 +65,8 @@ impl JsFunction {
             let message = format!("the function's snapshot can not be read: {error}");
             InvokeError::new(ErrorCode::ArtifactUnavailable, message).retry_after_s(5)
         })?;
-        let Surroundings { js, outbound, logs, stacks, bindings, recordings } = surroundings;
+        let Surroundings { js, outbound, logs, stacks, bindings, caches, recordings } =
+            surroundings;
         let world = World {
             function: function.clone(),
             env: Arc::new(Vec::new()),
@@ -72,6 +75,7 @@ impl JsFunction {
             logs,
             stacks,
             bindings,
+            caches,
         };
         let shared = (function.mode == squall_types::manifest::InstanceMode::Shared)
             .then(|| SharedJs::new(function.shared.clone()));

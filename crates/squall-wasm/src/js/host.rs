@@ -13,6 +13,7 @@ use squall_js::ops::Streams;
 use squall_js::recording::Entry;
 use squall_js::{DecodeError, Reader, Value};
 use squall_types::bindings::{Bindings, CallDepth};
+use squall_types::cache::FunctionCaches;
 use squall_types::log::{Level, LogSink};
 use squall_types::outbound::{Outbound, OutboundPolicy};
 use squall_types::state::FunctionSpec;
@@ -82,6 +83,7 @@ pub(crate) struct World {
     pub(crate) logs: Arc<dyn LogSink>,
     pub(crate) stacks: Arc<dyn Stacks>,
     pub(crate) bindings: Arc<dyn Bindings>,
+    pub(crate) caches: Arc<dyn FunctionCaches>,
 }
 
 impl World {
@@ -127,7 +129,7 @@ pub(crate) struct Host {
     pub(crate) tape: Tape,
     pub(crate) bodies: Bodies,
     pub(crate) streams: Streams,
-    /// Bodies of fetches that the program writes, by the number of the operation; with the
+    /// Bodies that the program writes, of fetches and for caches, by the number of the operation; with the
     /// request that each belongs to.
     pub(crate) sending: HashMap<u32, (u32, BodyWriter)>,
     pub(crate) operations: FuturesUnordered<Abortable<BoxFuture<'static, Completion>>>,

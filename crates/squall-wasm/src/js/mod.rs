@@ -7,6 +7,7 @@
 
 mod bodies;
 pub mod build;
+mod caches;
 mod compute;
 mod fetch;
 mod function;

@@ -7,6 +7,7 @@ use squall_js::{Value, Writer, op};
 use squall_types::log::Level;
 
 use super::build::MODULE_NAME;
+use super::caches;
 use super::compute::{self, Computed};
 use super::fetch;
 use super::host::{Denied, Host, Refusal, reader};
@@ -206,6 +207,9 @@ pub(crate) fn begin(
         }
         op::FETCH => fetch::begin(host, number, &mut arguments)?,
         op::FETCH_WRITE => fetch::write(host, &mut arguments)?,
+        op::CACHE_FIND => caches::find(host, &mut arguments)?,
+        op::CACHE_PUT => caches::put(host, number, &mut arguments)?,
+        op::CACHE_DELETE => caches::delete(host, &mut arguments)?,
         _ => compute::begin(host, operation, message)?,
     })
 }

@@ -6,7 +6,7 @@ use squall_js::{Item, Reader};
 use squall_types::log::Level;
 use squall_types::{Body, ErrorCode};
 
-use super::bodies::written_body;
+use super::bodies::{BodyWriter, written_body};
 use super::host::{Denied, Exception, Host, Refusal};
 
 /// Belong to the connection, or follow from the body.
@@ -33,6 +33,26 @@ pub(crate) fn read_headers(arguments: &mut Reader<'_>) -> Result<http::HeaderMap
     Ok(headers)
 }
 
+/// Reads a body: null, a string, bytes, `[handle]`, or true where the program writes it to what
+/// comes with it.
+pub(crate) fn read_body(
+    host: &mut Host,
+    arguments: &mut Reader<'_>,
+) -> Result<(Body, Option<BodyWriter>), Denied> {
+    let body = match arguments.item()? {
+        Item::Null => Body::empty(),
+        Item::Str(text) => Body::full(Bytes::copy_from_slice(text.as_bytes())),
+        Item::Bytes(bytes) => Body::full(Bytes::copy_from_slice(bytes)),
+        Item::Array(1) => host.bodies.take(arguments.int()? as u32)?,
+        Item::Bool(true) => {
+            let (writer, body) = written_body();
+            return Ok((body, Some(writer)));
+        }
+        _ => return Err(Refusal::type_error("a body of an unknown kind").into()),
+    };
+    Ok((body, None))
+}
+
 /// A string whose characters are bytes.
 fn header_value(text: &str) -> Option<HeaderValue> {
     if text.is_ascii() {
@@ -54,19 +74,7 @@ pub(crate) fn respond(
     let status = arguments.int()?;
     let reason = arguments.str()?;
     let mut headers = read_headers(arguments)?;
-    let mut writer = None;
-    let body = match arguments.item()? {
-        Item::Null => Body::empty(),
-        Item::Str(text) => Body::full(Bytes::copy_from_slice(text.as_bytes())),
-        Item::Bytes(bytes) => Body::full(Bytes::copy_from_slice(bytes)),
-        Item::Array(1) => host.bodies.take(arguments.int()? as u32)?,
-        Item::Bool(true) => {
-            let (writes, body) = written_body();
-            writer = Some(writes);
-            body
-        }
-        _ => return Err(Refusal::type_error("a body of an unknown kind").into()),
-    };
+    let (body, writer) = read_body(host, arguments)?;
     if let Some(whole) = body.as_full()
         && !whole.is_empty()
     {

@@ -1,15 +1,18 @@
 //! JavaScript functions on the real engine, with a world of fakes around them.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use squall_js::recording::{Entry, Recording};
 use squall_runtime::cores::Ticket;
 use squall_runtime::executor::{Admitted, Call, Executor as _};
 use squall_types::bindings::{Bindings, BoundRequest};
+use squall_types::cache::{CacheFuture, CacheRequest, FunctionCaches};
 use squall_types::invoke::InvokeFuture;
 use squall_types::limits::Limits;
 use squall_types::log::{AccessRecord, AppLine, LogLine, LogSink};
@@ -41,6 +44,7 @@ struct World {
     recordings: Mutex<Vec<Recording>>,
     usage: Mutex<Vec<UsageRecord>>,
     asked: AtomicU32,
+    cached: Arc<Mutex<HashMap<String, Bytes>>>,
 }
 
 impl LogSink for World {
@@ -81,6 +85,50 @@ impl Bindings for World {
         Box::pin(async move { Ok(http::Response::new(Body::full(path))) })
     }
 }
+impl World {
+    fn cached(&self) -> std::sync::MutexGuard<'_, HashMap<String, Bytes>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.cached.lock().unwrap()
+    }
+}
+/// By URL and name of the cache, for ever.
+impl FunctionCaches for World {
+    fn find(
+        &self,
+        _: &Arc<FunctionSpec>,
+        name: &str,
+        request: CacheRequest,
+    ) -> CacheFuture<Option<http::Response<Body>>> {
+        let found = self.cached().get(&format!("{name} {}", request.uri())).cloned();
+        Box::pin(async move { Ok(found.map(|bytes| http::Response::new(Body::full(bytes)))) })
+    }
+
+    fn put(
+        &self,
+        _: &Arc<FunctionSpec>,
+        name: &str,
+        request: CacheRequest,
+        response: http::Response<Body>,
+    ) -> CacheFuture<bool> {
+        let key = format!("{name} {}", request.uri());
+        let cached = self.cached.clone();
+        Box::pin(async move {
+            let whole = response.into_body().collect().await.unwrap().to_bytes();
+            cached.lock().unwrap().insert(key, whole);
+            Ok(true)
+        })
+    }
+
+    fn delete(
+        &self,
+        _: &Arc<FunctionSpec>,
+        name: &str,
+        request: CacheRequest,
+    ) -> CacheFuture<bool> {
+        let removed = self.cached().remove(&format!("{name} {}", request.uri())).is_some();
+        Box::pin(async move { Ok(removed) })
+    }
+}
 impl RecordingSink for World {
     fn recorded(&self, _: &Arc<FunctionSpec>, recording: Recording) {
         self.recordings.lock().unwrap().push(recording);
@@ -115,6 +163,7 @@ fn bench_with(source: &str, limits: Limits, mode: InstanceMode) -> Bench {
         outbound: world.clone(),
         stacks: world.clone(),
         bindings: world.clone(),
+        caches: world.clone(),
         recordings: Some(world.clone()),
     });
     let function = Arc::new(FunctionSpec {
@@ -188,6 +237,12 @@ export default {
     ctx.waitUntil(nap(1).then(() => console.log("later", Math.random())));
     const bytes = crypto.getRandomValues(new Uint8Array(8));
     const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+    const cache = await caches.open("of the test");
+    const known = await cache.match(request.url, { ignoreMethod: true });
+    const [kept, shown] = new Response(`${digest}`).body.tee();
+    await cache.put(request.url, new Response(kept));
+    const found = await (await cache.match(request.url)).text();
+    order.push(known === undefined, found === await new Response(shown).text(), await caches.default.delete(request.url));
     const pieces = [JSON.stringify({ pathname, text, visits, started, order }), `${bytes}`, `${digest}`];
     return new Response(new ReadableStream({
       async pull(controller) {

@@ -1,6 +1,7 @@
 // Names of the Workers runtime that are not offered here: using one says so. Names that programs
 // look for before they use them (WebSocket, MessageChannel) stay undefined instead.
 
+import { Cache, CacheStorage } from "./cache/cache.js";
 import { defineGlobal } from "./interface.js";
 
 const CLASSES: Record<string, string> = {
@@ -21,22 +22,15 @@ for (const name of Object.keys(CLASSES)) {
   defineGlobal(name, value);
 }
 
-const NO_CACHE = "keep responses in a key-value binding, or set Cache-Control and let the gateway cache";
+const METHODS: [prototype: object, owner: string, names: string[], instead: string][] = [
+  [CacheStorage.prototype, "caches", ["delete", "has", "keys", "match"], "open a cache by its name, and use that"],
+  [Cache.prototype, "Cache", ["add", "addAll"], "fetch, and put what came"],
+  [Cache.prototype, "Cache", ["keys", "matchAll"], "match one request at a time"],
+];
 
-/** `caches` is often looked at before it is used, so only its use throws. */
-const cache: object = {
-  match: () => absent("caches", NO_CACHE),
-  put: () => absent("caches", NO_CACHE),
-  delete: () => absent("caches", NO_CACHE),
-};
-
-defineGlobal("caches", {
-  get default(): object {
-    return cache;
-  },
-  open: () => absent("caches", NO_CACHE),
-  match: () => absent("caches", NO_CACHE),
-  has: () => absent("caches", NO_CACHE),
-  delete: () => absent("caches", NO_CACHE),
-  keys: () => absent("caches", NO_CACHE),
-});
+for (const [prototype, owner, names, instead] of METHODS) {
+  for (const name of names) {
+    const value = (): never => absent(`${owner}.${name}`, instead);
+    Object.defineProperty(prototype, name, { value, writable: true, configurable: true });
+  }
+}

@@ -1,6 +1,7 @@
-// The globals of URL, fetch, crypto and the handlers.
+// The globals of URL, fetch, caches, crypto and the handlers.
 
 import { Blob } from "./blob.js";
+import { Cache, caches, CacheStorage } from "./cache/cache.js";
 import { Crypto, crypto } from "./crypto/crypto.js";
 import { CryptoKey } from "./crypto/key.js";
 import { SubtleCrypto } from "./crypto/subtle.js";
@@ -26,13 +27,13 @@ for (const [name, value] of Object.entries({ createObjectURL, revokeObjectURL })
 }
 
 const interfaces = {
-  ...{ Blob, Crypto, CryptoKey, File, FileReader, FormData, Headers, Navigator, Request, Response, SubtleCrypto },
-  ...{ URL, URLPattern, URLSearchParams, ...eventInterfaces },
+  ...{ Blob, Cache, CacheStorage, Crypto, CryptoKey, File, FileReader, FormData, Headers, Navigator, Request, Response },
+  ...{ SubtleCrypto, URL, URLPattern, URLSearchParams, ...eventInterfaces },
 };
 for (const [name, value] of Object.entries(interfaces)) defineGlobal(name, value);
 
 defineGlobalMember("fetch", fetch);
-for (const [name, value] of Object.entries({ crypto, navigator })) {
+for (const [name, value] of Object.entries({ caches, crypto, navigator })) {
   Object.defineProperty(globalThis, name, { get: () => value, enumerable: true, configurable: true });
 }
 defineGlobal("self", globalThis);

@@ -49,6 +49,16 @@ export const FETCH_WRITE = 31;
 /** sync (operation, failed) -> null */
 export const FETCH_END = 32;
 
+// Caches. cache is the name of one, or null for the default. Each counts as an outbound request.
+/** async (cache, url, [name, value, ...]) -> as FETCH, with an empty url, or null when nothing
+ *  that is fresh is there */
+export const CACHE_FIND = 33;
+/** async (cache, url, [name, value, ...] of the request, status, [name, value, ...], body) -> whether
+ *  it was stored; body as for RESPOND; with true, FETCH_WRITE and FETCH_END follow */
+export const CACHE_PUT = 34;
+/** async (cache, url, [name, value, ...]) -> whether there was something to remove */
+export const CACHE_DELETE = 35;
+
 // Text. An encoding is the lower-case name that the Encoding standard gives it; "replacement" does
 // not come, and UTF-8 only where bytes are converted in one piece.
 /** sync (encoding, fatal, keepBom, bytes) -> string, or null for malformed input when fatal */

@@ -14,7 +14,7 @@ test("classes have the names under which they are found", () => {
 test("interfaces are not enumerable, functions of the scope are", () => {
   const enumerable = run("Object.keys(globalThis).sort().join()").split(",");
   const expected = [
-    ...["addEventListener", "atob", "btoa", "clearImmediate", "clearInterval", "clearTimeout", "crypto", "dispatchEvent"],
+    ...["addEventListener", "atob", "btoa", "caches", "clearImmediate", "clearInterval", "clearTimeout", "crypto", "dispatchEvent"],
     ...["fetch", "navigator", "onerror", "onrejectionhandled", "onunhandledrejection", "performance", "queueMicrotask"],
     ...["removeEventListener", "reportError", "setImmediate", "setInterval", "setTimeout", "structuredClone"],
   ];

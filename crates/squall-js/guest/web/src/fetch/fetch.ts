@@ -47,7 +47,7 @@ function fetchFromHost(parts: RequestParts, binding: string | null): Promise<Res
   const sent: HostValue = streamed ? true : (body as Exclude<OutgoingBody, ReadableStream>);
   const { method, url, headers, redirect } = parts;
   const { operation, promise } = startWithNumber(FETCH, method, url, headers, sent, redirect, binding);
-  const stopSending = streamed ? writeBody(operation, body) : null;
+  const stopSending = streamed ? writeBody(operation, body).stop : null;
   if (parts.signal === null) return promise.then((value) => readHead(value).response);
   return abortable(parts.signal, operation, promise, stopSending);
 }
@@ -88,7 +88,7 @@ async function checked(response: Promise<Response>, integrity: string): Promise<
 /** status, statusText, headers, handle, url, redirected */
 type Head = [number, string, string[], number | null, string, boolean];
 
-function readHead(value: HostValue): { response: Response; body: Body | null } {
+export function readHead(value: HostValue): { response: Response; body: Body | null } {
   const [status, statusText, headers, handle, url, redirected] = value as Head;
   let body: Body | null = null;
   if (handle !== null) {
@@ -101,22 +101,37 @@ function readHead(value: HostValue): { response: Response; body: Body | null } {
   return { response: makeFetchedResponse({ status, statusText, headers }, body, url, redirected), body };
 }
 
-/** Returns what stops it before its end. */
-function writeBody(operation: number, stream: ReadableStream): (reason: unknown) => void {
+/** A body on its way to the host. */
+export interface BodyWriting {
+  /** Ends it, if it has not ended; the stream is cancelled. */
+  readonly stop: (reason: unknown) => void;
+  /** Why the stream broke off, or the host took no more. */
+  readonly failure: { reason: unknown } | null;
+}
+
+/** Writes a stream to an operation that waits for it. */
+export function writeBody(operation: number, stream: ReadableStream): BodyWriting {
   let ended = false;
-  // The request fails with a failure on the host's side; a server that answered early is none.
+  let failed: { reason: unknown } | null = null;
+  // The operation fails with a failure on the host's side; a server that answered early is none.
   const end = (failure: string | null): void => {
     if (!ended) host.call(FETCH_END, operation, failure);
     ended = true;
   };
   const writer = new HostWriter(stream, FETCH_WRITE, operation, (failure) => {
+    failed = failure;
     end(failure === null ? null : String(failure.reason));
   });
   writer.begin();
-  return (reason) => {
-    if (ended) return;
-    end("aborted");
-    writer.stop(reason);
+  return {
+    stop(reason) {
+      if (ended) return;
+      end("aborted");
+      writer.stop(reason);
+    },
+    get failure() {
+      return failed;
+    },
   };
 }
 
