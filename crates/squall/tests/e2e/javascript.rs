@@ -2,6 +2,7 @@
 
 mod handlers;
 
+mod caches;
 mod endurance;
 mod environment;
 mod failures;
