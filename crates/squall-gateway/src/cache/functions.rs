@@ -48,7 +48,8 @@ impl FunctionCaches for Gateway {
         let gathered = self.0.cache.gathered_of_functions.clone();
         let key = key_of(from, name, request.uri());
         Box::pin(async move {
-            let share = Share { of: gathered, bytes: 0, most: most * GATHERED_AT_ONCE };
+            let share =
+                Share { of: gathered, bytes: 0, most: most.saturating_mul(GATHERED_AT_ONCE) };
             put(&store, most, share, key?, &request, response).await
         })
     }
@@ -161,4 +162,37 @@ async fn put(
     }
     store.put(Entry { key, head, body: StoredBody::Whole(whole.freeze()), sequence });
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> Key {
+        let app = squall_types::AppName::parse("app").unwrap();
+        let space = Space { app, part: "functions ".into() };
+        Key { space, url: "https://example.com/".into(), extra: "".into() }
+    }
+
+    async fn check(gathered: &Arc<AtomicU64>, body: &'static str, stored: bool) {
+        let store = Store::in_memory(1 << 20);
+        let request = http::Request::new(());
+        let response = Response::builder().header("cache-control", "max-age=60");
+        let share = Share { of: gathered.clone(), bytes: 0, most: 20 };
+        let response = response.body(Body::full(body)).unwrap();
+        let put = put(&store, 10, share, key(), &request, response).await.unwrap();
+        assert_eq!(put, stored, "{body}");
+        assert_eq!(find(&store, &key(), &request).await.is_some(), stored, "{body}");
+    }
+
+    #[tokio::test]
+    async fn bodies_that_are_coming_share_what_memory_there_is() {
+        let gathered = Arc::new(AtomicU64::new(0));
+        check(&gathered, "0123456789", true).await;
+        check(&gathered, "0123456789a", false).await;
+        gathered.fetch_add(15, Ordering::Relaxed);
+        check(&gathered, "012345", false).await;
+        check(&gathered, "01234", true).await;
+        assert_eq!(gathered.load(Ordering::Relaxed), 15, "all of it is given back");
+    }
 }
