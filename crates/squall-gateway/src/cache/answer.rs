@@ -77,7 +77,7 @@ async fn pass(
     let mut response = request.send(account, backend).await?;
     if let Some((app, url)) = changes {
         for url in rfc::invalidated(&method, &url, response.status(), response.headers()) {
-            door.cache.store().remove_url(&app, &url);
+            door.cache.remove_url(&app, &url);
         }
     }
     let status = response.status();

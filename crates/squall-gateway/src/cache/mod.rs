@@ -18,12 +18,13 @@ mod pieces;
 mod plan;
 mod unstored;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use squall_cache::store::Store;
+use squall_types::AppName;
 use squall_types::cache::CacheRouteReport;
 
 pub(crate) use answer::answer;
@@ -45,6 +46,8 @@ pub(crate) struct EdgeCache {
     store: ArcSwap<Store>,
     /// Another store follows, from a process that ends.
     awaited: AtomicBool,
+    /// URLs that were changed meanwhile, which it may still have.
+    changed: Mutex<Vec<(AppName, String)>>,
     flights: Arc<Flights>,
     unstored: Unstored,
     object_max_bytes: u64,
@@ -58,6 +61,7 @@ impl EdgeCache {
         Self {
             store: ArcSwap::new(store),
             awaited: AtomicBool::new(false),
+            changed: Mutex::default(),
             flights: Arc::default(),
             unstored: Unstored::default(),
             object_max_bytes: object_max_bytes.unwrap_or(OBJECT_MAX_BYTES),
@@ -81,8 +85,24 @@ impl EdgeCache {
 
     /// Goes on with another store; whoever has the one before ends with it.
     pub(crate) fn set_store(&self, store: Arc<Store>) {
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        for (app, url) in changed.drain(..) {
+            store.remove_url(&app, &url);
+        }
         self.store.store(store);
         self.no_other_store();
+    }
+
+    /// What is stored of a URL is not to be used any more.
+    fn remove_url(&self, app: &AppName, url: &str) {
+        if self.awaited.load(Ordering::Acquire) {
+            let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+            // It may have come by now: then it is the one that is asked below.
+            if self.awaited.load(Ordering::Acquire) {
+                changed.push((app.clone(), url.to_owned()));
+            }
+        }
+        self.store().remove_url(app, url);
     }
 
     /// The store that purges must reach. Waits for the one that follows, at most a few
