@@ -38,7 +38,9 @@ pub(super) struct Fields(pub(super) Vec<HeaderName>);
 impl Directives {
     /// Of a request, or of a response in general.
     pub(super) fn read(headers: &HeaderMap) -> Self {
-        let mut found = Self::default();
+        // Nobody knows what a line says that is no text: it may be the strictest thing.
+        let unreadable = headers.get_all(CACHE_CONTROL).iter().any(|line| line.to_str().is_err());
+        let mut found = Self { no_store: unreadable, ..Self::default() };
         for member in list::members(headers, CACHE_CONTROL) {
             let (name, argument) = match member.split_once('=') {
                 Some((name, argument)) => (name.trim(), Some(argument.trim())),
@@ -267,6 +269,13 @@ mod tests {
 
     fn read(lines: &[&'static str]) -> Directives {
         Directives::read(&headers("cache-control", lines))
+    }
+
+    #[test]
+    fn a_line_that_is_no_text_forbids_storing() {
+        let line = http::HeaderValue::from_bytes(b"no-store, x=\xff").unwrap();
+        let headers: HeaderMap = [(CACHE_CONTROL, line)].into_iter().collect();
+        assert!(Directives::read(&headers).no_store);
     }
 
     #[test]
