@@ -11,6 +11,9 @@ use axum::body::Body;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use squall_types::build::{Build, BuildFuture, BuildJob, BuildOutput, Target};
+use squall_types::cache::{
+    CacheAdmin, CacheError, CacheInspect, CacheInspection, CacheReport, PurgeRequest,
+};
 use squall_types::gateway::{Explain, ExplainQuery, Explanation};
 use squall_types::gateway::{
     ReportRoutes, ReportUpstreams, RouteReport, RoutesReport, UpstreamReport, UpstreamsReport,
