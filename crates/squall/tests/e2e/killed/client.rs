@@ -297,7 +297,7 @@ impl Http2 {
                             () = seen => {}
                             answer = &mut answering => panic!("{answer:?} to {ask:?}"),
                         }
-                        return None;
+                        None
                     }
                     _ => {
                         let mut body = (&mut answering).await.unwrap().into_body();
