@@ -10,6 +10,11 @@ interface Fetcher {
   fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response>;
 }
 
+/** `caches`: responses that a program keeps by itself, for all functions of its app. */
+interface CacheStorage {
+  readonly default: Cache;
+}
+
 /** The third argument of handlers. */
 interface ExecutionContext {
   /** Keeps the invocation open until the promise has settled, even after the response. */
