@@ -93,8 +93,9 @@ fn all(ledger: &Ledger) -> Vec<UsageRow> {
     ledger.usage(&UsageFilter::default()).unwrap()
 }
 
-fn invocations(rows: &[UsageRow]) -> u64 {
-    rows.iter().map(|row| row.totals.invocations).sum()
+/// What was recorded: invocations, and requests that the cache answered.
+fn requests(rows: &[UsageRow]) -> u64 {
+    rows.iter().map(|row| row.totals.invocations + row.totals.cache_hits).sum()
 }
 
 #[test]
@@ -143,7 +144,7 @@ fn usage_is_filtered_by_app_and_day() {
 
     let of_client = UsageFilter { client: Some("client-1".into()), ..UsageFilter::default() };
     let rows = ledger.usage(&of_client).unwrap();
-    assert_eq!(invocations(&rows), 25);
+    assert_eq!(requests(&rows), 25);
     assert!(rows.iter().all(|row| row.client.as_deref() == Some("client-1")));
 
     let wrong = UsageFilter { from: Some("yesterday".into()), ..UsageFilter::default() };
@@ -300,14 +301,16 @@ fn a_segment_cut_at_any_byte_counts_whole_frames_only() {
         let want = ends.iter().rev().find(|(end, _)| *end <= length).map_or(0, |(_, sum)| *sum);
         fs::write(&path, &bytes[..length]).unwrap();
         let contents = segment::read(&path).unwrap();
-        let counted: u64 = contents.totals.values().map(|sum| sum.invocations).sum();
+        let counted: u64 =
+            contents.totals.values().map(|sum| sum.invocations + sum.cache_hits).sum();
         assert_eq!(counted, want, "cut at {length}");
         // A disk that keeps the size but not the data leaves zeros.
         let mut zeroed = bytes[..length].to_vec();
         zeroed.resize(bytes.len() + 100, 0);
         fs::write(&path, &zeroed).unwrap();
         if let Ok(contents) = segment::read(&path) {
-            let counted: u64 = contents.totals.values().map(|sum| sum.invocations).sum();
+            let counted: u64 =
+                contents.totals.values().map(|sum| sum.invocations + sum.cache_hits).sum();
             assert_eq!(counted, want, "zeroed from {length}");
         } else {
             assert!(length < 16, "only a damaged magic is refused");
@@ -465,13 +468,13 @@ fn threads_record_while_sums_are_read_and_rolled_up() {
         }
         let mut last = 0;
         while last < 8_000 {
-            let sum = invocations(&all(&ledger));
+            let sum = requests(&all(&ledger));
             assert!((last..=8_000).contains(&sum), "{last} then {sum}");
             last = sum;
         }
     });
     ledger.close().unwrap();
-    assert_eq!(invocations(&all(&ledger)), 8_000);
+    assert_eq!(requests(&all(&ledger)), 8_000);
 }
 
 /// Not a test of its own: the child of the next one, which kills it.
@@ -531,9 +534,9 @@ fn kill_9_loses_nothing_that_was_flushed() {
         promised += flushed;
         let ledger = open(dir.path());
         let rows = all(&ledger);
-        assert!(invocations(&rows) >= promised, "{} of {promised}", invocations(&rows));
+        assert!(requests(&rows) >= promised, "{} of {promised}", requests(&rows));
         // More than promised is right too: the flusher wrote it before the kill.
-        promised = invocations(&rows);
+        promised = requests(&rows);
         ledger.recompute().unwrap();
         assert_eq!(all(&ledger), rows);
     }
