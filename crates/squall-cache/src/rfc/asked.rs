@@ -34,8 +34,9 @@ const OVERRIDES: [&str; 15] = [
     "x-rewrite-url",
 ];
 
-fn is_in_key(name: &str, rules: &Cache) -> bool {
-    rules.key.headers.iter().any(|in_key| in_key.eq_ignore_ascii_case(name))
+fn is_override(name: &str, rules: &Cache) -> bool {
+    let is_in_key = || rules.key.headers.iter().any(|in_key| in_key.eq_ignore_ascii_case(name));
+    name.starts_with("x-") && OVERRIDES.contains(&name) && !is_in_key()
 }
 
 /// What a request asks of a cache.
@@ -75,7 +76,7 @@ impl Asked {
         let passes = if !is_read {
             Some(Forwarded::Method)
         } else if PASSING.iter().any(|name| headers.contains_key(name))
-            || OVERRIDES.iter().any(|name| headers.contains_key(*name) && !is_in_key(name, rules))
+            || headers.keys().any(|name| is_override(name.as_str(), rules))
         {
             Some(Forwarded::Bypass)
         } else {

@@ -55,6 +55,8 @@ impl Question<'_> {
             Some(stored) if !head_only && matches!(stored.body, StoredBody::Whole(_)) => {
                 rfc::prepare_validation(headers, &stored.head)
             }
+            // Its own callers may have what is stored nowhere else.
+            None if self.cache.unstored.why(&self.hash, Instant::now()).is_some() => false,
             _ => {
                 rfc::prepare_fetch(headers, self.asked.wants_range());
                 false
@@ -227,7 +229,10 @@ impl Question<'_> {
         };
         let (Ok(head), None) = (head, why_not) else {
             let why_not = why_not.unwrap_or_default();
-            self.cache.unstored.remember(self.hash, why_not, Instant::now());
+            // A caller's own condition says nothing of the response to others.
+            if status != StatusCode::NOT_MODIFIED {
+                self.cache.unstored.remember(self.hash, why_not, Instant::now());
+            }
             if let Some(lead) = &lead {
                 lead.land(Landing::Alone);
             }

@@ -230,6 +230,48 @@ async fn what_may_not_be_stored_is_asked_for_each_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_a_callers_own_is_validated_by_its_caller() {
+    let (node, origin) = front("", |seen| {
+        let reply = match seen.headers.contains_key("if-none-match") {
+            true => Reply::new(304, ""),
+            false => Reply::new(200, "own"),
+        };
+        reply.with("cache-control", "private, max-age=60").with("etag", "\"v1\"")
+    })
+    .await;
+    assert_eq!(get(&node, "/").await.text(), "own");
+    let again = ask(&node, "GET", "/", &[("if-none-match", "\"v1\"")]).await;
+    assert_eq!((again.status, again.text()), (304, ""));
+    assert_eq!(get(&node, "/").await.text(), "own");
+    assert_eq!(origin.asked(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_turns_out_to_be_a_callers_own_does_not_stay() {
+    let (node, origin) = front("", |seen| match seen.headers.contains_key("if-none-match") {
+        false => Reply::new(200, "all")
+            .with("cache-control", "no-cache, max-age=60")
+            .with("etag", "\"v1\""),
+        true => Reply::new(304, "")
+            .with("cache-control", "private, max-age=60")
+            .with("etag", "\"v1\"")
+            .with("set-cookie", "a=1"),
+    })
+    .await;
+    assert_eq!(get(&node, "/").await.text(), "all");
+    let validated = get(&node, "/").await;
+    assert_eq!(
+        (validated.text(), &validated.headers["set-cookie"]),
+        ("all", &"a=1".parse().unwrap())
+    );
+    assert!(status(&validated).contains("private"), "{}", status(&validated));
+    let next = get(&node, "/").await;
+    assert!(!next.headers.contains_key("set-cookie"));
+    assert!(!origin.last().headers.contains_key("if-none-match"));
+    assert_eq!(origin.asked(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_fetch_answers_all_who_ask_at_once() {
     let (node, origin) = front("", |seen| numbered(seen).after(Duration::from_millis(500))).await;
     let all = join_all((0..200).map(|_| get(&node, "/cold"))).await;
