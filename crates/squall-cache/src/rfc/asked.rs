@@ -14,16 +14,21 @@ use super::time::parse_date;
 const PASSING: [HeaderName; 2] = [header::IF_MATCH, header::IF_UNMODIFIED_SINCE];
 
 /// Frameworks let these replace what a response is found by: the method, the path, the host.
-/// What they made must not be kept for those who ask without them. `X-Forwarded-For`, `-Proto`
+/// What they made must not be kept for those who ask without them (James Kettle, "Practical
+/// Web Cache Poisoning"). `X-Forwarded-For`, `-Proto`
 /// and `-Host` are the gateway's own, and not the caller's.
-const OVERRIDES: [&str; 15] = [
+const OVERRIDES: [&str; 20] = [
+    "front-end-https",
     "x-forwarded-path",
     "x-forwarded-port",
     "x-forwarded-prefix",
+    "x-forwarded-protocol",
     "x-forwarded-scheme",
     "x-forwarded-server",
     "x-forwarded-ssl",
+    "x-forwarded-uri",
     "x-host",
+    "x-http-host-override",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
@@ -32,11 +37,13 @@ const OVERRIDES: [&str; 15] = [
     "x-original-url",
     "x-rewrite-uri",
     "x-rewrite-url",
+    "x-url-scheme",
 ];
 
 fn is_override(name: &str, rules: &Cache) -> bool {
     let is_in_key = || rules.key.headers.iter().any(|in_key| in_key.eq_ignore_ascii_case(name));
-    name.starts_with("x-") && OVERRIDES.contains(&name) && !is_in_key()
+    // Nearly all names are told apart by their first letters.
+    name.starts_with(['x', 'f']) && OVERRIDES.contains(&name) && !is_in_key()
 }
 
 /// What a request asks of a cache.

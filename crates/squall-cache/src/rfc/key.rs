@@ -8,30 +8,6 @@ use http::uri::{PathAndQuery, Uri};
 use percent_encoding::percent_decode_str;
 use squall_types::gateway::CacheKey;
 
-/// Fields by which frameworks read another URL, method, host or scheme than was asked for
-/// (James Kettle, "Practical Web Cache Poisoning"). Those that the gateway sets itself are
-/// not among them.
-const OVERRIDES: [HeaderName; 18] = [
-    HeaderName::from_static("x-original-url"),
-    HeaderName::from_static("x-rewrite-url"),
-    HeaderName::from_static("x-original-host"),
-    HeaderName::from_static("x-host"),
-    HeaderName::from_static("x-http-host-override"),
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-method-override"),
-    HeaderName::from_static("x-forwarded-scheme"),
-    HeaderName::from_static("x-forwarded-protocol"),
-    HeaderName::from_static("x-forwarded-ssl"),
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-forwarded-path"),
-    HeaderName::from_static("x-forwarded-server"),
-    HeaderName::from_static("x-forwarded-uri"),
-    HeaderName::from_static("x-url-scheme"),
-    HeaderName::from_static("front-end-https"),
-];
-
 /// A route's rules for keys, compiled.
 #[derive(Debug, Clone, Default)]
 pub struct KeyPlan {
@@ -133,14 +109,6 @@ impl KeyPlan {
             pairs.sort_by_key(name);
         }
         Some(pairs.join("&"))
-    }
-
-    /// Removes fields that have programs take a request for another one, unless they are
-    /// part of the key: a response to that other request would be given to everybody.
-    pub fn hide_overrides(&self, headers: &mut HeaderMap) {
-        for name in OVERRIDES.iter().filter(|name| !self.headers.contains(name)) {
-            headers.remove(name);
-        }
     }
 
     /// What the rules add of headers and cookies, each with its length: no value can be

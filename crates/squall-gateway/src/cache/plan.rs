@@ -67,10 +67,9 @@ impl CachePlan {
         }
     }
 
-    /// Takes from a request what is not part of its key and could change the response: that
-    /// is kept for others, who did not say it.
+    /// Takes from a request the parameters that are not part of its key and could change the
+    /// response: that is kept for others, who did not say them.
     pub(super) fn narrow(&self, request: &mut OriginRequest) {
-        self.keys.hide_overrides(&mut request.head.headers);
         let path = &request.target.path_and_query;
         if let Some(query) = self.keys.query(path) {
             let separator = if query.is_empty() { "" } else { "?" };
