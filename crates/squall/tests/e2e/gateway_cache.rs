@@ -297,6 +297,28 @@ async fn callers_who_may_not_share_do_not_wait_for_each_other_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waited_gets_nothing_that_must_be_validated() {
+    let (node, origin) = front("", |seen| {
+        let said = match seen.path.as_str() {
+            "/no-cache" => "no-cache",
+            _ => "max-age=0, must-revalidate",
+        };
+        Reply::new(200, format!("{}", seen.number))
+            .with("cache-control", said)
+            .with("etag", format!("\"{}\"", seen.number))
+            .after(Duration::from_millis(200))
+    })
+    .await;
+    for (path, asked) in [("/no-cache", 20), ("/stale", 40)] {
+        let all = join_all((0..20).map(|_| get(&node, path))).await;
+        let mut bodies: Vec<_> = all.iter().map(|answer| answer.text().to_owned()).collect();
+        bodies.sort();
+        bodies.dedup();
+        assert_eq!((bodies.len(), origin.asked()), (20, asked), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn variants_are_kept_apart() {
     let (node, origin) = front("", |seen| {
         let language = seen.headers.get("accept-language").cloned().unwrap_or_default();
