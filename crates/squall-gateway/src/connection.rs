@@ -15,7 +15,6 @@ use hyper::rt::ReadBufCursor;
 use squall_types::log::TlsVersion;
 use squall_types::{Body, BodyError, ErrorCode};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 
@@ -24,6 +23,7 @@ use crate::flood::{FrameCounter, Seen};
 use crate::framing::Scanner;
 use crate::guard;
 use crate::listener::{Open, PREFACE};
+use crate::turn::{self, Tcp};
 
 /// How often the rate of a request body is looked at.
 const RATE_PERIOD: Duration = Duration::from_secs(10);
@@ -269,8 +269,8 @@ fn has_left(error: &hyper::Error) -> bool {
 
 /// What bytes come from and go to.
 pub(crate) enum Socket {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Tcp),
+    Tls(Box<TlsStream<Tcp>>),
 }
 
 impl Socket {
@@ -308,8 +308,17 @@ pub(crate) struct Stream {
     connection: Arc<Connection>,
     write_timeout: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
-    /// Everything that was written has left.
-    flushed: bool,
+    outgoing: Outgoing,
+}
+
+/// How far what is to be sent has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outgoing {
+    /// Everything has left.
+    Nothing,
+    /// Until other streams have had their turn.
+    Gathers,
+    Leaves,
 }
 
 /// What is looked at in the bytes that come.
@@ -342,9 +351,9 @@ impl Stream {
         } else {
             Watch::Http1 { scanner: Box::default(), head: None }
         };
-        let (stalled, flushed) = (None, true);
+        let (stalled, outgoing) = (None, Outgoing::Nothing);
         let mut stream =
-            Self { socket, prefix, watch, connection, write_timeout, stalled, flushed };
+            Self { socket, prefix, watch, connection, write_timeout, stalled, outgoing };
         if !stream.connection.http2 {
             let prefix = stream.prefix.clone();
             // A short head may be in it whole; with HTTP/1 looking does not fail.
@@ -367,13 +376,13 @@ impl Stream {
             Socket::Tls(tls) => tls.get_ref().0,
         };
         // An error is found by reading.
-        tcp.poll_read_ready(cx).map(|_| ())
+        tcp.socket().poll_read_ready(cx).map(|_| ())
     }
 
     /// Says whether the connection is idle, now that nothing comes.
     fn note_idleness(&self) {
         let Watch::Http1 { scanner, .. } = &self.watch else { return };
-        let came = scanner.requests_when_idle().filter(|_| self.flushed);
+        let came = scanner.requests_when_idle().filter(|_| self.outgoing == Outgoing::Nothing);
         self.connection.idle_after.store(came.unwrap_or(NOT_IDLE), Ordering::Relaxed);
     }
 
@@ -427,6 +436,19 @@ impl Stream {
         ready!(head.timer.as_mut().poll(cx));
         self.connection.door().counters.slow_clients.fetch_add(1, Ordering::Relaxed);
         Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the request's head came too slowly"))
+    }
+
+    /// Before the first byte of what is to be sent. The responses of one connection of
+    /// HTTP/2 are put together, into one record of TLS and one packet: whatever else is
+    /// ready on this core comes first.
+    fn poll_gathered(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.connection.http2 && self.outgoing == Outgoing::Nothing && turn::is_short() {
+            self.outgoing = Outgoing::Gathers;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.outgoing = Outgoing::Leaves;
+        Poll::Ready(())
     }
 
     /// A client that takes nothing for too long breaks the connection.
@@ -488,19 +510,21 @@ impl hyper::rt::Write for Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.flushed = false;
+        ready!(self.poll_gathered(cx));
         let written = on_socket!(&mut self.socket, poll_write, cx, bytes);
         self.waited(written, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = on_socket!(&mut self.socket, poll_flush, cx);
-        self.flushed = flushed.is_ready();
-        flushed
+        if flushed.is_ready() {
+            self.outgoing = Outgoing::Nothing;
+        }
+        self.waited(flushed, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.flushed = false;
+        self.outgoing = Outgoing::Leaves;
         on_socket!(&mut self.socket, poll_shutdown, cx)
     }
 
@@ -513,7 +537,7 @@ impl hyper::rt::Write for Stream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.flushed = false;
+        ready!(self.poll_gathered(cx));
         let written = on_socket!(&mut self.socket, poll_write_vectored, cx, slices);
         self.waited(written, cx)
     }

@@ -30,6 +30,7 @@ mod rest;
 mod routing;
 mod timer;
 mod transform;
+mod turn;
 mod vary;
 
 mod metrics;

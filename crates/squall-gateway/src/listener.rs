@@ -22,6 +22,7 @@ use crate::proxy_protocol;
 use crate::rest::{IdleWatch, rest};
 use crate::timer::LazyTimer;
 use crate::tls::Tls;
+use crate::turn::Tcp;
 use crate::{Door, Options};
 
 /// How a connection of HTTP/2 begins (RFC 9113, section 3.4).
@@ -240,9 +241,9 @@ async fn begin(
     }
     let Some(tls) = tls else {
         let (prefix, http2) = sniff(&mut tcp).await?;
-        return Ok(Begun { peer, socket: Socket::Plain(tcp), prefix, http2 });
+        return Ok(Begun { peer, socket: Socket::Plain(Tcp::new(tcp)), prefix, http2 });
     };
-    let stream = tls.handshake(tcp, door.options.limits.handshake_timeout).await?;
+    let stream = tls.handshake(Tcp::new(tcp), door.options.limits.handshake_timeout).await?;
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     Ok(Begun { peer, socket: Socket::Tls(Box::new(stream)), prefix: Bytes::new(), http2 })
 }

@@ -29,6 +29,7 @@ use crate::response::{OutgoingBody, RequestEnd};
 use crate::routing::sticky::Point;
 use crate::routing::{Asked, Backend, Fixed, Match, Target};
 use crate::transform::Redirection;
+use crate::turn;
 
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -59,6 +60,7 @@ pub(crate) async fn serve(
         }
         false => answer(&connection, client, &mut end, request).await,
     };
+    turn::served(end.account.meter.as_ref().map_or(0, |meter| meter.cpu_ns()));
 
     let mut response = result.unwrap_or_else(|rejection| {
         end.account.code = Some(rejection.code);

@@ -24,6 +24,7 @@ use super::response::{self, Keep};
 use super::target::Target;
 use super::upgrade::{Tunnel, Upgrade};
 use crate::rejection::Rejection;
+use crate::turn::Tcp;
 
 /// A server that closes idle connections is given this much time less than it says.
 const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
@@ -430,7 +431,7 @@ impl Forwarding<'_> {
 
 fn stream_of(dialed: Dialed) -> Stream {
     match dialed {
-        Dialed::Tcp(stream) => Stream::Tcp(stream),
+        Dialed::Tcp(stream) => Stream::Tcp(Tcp::new(stream)),
         Dialed::Tls { stream, .. } => Stream::Tls(stream),
     }
 }

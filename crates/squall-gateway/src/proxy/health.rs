@@ -16,6 +16,7 @@ use super::http1::{Connection, Exchange, RequestHead, Stream, TimeLimits};
 use super::http2;
 use super::pool::UpstreamPool;
 use super::target::Target;
+use crate::turn::Tcp;
 
 const AGENT: HeaderValue = HeaderValue::from_static("squall-health-check");
 
@@ -77,7 +78,7 @@ async fn ask(
     }
     let opened = pool.dial.open(&endpoint, target.address).await;
     let stream = match opened.map_err(|error| error.message)? {
-        Dialed::Tcp(stream) => Stream::Tcp(stream),
+        Dialed::Tcp(stream) => Stream::Tcp(Tcp::new(stream)),
         Dialed::Tls { stream, .. } => Stream::Tls(stream),
     };
     let mut headers = HeaderMap::new();

@@ -19,13 +19,14 @@ use rustls::HandshakeKind;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use squall_types::metrics::{write_head, write_metric};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use development::Authority;
 use files::Files;
 use names::Names;
+
+use crate::turn::Tcp;
 
 #[cfg(test)]
 use development::pem;
@@ -185,9 +186,9 @@ impl Tls {
     /// certificate, or takes longer than `longest`.
     pub(crate) async fn handshake(
         &self,
-        tcp: TcpStream,
+        tcp: Tcp,
         longest: Duration,
-    ) -> io::Result<TlsStream<TcpStream>> {
+    ) -> io::Result<TlsStream<Tcp>> {
         let accepting = TlsAcceptor::from(self.config.clone()).accept(tcp);
         let (counter, result) = match tokio::time::timeout(longest, accepting).await {
             Ok(Ok(stream)) => match stream.get_ref().1.handshake_kind() {

@@ -6,11 +6,12 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{BufMut as _, BytesMut};
 use squall_types::dial::ByteStream;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
-use tokio::net::TcpStream;
+
+use crate::turn::Tcp;
 
 /// The socket of a connection. Plain ones are not behind a pointer: they are most.
 pub(crate) enum Stream {
-    Tcp(TcpStream),
+    Tcp(Tcp),
     Tls(Box<dyn ByteStream>),
 }
 
@@ -49,8 +50,7 @@ impl Stream {
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            // A socket holds nothing back.
-            Self::Tcp(_) => Poll::Ready(Ok(())),
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -61,7 +61,7 @@ impl Stream {
         let mut byte = [0];
         match self {
             Self::Tcp(stream) => {
-                matches!(stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+                matches!(stream.socket().try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
             }
             Self::Tls(stream) => {
                 let mut cx = Context::from_waker(Waker::noop());
@@ -74,7 +74,7 @@ impl Stream {
     pub(super) fn is_quiet_now(&self) -> bool {
         let Self::Tcp(stream) = self else { return true };
         let mut byte = [MaybeUninit::uninit()];
-        let peeked = socket2::SockRef::from(stream).peek(&mut byte);
+        let peeked = socket2::SockRef::from(stream.socket()).peek(&mut byte);
         matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 }

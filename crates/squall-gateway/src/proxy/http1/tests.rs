@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::head::HeadReader;
 use super::*;
+use crate::turn::Tcp;
 
 /// What a reader makes of one response: status, headers that are kept, body, trailers,
 /// and what is left behind it.
@@ -313,7 +314,7 @@ async fn pair() -> (Box<Connection>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (theirs, _) = listener.accept().await.unwrap();
-    (Connection::new(Stream::Tcp(ours)), theirs)
+    (Connection::new(Stream::Tcp(Tcp::new(ours))), theirs)
 }
 
 fn exchange(connection: Box<Connection>, method: Method, body: Body) -> Exchange {
