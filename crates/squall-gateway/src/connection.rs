@@ -23,7 +23,7 @@ use crate::flood::{FrameCounter, Seen};
 use crate::framing::Scanner;
 use crate::guard;
 use crate::listener::{Open, PREFACE};
-use crate::turn::{self, Tcp};
+use crate::turn::Tcp;
 
 /// How often the rate of a request body is looked at.
 const RATE_PERIOD: Duration = Duration::from_secs(10);
@@ -308,17 +308,8 @@ pub(crate) struct Stream {
     connection: Arc<Connection>,
     write_timeout: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
-    outgoing: Outgoing,
-}
-
-/// How far what is to be sent has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Outgoing {
-    /// Everything has left.
-    Nothing,
-    /// Until other streams have had their turn.
-    Gathers,
-    Leaves,
+    /// Everything that was written has left.
+    flushed: bool,
 }
 
 /// What is looked at in the bytes that come.
@@ -351,9 +342,9 @@ impl Stream {
         } else {
             Watch::Http1 { scanner: Box::default(), head: None }
         };
-        let (stalled, outgoing) = (None, Outgoing::Nothing);
+        let (stalled, flushed) = (None, true);
         let mut stream =
-            Self { socket, prefix, watch, connection, write_timeout, stalled, outgoing };
+            Self { socket, prefix, watch, connection, write_timeout, stalled, flushed };
         if !stream.connection.http2 {
             let prefix = stream.prefix.clone();
             // A short head may be in it whole; with HTTP/1 looking does not fail.
@@ -382,7 +373,7 @@ impl Stream {
     /// Says whether the connection is idle, now that nothing comes.
     fn note_idleness(&self) {
         let Watch::Http1 { scanner, .. } = &self.watch else { return };
-        let came = scanner.requests_when_idle().filter(|_| self.outgoing == Outgoing::Nothing);
+        let came = scanner.requests_when_idle().filter(|_| self.flushed);
         self.connection.idle_after.store(came.unwrap_or(NOT_IDLE), Ordering::Relaxed);
     }
 
@@ -436,19 +427,6 @@ impl Stream {
         ready!(head.timer.as_mut().poll(cx));
         self.connection.door().counters.slow_clients.fetch_add(1, Ordering::Relaxed);
         Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the request's head came too slowly"))
-    }
-
-    /// Before the first byte of what is to be sent. The responses of one connection of
-    /// HTTP/2 are put together, into one record of TLS and one packet: whatever else is
-    /// ready on this core comes first.
-    fn poll_gathered(&mut self, cx: &Context<'_>) -> Poll<()> {
-        if self.connection.http2 && self.outgoing == Outgoing::Nothing && turn::is_short() {
-            self.outgoing = Outgoing::Gathers;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        self.outgoing = Outgoing::Leaves;
-        Poll::Ready(())
     }
 
     /// A client that takes nothing for too long breaks the connection.
@@ -510,21 +488,19 @@ impl hyper::rt::Write for Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_gathered(cx));
+        self.flushed = false;
         let written = on_socket!(&mut self.socket, poll_write, cx, bytes);
         self.waited(written, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = on_socket!(&mut self.socket, poll_flush, cx);
-        if flushed.is_ready() {
-            self.outgoing = Outgoing::Nothing;
-        }
+        self.flushed = flushed.is_ready();
         self.waited(flushed, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.outgoing = Outgoing::Leaves;
+        self.flushed = false;
         on_socket!(&mut self.socket, poll_shutdown, cx)
     }
 
@@ -537,7 +513,7 @@ impl hyper::rt::Write for Stream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_gathered(cx));
+        self.flushed = false;
         let written = on_socket!(&mut self.socket, poll_write_vectored, cx, slices);
         self.waited(written, cx)
     }

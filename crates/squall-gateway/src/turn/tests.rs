@@ -12,9 +12,9 @@ use super::*;
 #[test]
 fn long_requests_make_turns_long_and_short_ones_bring_them_back() {
     assert!(is_short());
-    served(100_000);
+    served(300_000);
     assert!(is_short(), "one is not enough");
-    (0..10).for_each(|_| served(100_000));
+    (0..10).for_each(|_| served(300_000));
     assert!(!is_short());
     (0..10).for_each(|_| served(0));
     assert!(is_short());
