@@ -80,6 +80,8 @@ fn start_log() {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .with_target(false)
+        // Saying that nothing can be said would end the server.
+        .log_internal_errors(false)
         .try_init();
 }
 

@@ -5,6 +5,7 @@
 //! no state but the processes, so there is little in it that could fail.
 
 use std::collections::VecDeque;
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
@@ -15,9 +16,10 @@ use std::time::{Duration, Instant};
 
 use squall_gateway::tls::{Tls, TlsError, ensure_authority};
 use squall_types::ErrorCode;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::Child;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use crate::config::{ServerConfig, TlsConfig};
 use crate::control_channel::{Channel, Command, Event, JOB_VARIABLE, ServerJob};
@@ -35,6 +37,8 @@ const HANDOVER_PATIENCE: Duration = Duration::from_secs(600);
 const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
 const CRASH_REPORTS_KEPT: usize = 20;
 const LAST_WORDS_LINES: usize = 200;
+/// Of them, with an error.
+const SHOWN_LINES: usize = 3;
 
 /// How `squall up` was called.
 #[derive(Debug, Clone, Default)]
@@ -106,6 +110,14 @@ fn prepare_tls(config: &ServerConfig, data_dir: &Path) -> Result<(), UpError> {
     Tls::check(&tls.options(data_dir)).map_err(invalid)
 }
 
+/// As `eprintln`, which would end the node when nobody takes what it says: a log's disk may
+/// be full, and a terminal may be closed.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 struct Supervisor {
     options: UpOptions,
     data_dir: DataDir,
@@ -123,6 +135,8 @@ struct Server {
     channel: Channel,
     started: Instant,
     last_words: Arc<Mutex<VecDeque<String>>>,
+    /// Ends when it has nothing more to say.
+    speaking: Option<JoinHandle<()>>,
 }
 
 /// What a server said when it began to serve.
@@ -215,7 +229,7 @@ impl Supervisor {
                             tokio::spawn(let_drain(old, drain));
                         }
                         Err(why) => {
-                            eprintln!("the handover failed, the old server goes on: {why}");
+                            say!("the handover failed, the old server goes on: {why}");
                             self.last_handover_error = Some(why);
                             self.write_node_file(&server, &serving);
                         }
@@ -245,7 +259,7 @@ impl Supervisor {
                             }
                             Err(error) => {
                                 pause = (pause * 2).clamp(Duration::from_millis(50), LONGEST_PAUSE);
-                                eprintln!("the server does not start, again in {pause:?}: {error}");
+                                say!("the server does not start, again in {pause:?}: {error}");
                             }
                         }
                     }
@@ -319,12 +333,11 @@ impl Supervisor {
         let mut child = command.spawn().map_err(failed)?;
         drop(theirs);
         let last_words = Arc::new(Mutex::new(VecDeque::new()));
-        if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(pass_on(stderr, last_words.clone()));
-        }
+        let speaking =
+            child.stderr.take().map(|stderr| tokio::spawn(pass_on(stderr, last_words.clone())));
         let pid = child.id().unwrap_or_default();
         let channel = Channel::new(ours.into()).map_err(failed)?;
-        Ok(Server { child, pid, channel, started: Instant::now(), last_words })
+        Ok(Server { child, pid, channel, started: Instant::now(), last_words, speaking })
     }
 
     /// From spawned to serving, with nobody else serving.
@@ -378,7 +391,7 @@ impl Supervisor {
     /// Lets the server finish and passes its exit code on. A second signal ends it now.
     async fn end(&self, mut server: Server, drain: Duration, signals: &mut Signals) -> i32 {
         if !self.options.quiet {
-            eprintln!("finishing what runs; once more to stop at once");
+            say!("finishing what runs; once more to stop at once");
         }
         let _ = server.channel.send(&Command::Drain).await;
         let longest = drain + Duration::from_secs(10);
@@ -396,29 +409,26 @@ impl Supervisor {
 
     fn announce(&self, config: &ServerConfig, serving: &Serving) {
         if let Some(token) = &serving.first_token {
-            eprintln!("admin token, shown once (this machine finds its own): {token}");
+            say!("admin token, shown once (this machine finds its own): {token}");
         }
         if self.options.quiet {
             return;
         }
         for url in &serving.gateway_urls {
-            println!("{url}");
+            let _ = writeln!(std::io::stdout(), "{url}");
         }
-        eprintln!("admin API on {}", serving.admin_url);
+        say!("admin API on {}", serving.admin_url);
         if config.gateway.tls.development {
             let folder = TlsConfig::authority_folder(self.data_dir.path());
-            eprintln!(
-                "certificates for development are signed by {}",
-                folder.join("ca.pem").display()
-            );
-            eprintln!("  trust it in one call:   curl --cacert FILE https://NAME.localhost:PORT/");
-            eprintln!(
+            say!("certificates for development are signed by {}", folder.join("ca.pem").display());
+            say!("  trust it in one call:   curl --cacert FILE https://NAME.localhost:PORT/");
+            say!(
                 "  on Debian and Ubuntu:   sudo cp FILE /usr/local/share/ca-certificates/squall.crt && sudo update-ca-certificates"
             );
-            eprintln!("  in Firefox and Chrome:  import it as an authority for web sites");
+            say!("  in Firefox and Chrome:  import it as an authority for web sites");
         }
-        eprintln!("data in {}", self.data_dir.path().display());
-        eprintln!("deploy an app with `squall deploy`, end with Ctrl-C");
+        say!("data in {}", self.data_dir.path().display());
+        say!("deploy an app with `squall deploy`, end with Ctrl-C");
     }
 
     fn write_node_file(&self, server: &Server, serving: &Serving) {
@@ -432,13 +442,13 @@ impl Supervisor {
             last_handover_error: self.last_handover_error.clone(),
         };
         if let Err(error) = file.write(self.data_dir.path()) {
-            eprintln!("node.json can not be written, so tools will not find this node: {error}");
+            say!("node.json can not be written, so tools will not find this node: {error}");
         }
     }
 
     fn report_crash(&self, server: &Server, status: Option<ExitStatus>, lived: Duration) {
         let how = describe(status);
-        eprintln!("the server process {} {how} after {lived:.1?}; starting another", server.pid);
+        say!("the server process {} {how} after {lived:.1?}; starting another", server.pid);
         let words = server.last_words.lock().unwrap_or_else(PoisonError::into_inner);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let at = std::time::SystemTime::now()
@@ -458,7 +468,7 @@ impl Supervisor {
         let path = folder.join(format!("{at}-{}.json", server.pid));
         let text = serde_json::to_vec_pretty(&report).unwrap_or_default();
         if let Err(error) = write_atomically(&path, &text) {
-            eprintln!("the crash report can not be written: {error}");
+            say!("the crash report can not be written: {error}");
         }
         forget_old_reports(&folder);
     }
@@ -480,7 +490,19 @@ impl Server {
     async fn early_end(&mut self) -> UpError {
         let status = tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await;
         let how = describe(status.ok().and_then(Result::ok));
-        UpError::other(format!("the server process {how} while it started"))
+        if let Some(speaking) = self.speaking.take() {
+            let _ = tokio::time::timeout(Duration::from_secs(1), speaking).await;
+        }
+        let words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
+        let said: Vec<&str> = words
+            .iter()
+            .skip(words.len().saturating_sub(SHOWN_LINES))
+            .map(String::as_str)
+            .collect();
+        let said = if said.is_empty() { "nothing".to_owned() } else { said.join("\n  ") };
+        UpError::other(format!(
+            "the server process {how} while it started; it said last:\n  {said}"
+        ))
     }
 
     async fn expect_prepared(&mut self) -> Result<(), UpError> {
@@ -545,18 +567,18 @@ async fn let_drain(mut old: Server, drain: Duration) {
     let _ = old.channel.send(&Command::Drain).await;
     let longest = drain + Duration::from_secs(10);
     if tokio::time::timeout(longest, old.child.wait()).await.is_err() {
-        eprintln!("the old server process {} did not end in time and is stopped", old.pid);
+        say!("the old server process {} did not end in time and is stopped", old.pid);
         let _ = old.child.start_kill();
         let _ = old.child.wait().await;
     }
 }
 
 /// The server's log goes to our own; its end is kept for a crash report.
-async fn pass_on(stderr: tokio::process::ChildStderr, last: Arc<Mutex<VecDeque<String>>>) {
-    let mut lines = BufReader::new(stderr).split(b'\n');
+async fn pass_on(from: impl AsyncRead + Unpin, last: Arc<Mutex<VecDeque<String>>>) {
+    let mut lines = BufReader::new(from).split(b'\n');
     while let Ok(Some(line)) = lines.next_segment().await {
         let line = String::from_utf8_lossy(&line).into_owned();
-        eprintln!("{line}");
+        say!("{line}");
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.len() >= LAST_WORDS_LINES {
             last.pop_front();
@@ -582,5 +604,32 @@ impl From<UpError> for String {
             Some(ErrorCode::InvalidConfig) | None => error.to_string(),
             Some(code) => format!("{code}: {error}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_does_not_start_is_quoted() {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        drop(theirs);
+        let mut command = tokio::process::Command::new("sh");
+        command.args(["-c", "echo one; echo two; echo three; echo four; exit 101"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let last_words = Arc::new(Mutex::new(VecDeque::new()));
+        let said = child.stdout.take().unwrap();
+        let mut server = Server {
+            pid: child.id().unwrap(),
+            child,
+            channel: Channel::new(ours.into()).unwrap(),
+            started: Instant::now(),
+            speaking: Some(tokio::spawn(pass_on(said, last_words.clone()))),
+            last_words,
+        };
+        let error = server.expect_prepared().await.unwrap_err().to_string();
+        assert!(error.contains("101"), "{error}");
+        assert!(error.ends_with("two\n  three\n  four"), "{error}");
     }
 }

@@ -14,8 +14,6 @@ pub enum Verdict {
     /// Its origin is asked first. `on_error`: it may be sent when the origin fails, that is
     /// when it can not be reached or answers with 5xx.
     Validate { on_error: bool, ttl_s: i64 },
-    /// It can not answer this request.
-    Useless,
 }
 
 /// RFC 9111, section 4.2.3.

@@ -203,7 +203,6 @@ fn verdict(verdict: &Verdict) -> String {
             "its origin is asked first; it answers when that fails".to_owned()
         }
         Verdict::Validate { on_error: false, .. } => "its origin is asked first".to_owned(),
-        Verdict::Useless => "what is stored can not answer it".to_owned(),
     }
 }
 

@@ -94,8 +94,11 @@ impl Question<'_> {
         let mut waits = 0;
         loop {
             let now_ms = now_ms();
-            let hit = self.find(&request.head.headers).await;
-            let mut fetch = Fetch { why: Forwarded::UriMiss, stored: None, stale_ttl_s: None };
+            let (hit, why) = match self.find(&request.head.headers).await {
+                Ok(hit) => (Some(hit), Forwarded::UriMiss),
+                Err(why) => (None, why),
+            };
+            let mut fetch = Fetch { why, stored: None, stale_ttl_s: None };
             if let Some(hit) = hit {
                 let head = &hit.entry.head;
                 match rfc::judge(head, &self.asked, hit.soft_purged, now_ms) {
@@ -126,7 +129,6 @@ impl Question<'_> {
                         fetch.stale_ttl_s = on_error.then_some(ttl_s);
                         fetch.stored = Some(hit.entry);
                     }
-                    Verdict::Useless => fetch.why = Forwarded::Miss,
                 }
             }
             if self.asked.only_if_cached() {
@@ -162,13 +164,19 @@ impl Question<'_> {
         }
     }
 
-    /// What is stored for the request, if it is not purged.
-    pub(super) async fn find(&self, headers: &HeaderMap) -> Option<Hit> {
-        match self.store.find(&self.hash, |names| rfc::variant(names, headers)) {
+    /// What is stored for the request, if it is not purged; or what is missing.
+    pub(super) async fn find(&self, headers: &HeaderMap) -> Result<Hit, Forwarded> {
+        let mut varies = false;
+        let found = self.store.find(&self.hash, |names| {
+            varies |= !names.is_empty();
+            rfc::variant(names, headers)
+        });
+        let hit = match found {
             Found::Memory(hit) => Some(hit),
             Found::OnDisk(ticket) => self.store.load(ticket).await,
             Found::Nothing => None,
-        }
+        };
+        hit.ok_or(if varies { Forwarded::VaryMiss } else { Forwarded::UriMiss })
     }
 
     /// The response to somebody else's fetch, where it would answer this request as well if

@@ -327,10 +327,12 @@ async fn variants_are_kept_apart() {
             .with("vary", "Accept-Language")
     })
     .await;
-    for _ in 0..2 {
-        for language in ["de", "en"] {
+    for expected in [["fwd=uri-miss", "fwd=vary-miss"], ["hit", "hit"]] {
+        for (language, expected) in ["de", "en"].into_iter().zip(expected) {
             let answer = ask(&node, "GET", "/", &[("accept-language", language)]).await;
             assert_eq!(answer.text(), language);
+            let said = status(&answer);
+            assert!(said.starts_with(&format!("Squall; {expected};")), "{said}");
         }
     }
     assert_eq!(origin.asked(), 2);

@@ -32,6 +32,19 @@ impl TestNode {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("server.toml"), server_toml).unwrap();
         let supervisor = spawn(dir.path());
+        Self::once_serving(dir, supervisor)
+    }
+
+    /// Starts one that can not say anything: what it writes to goes to a full disk.
+    pub(crate) fn start_unheard() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("server.toml"), "").unwrap();
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let supervisor = spawn_saying(dir.path(), full);
+        Self::once_serving(dir, supervisor)
+    }
+
+    fn once_serving(dir: tempfile::TempDir, supervisor: Child) -> Self {
         let node = Self { dir, supervisor };
         node.wait_until_serving();
         node
@@ -258,6 +271,10 @@ impl Drop for TestNode {
 
 fn spawn(dir: &Path) -> Child {
     let log = std::fs::File::options().create(true).append(true).open(dir.join("stderr")).unwrap();
+    spawn_saying(dir, log)
+}
+
+fn spawn_saying(dir: &Path, log: std::fs::File) -> Child {
     Command::new(SQUALL)
         .arg("up")
         .arg("--data-dir")

@@ -35,3 +35,17 @@ async fn a_request_that_runs_during_an_upgrade_is_finished_by_the_old_process() 
     assert!(upgraded.status.success(), "{}", String::from_utf8_lossy(&upgraded.stderr));
     assert_eq!(running.await.unwrap().unwrap().status, 200);
 }
+
+/// The disk of its log may be full, and the terminal that it was started in closed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_nobody_hears_goes_on() {
+    let node = TestNode::start_unheard();
+    node.deploy(&App::probe("quiet"));
+    let upgraded = node.cli(&["upgrade"]);
+    assert!(upgraded.status.success(), "{}", String::from_utf8_lossy(&upgraded.stderr));
+    let server = node.server_pid();
+    node.signal(server, libc::SIGSEGV);
+    crate::harness::wait_for("another server", || node.server_pid() != server);
+    node.wait_until_serving();
+    assert_eq!(node.get("quiet", "/count").await.status, 200);
+}

@@ -91,7 +91,6 @@ impl ModelCache {
                     may_stand_in = on_error;
                     stored = Some(hit.entry);
                 }
-                Verdict::Useless => {}
             }
         }
         if asked.only_if_cached() {
