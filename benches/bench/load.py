@@ -107,6 +107,21 @@ def wrk(url, host=None, script=None, seconds=None, connections=CONNECTIONS, argu
     return float(rate.group(1)), count, text
 
 
+class Rate(float):
+    """The median of several rounds."""
+
+    def __new__(cls, rounds):
+        rate = super().__new__(cls, statistics.median(rounds))
+        rate.rounds = rounds
+        return rate
+
+    def over(self, other):
+        """The median of what the rounds say. A machine may be faster for some seconds and
+        slower for others; the two of a round have the same ones."""
+        return statistics.median(ours / theirs
+                                 for ours, theirs in zip(self.rounds, other.rounds, strict=True))
+
+
 def rates(contestants):
     """Runs each in turn, round after round, so that a busy moment of the machine meets
     all of them. `contestants` maps a name to a function that returns a rate."""
@@ -116,7 +131,7 @@ def rates(contestants):
     for _ in range(ROUNDS):
         for name, run in contestants.items():
             measured[name].append(run(SECONDS))
-    return {name: statistics.median(all_rates) for name, all_rates in measured.items()}
+    return {name: Rate(all_rates) for name, all_rates in measured.items()}
 
 
 class Figures(typing.NamedTuple):

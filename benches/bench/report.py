@@ -10,8 +10,8 @@ class Row:
 
 
 def at_least(what, ours, theirs, bar, peer_name, cpu=""):
-    """Two rates, and whether the first is `bar` times the second."""
-    ratio = ours / theirs
+    """Two rates of `load.rates`, and whether the first is `bar` times the second."""
+    ratio = ours.over(theirs)
     return Row(what, f"{ours:,.0f}/s", f"{theirs:,.0f}/s {peer_name}", f"{ratio:.2f}",
                f"at least {bar:g}" if bar else "", ratio >= bar if bar else None, cpu)
 
