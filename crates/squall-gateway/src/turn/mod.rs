@@ -76,19 +76,19 @@ fn post(line: &Arc<Line>, fd: RawFd, parts: &[IoSlice<'_>], waker: &Waker) -> bo
     if length > LONG_BYTES || !is_short() {
         return false;
     }
-    OUTBOX.with_borrow_mut(|outbox| {
-        if outbox.bytes.len() + length > FULL_BYTES || outbox.writes.len() == FULL_WRITES {
-            outbox.send();
-        }
+    let first_of_turn = OUTBOX.with_borrow_mut(|outbox| {
+        let is_last = outbox.writes.last().is_some_and(|last| Arc::ptr_eq(&last.line, line));
+        let is_full =
+            outbox.bytes.len() + length > FULL_BYTES || outbox.writes.len() == FULL_WRITES;
         // A line has one write at most: of two, the second could leave without the first.
-        if line.is_posted()
-            && !outbox.writes.last().is_some_and(|last| Arc::ptr_eq(&last.line, line))
-        {
+        if is_full || line.is_posted() && !is_last {
             outbox.send();
         }
-        if outbox.writes.is_empty() && !call_at_the_end_of_the_turn() {
-            return false;
+        // What was sent just now may not have been taken, and comes first.
+        if line.is_stuck() {
+            return None;
         }
+        let turn = if outbox.writes.is_empty() { Some(runtime_with_turns()?) } else { None };
         let start = outbox.bytes.len();
         parts.iter().for_each(|part| outbox.bytes.extend_from_slice(part));
         let end = outbox.bytes.len();
@@ -100,8 +100,14 @@ fn post(line: &Arc<Line>, fd: RawFd, parts: &[IoSlice<'_>], waker: &Waker) -> bo
                 outbox.writes.push(Write { line, fd, part: start..end, waker });
             }
         }
-        true
-    })
+        Some(turn)
+    });
+    let Some(first_of_turn) = first_of_turn else { return false };
+    if let Some(runtime) = first_of_turn {
+        let end = EndOfTurn;
+        runtime.spawn(async move { drop(end) });
+    }
+    true
 }
 
 /// Sends everything now. To be called before a socket of the outbox is closed or written to
@@ -111,16 +117,11 @@ fn send_now() {
     let _ = OUTBOX.try_with(|outbox| outbox.borrow_mut().send());
 }
 
-/// False where the end of a turn is not known: with several threads a task may run at once
+/// `None` where the end of a turn is not known: with several threads a task may run at once
 /// on another.
-fn call_at_the_end_of_the_turn() -> bool {
-    let Ok(runtime) = Handle::try_current() else { return false };
-    if runtime.runtime_flavor() != RuntimeFlavor::CurrentThread {
-        return false;
-    }
-    let turn = EndOfTurn;
-    runtime.spawn(async move { drop(turn) });
-    true
+fn runtime_with_turns() -> Option<Handle> {
+    let runtime = Handle::try_current().ok()?;
+    (runtime.runtime_flavor() == RuntimeFlavor::CurrentThread).then_some(runtime)
 }
 
 /// Sends also when its task is dropped with the runtime.

@@ -40,6 +40,10 @@ impl Line {
         self.posted.load(Ordering::Relaxed)
     }
 
+    pub(super) fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::Relaxed)
+    }
+
     pub(super) fn post(&self) {
         self.posted.store(true, Ordering::Relaxed);
     }
@@ -83,7 +87,7 @@ impl Tcp {
 
     /// Sends what the outbox could not.
     fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.line.stuck.load(Ordering::Relaxed) {
+        if !self.line.is_stuck() {
             return Poll::Ready(Ok(()));
         }
         let mut left = self.line.left.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,7 @@
 use std::io::Read as _;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
+use std::task::Poll;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -148,6 +149,37 @@ async fn a_broken_connection_is_told_to_its_writer_alone() {
     assert!(matches!(failed, Some(BrokenPipe | ConnectionReset)), "{failed:?}");
     assert!(broken.write_all(b"x").await.is_err(), "it stays broken");
     assert!(broken.flush().await.is_err());
+}
+
+/// In one turn a connection writes, another does, and the first once more: the outbox is
+/// sent in between, and its socket is full at that moment but not at the end of the turn.
+#[tokio::test]
+async fn what_is_stuck_goes_before_what_is_written_later() {
+    let (mut one, reader) = connected().await;
+    let (mut two, _other_end) = connected().await;
+    let mut in_the_way = 0;
+    while let Ok(taken) = one.socket().try_write(&[0; 64 << 10]) {
+        in_the_way += taken;
+    }
+    one.write_all(b"first").await.unwrap();
+    two.write_all(b"in between").await.unwrap();
+    let mut later = Box::pin(one.write_all(b"second"));
+    let _ = std::future::poll_fn(|cx| Poll::Ready(later.as_mut().poll(cx))).await;
+
+    let mut read = Vec::new();
+    let mut reader = reader.into_std().unwrap();
+    let mut piece = vec![0; 1 << 20];
+    while read.len() < in_the_way {
+        match reader.read(&mut piece) {
+            Ok(bytes) => read.extend_from_slice(&piece[..bytes]),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+    }
+    later.await.unwrap();
+    one.shutdown().await.unwrap();
+    let mut reader = TcpStream::from_std(reader).unwrap();
+    reader.read_to_end(&mut read).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&read[in_the_way..]), "firstsecond");
 }
 
 /// Writes of these sizes, each with a flush or not.
