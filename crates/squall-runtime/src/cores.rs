@@ -1,13 +1,15 @@
 //! Request cores: one thread with one current-thread Tokio runtime for each CPU.
 //!
 //! A connection lives on the core that accepted it. Its invocations usually run there
-//! too, which costs nothing; when that core has guests waiting for CPU time and
-//! another has fewer, an invocation moves there.
+//! too, which costs nothing. Moving one wakes the other core and later this one, which
+//! costs more CPU time than a short function uses; so it moves only when the guests here
+//! want so much of it that waiting for them would take longer.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -23,10 +25,32 @@ pub fn current() -> Option<usize> {
     CURRENT.get()
 }
 
-/// Loads are read by every core on every request: a cache line each.
+/// An invocation moves to a core where it has to wait so much less.
+const WORTH_MOVING: Duration = Duration::from_micros(150);
+
+/// What a guest that was interrupted is taken to want still: it has shown that it is no
+/// short one.
+const INTERRUPTED: Duration = Duration::from_millis(1);
+
+/// What guests want of a core now. Read by every core on every request: a cache line each.
 #[repr(align(128))]
 #[derive(Default)]
-struct Load(AtomicUsize);
+struct Load {
+    guests: AtomicUsize,
+    cpu_ns: AtomicU64,
+}
+
+impl Load {
+    fn add(&self, cpu_ns: u64) {
+        self.guests.fetch_add(1, Ordering::Relaxed);
+        self.cpu_ns.fetch_add(cpu_ns, Ordering::Relaxed);
+    }
+
+    fn remove(&self, cpu_ns: u64) {
+        self.guests.fetch_sub(1, Ordering::Relaxed);
+        self.cpu_ns.fetch_sub(cpu_ns, Ordering::Relaxed);
+    }
+}
 
 /// The request cores of a node.
 pub struct Cores {
@@ -76,24 +100,24 @@ impl Cores {
 
     /// Guests that want CPU time now, by core.
     pub fn runnable(&self) -> Vec<usize> {
-        self.loads.iter().map(|load| load.0.load(Ordering::Relaxed)).collect()
+        self.loads.iter().map(|load| load.guests.load(Ordering::Relaxed)).collect()
     }
 
-    /// Chooses the core for an invocation that arrived on `here` and counts it there.
-    pub(crate) fn place(&self, here: Option<usize>) -> (usize, Ticket) {
-        let load_of = |core: usize| self.loads[core].0.load(Ordering::Relaxed);
+    /// Chooses the core for an invocation that arrived on `here` and is expected to use
+    /// `cpu_ns`, and counts it there.
+    pub(crate) fn place(&self, here: Option<usize>, cpu_ns: u64) -> (usize, Ticket) {
+        let wanted_of = |core: usize| self.loads[core].cpu_ns.load(Ordering::Relaxed);
         let here = here.filter(|core| *core < self.loads.len());
+        let saved = here.map_or(0, |_| WORTH_MOVING.as_nanos() as u64);
         let mut best = here.unwrap_or(0);
-        let mut least = load_of(best);
-        if least > 0 || here.is_none() {
-            for core in 0..self.loads.len() {
-                let load = load_of(core);
-                if load < least {
-                    (best, least) = (core, load);
-                }
+        let wanted = wanted_of(best);
+        if wanted >= saved {
+            let least = (0..self.loads.len()).min_by_key(|core| wanted_of(*core)).unwrap_or(best);
+            if wanted_of(least) + saved <= wanted {
+                best = least;
             }
         }
-        (best, Ticket::new(self.loads.clone(), best))
+        (best, Ticket::new(self.loads.clone(), best, cpu_ns))
     }
 
     /// Stops every core; tasks that still run are dropped.
@@ -106,22 +130,24 @@ impl Cores {
     }
 }
 
-/// Whether one invocation wants its core. Counted as wanting it from the start.
+/// Whether one invocation wants its core, and how much of it. Counted as wanting it from
+/// the start.
 pub struct Ticket {
     loads: Arc<[Load]>,
     core: usize,
+    cpu_ns: u64,
     counted: bool,
 }
 
 impl Ticket {
-    fn new(loads: Arc<[Load]>, core: usize) -> Self {
-        loads[core].0.fetch_add(1, Ordering::Relaxed);
-        Self { loads, core, counted: true }
+    fn new(loads: Arc<[Load]>, core: usize, cpu_ns: u64) -> Self {
+        loads[core].add(cpu_ns);
+        Self { loads, core, cpu_ns, counted: true }
     }
 
     /// A ticket of no core, for tests and for calls from outside the request cores.
     pub fn detached() -> Self {
-        Self { loads: Arc::from([]), core: 0, counted: false }
+        Self { loads: Arc::from([]), core: 0, cpu_ns: 0, counted: false }
     }
 
     /// The guest is about to run.
@@ -129,16 +155,29 @@ impl Ticket {
         if !self.counted
             && let Some(load) = self.loads.get(self.core)
         {
-            load.0.fetch_add(1, Ordering::Relaxed);
+            load.add(self.cpu_ns);
             self.counted = true;
         }
     }
 
-    /// The guest waits for something other than CPU time. After a mere yield it still
+    /// The guest waits for something other than CPU time. One that was interrupted still
     /// wants the core: do not call this then.
     pub fn park(&mut self) {
         if std::mem::take(&mut self.counted) {
-            self.loads[self.core].0.fetch_sub(1, Ordering::Relaxed);
+            self.loads[self.core].remove(self.cpu_ns);
+        }
+    }
+
+    /// The guest was interrupted and wants to go on.
+    pub fn interrupted(&mut self) {
+        let wants_ns = INTERRUPTED.as_nanos() as u64;
+        if self.cpu_ns < wants_ns {
+            let counted = self.counted;
+            self.park();
+            self.cpu_ns = wants_ns;
+            if counted {
+                self.run();
+            }
         }
     }
 }
@@ -146,5 +185,77 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.park();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT_NS: u64 = 20_000;
+    const LONG_NS: u64 = 5_000_000;
+
+    fn cores() -> Cores {
+        Cores::start(2).unwrap()
+    }
+
+    #[test]
+    fn short_guests_wait_for_each_other_and_long_ones_move() {
+        let cores = cores();
+        let mut tickets = Vec::new();
+        for _ in 0..7 {
+            let (core, ticket) = cores.place(Some(0), SHORT_NS);
+            assert_eq!(core, 0);
+            tickets.push(ticket);
+        }
+        assert_eq!(cores.runnable(), [7, 0]);
+        drop(tickets);
+        assert_eq!(cores.runnable(), [0, 0]);
+        let (first, _one) = cores.place(Some(0), LONG_NS);
+        let (second, _other) = cores.place(Some(0), LONG_NS);
+        let (third, _third) = cores.place(Some(0), LONG_NS);
+        assert_eq!([first, second, third], [0, 1, 0], "evenly, and here where it is the same");
+        cores.stop();
+    }
+
+    #[test]
+    fn a_short_guest_does_not_wait_for_a_long_one() {
+        let cores = cores();
+        let (_, mut long) = cores.place(Some(1), LONG_NS);
+        assert_eq!(cores.place(Some(1), SHORT_NS).0, 0);
+        long.park();
+        assert_eq!(cores.place(Some(1), SHORT_NS).0, 1, "it wants nothing now");
+        long.run();
+        assert_eq!(cores.place(Some(1), SHORT_NS).0, 0);
+        drop(long);
+        assert_eq!(cores.place(Some(1), SHORT_NS).0, 1);
+        cores.stop();
+    }
+
+    #[test]
+    fn who_was_interrupted_counts_as_long() {
+        let cores = cores();
+        let (_, mut guest) = cores.place(Some(0), SHORT_NS);
+        assert_eq!(cores.place(Some(0), SHORT_NS).0, 0);
+        guest.interrupted();
+        assert_eq!(cores.place(Some(0), SHORT_NS).0, 1);
+        guest.park();
+        guest.interrupted();
+        assert_eq!(cores.runnable(), [0, 0]);
+        guest.run();
+        guest.interrupted();
+        assert_eq!(cores.runnable(), [1, 0]);
+        drop(guest);
+        assert_eq!(cores.place(Some(0), SHORT_NS).0, 0);
+        cores.stop();
+    }
+
+    #[test]
+    fn what_comes_from_elsewhere_goes_where_least_is_wanted() {
+        let cores = cores();
+        let (first, _one) = cores.place(None, SHORT_NS);
+        let (second, _other) = cores.place(None, SHORT_NS);
+        assert_eq!([first, second], [0, 1]);
+        cores.stop();
     }
 }

@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use squall_types::InvokeError;
@@ -15,6 +15,9 @@ use squall_types::state::{Environment, FunctionSpec, Snapshot};
 use crate::admission::Admission;
 use crate::executor::LoadedFunction;
 
+/// The CPU time that a function is expected to use before it has run.
+const UNKNOWN: Duration = Duration::from_millis(1);
+
 /// One function on this node.
 pub(crate) struct Slot {
     pub(crate) function: Arc<FunctionSpec>,
@@ -22,6 +25,8 @@ pub(crate) struct Slot {
     loaded: ArcSwapOption<Loaded>,
     loading: tokio::sync::Mutex<()>,
     last_used_ms: AtomicU64,
+    /// CPU time until the response began, as it was lately.
+    lately_ns: AtomicU64,
     /// Complaints about a full queue that were not logged, and when one last was.
     pub(crate) quiet: Mutex<(u64, Option<Instant>)>,
 }
@@ -38,12 +43,24 @@ impl Slot {
             loaded: ArcSwapOption::empty(),
             loading: tokio::sync::Mutex::default(),
             last_used_ms: AtomicU64::new(0),
+            lately_ns: AtomicU64::new(UNKNOWN.as_nanos() as u64),
             quiet: Mutex::default(),
         })
     }
 
     pub(crate) fn touch(&self, now_ms: u64) {
         self.last_used_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// The CPU time that the next invocation may use until its response begins.
+    pub(crate) fn expected_ns(&self) -> u64 {
+        self.lately_ns.load(Ordering::Relaxed)
+    }
+
+    /// One invocation used so much. Cores may overwrite what another has learned.
+    pub(crate) fn used(&self, cpu_ns: u64) {
+        let lately = self.lately_ns.load(Ordering::Relaxed);
+        self.lately_ns.store(lately - lately / 8 + cpu_ns / 8, Ordering::Relaxed);
     }
 
     pub(crate) fn loaded(&self) -> Option<Arc<dyn LoadedFunction>> {

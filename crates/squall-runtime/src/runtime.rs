@@ -232,7 +232,7 @@ impl Inner {
             })
         });
         let here = cores::current();
-        let (core, ticket) = self.cores.place(here);
+        let (core, ticket) = self.cores.place(here, slot.expected_ns());
         let call = Call {
             function,
             environment,
@@ -261,6 +261,7 @@ impl Inner {
                 })
             })
         };
+        slot.used(meter.cpu_ns());
         let Ok(outcome) = outcome else {
             let message = self.say_broken_off(&slot.function, &trace, ErrorCode::WallTimeExceeded);
             return Err(InvokeError::new(ErrorCode::WallTimeExceeded, message));

@@ -27,6 +27,10 @@ use crate::host::Host;
 /// A response that is complete and no larger is sent in one piece.
 const WHOLE_MAX_BYTES: usize = 64 << 10;
 
+/// Who began its turn so shortly before a tick keeps the core until the next: nearly all
+/// guests end by themselves before that, and to interrupt one costs more than it asks for.
+const JUST_BEGUN_NS: u64 = 200_000;
+
 /// What the epoch callback, which runs inside the guest, shares with its poller.
 #[derive(Default)]
 pub(crate) struct CpuWatch {
@@ -47,12 +51,16 @@ impl CpuWatch {
             if watch.used_now_ns() > limit_ms.saturating_mul(1_000_000) {
                 return Err(CpuTimeUp { limit_ms }.into());
             }
-            Ok(watch.yield_now())
+            Ok(watch.end_turn())
         });
     }
 
-    /// What an epoch callback answers to let others have the core for a turn.
-    pub(crate) fn yield_now(&self) -> UpdateDeadline {
+    /// What an epoch callback answers to let others have the core for a turn, when this
+    /// one has been long.
+    pub(crate) fn end_turn(&self) -> UpdateDeadline {
+        if self.of_this_poll_ns() < JUST_BEGUN_NS {
+            return UpdateDeadline::Continue(1);
+        }
         self.yielded.store(true, Ordering::Relaxed);
         UpdateDeadline::YieldCustom(1, Box::pin(squall_runtime::yield_turn()))
     }
@@ -64,9 +72,12 @@ impl CpuWatch {
 
     /// As `restart`, in the middle of a poll, with something on the account already.
     pub(crate) fn restart_from(&self, used_ns: u64) {
-        let of_this_poll_ns = thread_cpu_ns() - self.poll_began_ns.load(Ordering::Relaxed);
         // It may go below zero until the poll is added to it.
-        self.used_ns.store(used_ns.wrapping_sub(of_this_poll_ns), Ordering::Relaxed);
+        self.used_ns.store(used_ns.wrapping_sub(self.of_this_poll_ns()), Ordering::Relaxed);
+    }
+
+    fn of_this_poll_ns(&self) -> u64 {
+        thread_cpu_ns() - self.poll_began_ns.load(Ordering::Relaxed)
     }
 
     /// Charges what was done for the guest elsewhere.
@@ -76,8 +87,7 @@ impl CpuWatch {
 
     /// What the account holds, seen from inside of a poll.
     pub(crate) fn used_now_ns(&self) -> u64 {
-        let of_this_poll_ns = thread_cpu_ns() - self.poll_began_ns.load(Ordering::Relaxed);
-        self.used_ns.load(Ordering::Relaxed).wrapping_add(of_this_poll_ns)
+        self.used_ns.load(Ordering::Relaxed).wrapping_add(self.of_this_poll_ns())
     }
 
     /// Polls and returns the CPU time that it took, and whether the guest would go on
@@ -175,7 +185,9 @@ impl RunningGuest {
         let future = self.future.as_mut();
         let (polled, took_ns, yielded) = self.watch.poll(|| future.poll(cx));
         self.meter.add_cpu_ns(took_ns);
-        if polled.is_ready() || !yielded {
+        if polled.is_pending() && yielded {
+            self.ticket.interrupted();
+        } else {
             self.ticket.park();
         }
         polled
@@ -413,5 +425,31 @@ impl<B: GuestBody> StreamingBody<B> {
             Err(failure) => Some(BodyError::new(failure.code, failure.message.clone())),
             Ok(()) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tick_interrupts_only_who_had_its_turn() {
+        let watch = CpuWatch::default();
+        let (ended, took_ns, interrupted) = watch.poll(|| {
+            assert!(matches!(watch.end_turn(), UpdateDeadline::Continue(1)));
+            Poll::Ready(())
+        });
+        assert!(ended.is_ready() && !interrupted, "{took_ns}");
+        let (_, _, interrupted) = watch.poll(|| {
+            while watch.of_this_poll_ns() < JUST_BEGUN_NS {}
+            assert!(matches!(watch.end_turn(), UpdateDeadline::YieldCustom(1, _)));
+            Poll::<()>::Pending
+        });
+        assert!(interrupted);
+        // What was used by polls before is not part of a turn.
+        watch.poll(|| {
+            assert!(matches!(watch.end_turn(), UpdateDeadline::Continue(1)));
+            Poll::Ready(())
+        });
     }
 }

@@ -236,8 +236,9 @@ async fn serve_together(
     loaded: Arc<Loaded>,
     call: Call,
 ) -> Result<http::Response<Body>, InvokeError> {
-    // The ticket ends here: the instance's own task wants the core, not this one.
-    let Call { environment, request, trace, meter, admitted, .. } = call;
+    let Call { environment, request, trace, meter, ticket, admitted, .. } = call;
+    // The instance's own task wants a core, and not this one.
+    drop(ticket);
     let (answer, answered) = oneshot::channel();
     let clock = loaded.engines.clock.run();
     let instance = find_or_start(&loaded, &environment, trace);

@@ -142,7 +142,7 @@ impl Instance {
                 }
                 memory.data_mut(&mut store)[interrupt] = 1;
             }
-            Ok(watch.yield_now())
+            Ok(watch.end_turn())
         });
     }
 

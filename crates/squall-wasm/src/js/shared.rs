@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use squall_runtime::cores::Ticket;
 use squall_runtime::executor::{Admitted, Call};
 use squall_types::manifest::SharedInstances as Settings;
 use squall_types::shard::{Padded, SHARDS, own_shard};
@@ -97,6 +98,8 @@ struct Visit {
     arrival: Arrival,
     deadline: Instant,
     place: Place,
+    /// Until its first turn is over, the core is wanted for it.
+    ticket: Ticket,
     admitted: Admitted,
     clock: Running,
 }
@@ -115,8 +118,7 @@ pub(crate) async fn serve(
     function: Arc<JsFunction>,
     call: Call,
 ) -> Result<http::Response<Body>, InvokeError> {
-    // The ticket ends here: the instance's own task wants the core, not this one.
-    let Call { environment, request, trace, meter, deadline, admitted, .. } = call;
+    let Call { environment, request, trace, meter, deadline, ticket, admitted, .. } = call;
     // Memory is the instance's, not the request's.
     meter.mark_estimated();
     let (answer, answered) = oneshot::channel();
@@ -124,7 +126,7 @@ pub(crate) async fn serve(
     let (alive, id) = find_or_start(&function, &environment);
     let place = Place(alive.clone());
     let arrival = Arrival { request, trace, meter, answer };
-    let visit = Box::new(Visit { id, arrival, deadline, place, admitted, clock });
+    let visit = Box::new(Visit { id, arrival, deadline, place, ticket, admitted, clock });
     if alive.jobs.send(Job::Serve(visit)).is_err() {
         return Err(lost(&alive));
     }
@@ -311,7 +313,7 @@ impl Life<'_> {
     async fn obey(&mut self, instance: &mut Instance, job: Job) -> Result<(), Failure> {
         match job {
             Job::Serve(visit) => {
-                let Visit { id, arrival, deadline, place, admitted, clock } = *visit;
+                let Visit { id, arrival, deadline, place, ticket, admitted, clock } = *visit;
                 let guest = Guest {
                     meter: arrival.meter.clone(),
                     trace: arrival.trace,
@@ -325,6 +327,7 @@ impl Life<'_> {
                 self.begin(id);
                 let event = arrival.admit(self.function, instance.store.data_mut(), id);
                 let result = instance.event(id, event).await;
+                drop(ticket);
                 self.end(instance, id, result).await
             }
             Job::ClientLeft(id) => {
