@@ -25,8 +25,12 @@ pub fn current() -> Option<usize> {
     CURRENT.get()
 }
 
-/// An invocation moves to a core where it has to wait so much less.
-const WORTH_MOVING: Duration = Duration::from_micros(150);
+/// An invocation moves to a core that nobody wants when so much is wanted of its own.
+const WORTH_WAKING: Duration = Duration::from_micros(150);
+
+/// And to one where it has to wait so much less. Of two busy cores now the one and now the
+/// other is behind by the requests of a few connections, and moving them gains nothing.
+const WORTH_MOVING: Duration = Duration::from_millis(1);
 
 /// What a guest that was interrupted is taken to want still: it has shown that it is no
 /// short one.
@@ -107,17 +111,17 @@ impl Cores {
     /// `cpu_ns`, and counts it there.
     pub(crate) fn place(&self, here: Option<usize>, cpu_ns: u64) -> (usize, Ticket) {
         let wanted_of = |core: usize| self.loads[core].cpu_ns.load(Ordering::Relaxed);
-        let here = here.filter(|core| *core < self.loads.len());
-        let saved = here.map_or(0, |_| WORTH_MOVING.as_nanos() as u64);
-        let mut best = here.unwrap_or(0);
-        let wanted = wanted_of(best);
-        if wanted >= saved {
-            let least = (0..self.loads.len()).min_by_key(|core| wanted_of(*core)).unwrap_or(best);
-            if wanted_of(least) + saved <= wanted {
-                best = least;
+        let core = match here.filter(|core| *core < self.loads.len()) {
+            Some(here) if wanted_of(here) < WORTH_WAKING.as_nanos() as u64 => here,
+            here => {
+                let least = (0..self.loads.len()).min_by_key(|core| wanted_of(*core)).unwrap_or(0);
+                let wanted_there = wanted_of(least);
+                let worth = if wanted_there == 0 { WORTH_WAKING } else { WORTH_MOVING };
+                let stays = |here: &usize| wanted_of(*here) < wanted_there + worth.as_nanos() as u64;
+                here.filter(stays).unwrap_or(least)
             }
-        }
-        (best, Ticket::new(self.loads.clone(), best, cpu_ns))
+        };
+        (core, Ticket::new(self.loads.clone(), core, cpu_ns))
     }
 
     /// Stops every core; tasks that still run are dropped.
@@ -215,6 +219,25 @@ mod tests {
         let (second, _other) = cores.place(Some(0), LONG_NS);
         let (third, _third) = cores.place(Some(0), LONG_NS);
         assert_eq!([first, second, third], [0, 1, 0], "evenly, and here where it is the same");
+        cores.stop();
+    }
+
+    #[test]
+    fn of_two_busy_cores_neither_gives_the_other_what_is_short() {
+        let cores = cores();
+        let mut places = Vec::new();
+        let mut tickets = Vec::new();
+        for _ in 0..16 {
+            let (core, ticket) = cores.place(Some(0), 70_000);
+            places.push(core);
+            tickets.push(ticket);
+        }
+        // An idle core takes one, a busy one nothing until it is far behind.
+        assert_eq!(places, [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let (core, _ticket) = cores.place(Some(0), LONG_NS);
+        assert_eq!(core, 0);
+        let (core, _ticket) = cores.place(Some(0), 70_000);
+        assert_eq!(core, 1);
         cores.stop();
     }
 
