@@ -242,7 +242,8 @@ impl Gateway {
         self.0.upstreams.run_on(core);
         let _entered = core.enter();
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        core.spawn(listener::accept(self.0.clone(), listener, tls));
+        let here = self.0.connections.core(core);
+        core.spawn(listener::accept(self.0.clone(), here, listener, tls));
         Ok(())
     }
 
@@ -284,7 +285,7 @@ impl Gateway {
 
     /// Prometheus text.
     pub fn write_metrics(&self, out: &mut String) {
-        self.0.counters.write(out, self.0.connections.open());
+        self.0.counters.write(out, &self.0.connections);
         self.0.identity.write_metrics(out);
         self.0.upstreams.write_metrics(out);
         self.0.route_metrics.write(out);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::Either;
 use hyper::server::conn::{http1, http2};
@@ -14,6 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::clients::{ClientPlace, Clients};
@@ -57,8 +59,17 @@ pub(crate) struct Connections {
     /// Where the connections of one client are limited.
     clients: Option<Arc<Clients>>,
     open: AtomicUsize,
+    cores: ArcSwap<Vec<Arc<Core>>>,
     gone: Notify,
     phase: watch::Sender<Phase>,
+}
+
+/// A request core and how many connections it has. Written by its own connections and read
+/// when others are accepted: a cache line for each.
+#[repr(align(128))]
+pub(crate) struct Core {
+    handle: Handle,
+    open: AtomicUsize,
 }
 
 impl Connections {
@@ -70,6 +81,7 @@ impl Connections {
             places: Arc::new(Semaphore::new(most)),
             clients: (of_one > 0).then(|| Clients::new(of_one)),
             open: AtomicUsize::new(0),
+            cores: ArcSwap::default(),
             gone: Notify::new(),
             phase: watch::Sender::new(Phase::Serving),
         }
@@ -77,6 +89,38 @@ impl Connections {
 
     pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn open_by_core(&self) -> Vec<usize> {
+        self.cores.load().iter().map(|core| core.open.load(Ordering::Relaxed)).collect()
+    }
+
+    /// The core that `handle` belongs to, from now on one of those that share the connections.
+    pub(crate) fn core(&self, handle: &Handle) -> Arc<Core> {
+        let known = |cores: &[Arc<Core>]| {
+            cores.iter().find(|core| core.handle.id() == handle.id()).cloned()
+        };
+        let core = Arc::new(Core { handle: handle.clone(), open: AtomicUsize::new(0) });
+        self.cores.rcu(|cores| {
+            let mut cores = Vec::clone(cores);
+            if known(&cores).is_none() {
+                cores.push(core.clone());
+            }
+            cores
+        });
+        known(&self.cores.load()).unwrap_or(core)
+    }
+
+    /// Who takes a connection that was accepted on `here`. The kernel gives each one to a core by
+    /// the hash of its addresses, which leaves some with twice as many as others when there are few.
+    /// `turn` counts what was accepted here: one of the others is looked at each time.
+    fn choose(&self, here: &Arc<Core>, turn: usize) -> Arc<Core> {
+        let cores = self.cores.load();
+        let other = &cores[turn % cores.len()];
+        let open = |core: &Core| core.open.load(Ordering::Relaxed);
+        let there = open(other);
+        // Changing cores has a price too, which one that ends after a request does not earn back.
+        if open(here) > there + there / 8 + 1 { other.clone() } else { here.clone() }
     }
 
     pub(crate) async fn drain(&self, longest: Duration) -> usize {
@@ -124,11 +168,18 @@ impl Draining {
 /// Counts a connection until it is gone.
 pub(crate) struct Open {
     door: Arc<Door>,
+    core: Arc<Core>,
     _place: OwnedSemaphorePermit,
     client_place: Option<ClientPlace>,
 }
 
 impl Open {
+    fn new(door: &Arc<Door>, core: Arc<Core>, place: OwnedSemaphorePermit) -> Self {
+        door.connections.open.fetch_add(1, Ordering::Relaxed);
+        core.open.fetch_add(1, Ordering::Relaxed);
+        Self { door: door.clone(), core, _place: place, client_place: None }
+    }
+
     pub(crate) fn door(&self) -> &Arc<Door> {
         &self.door
     }
@@ -146,13 +197,20 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
+        self.core.open.fetch_sub(1, Ordering::Relaxed);
         self.door.connections.open.fetch_sub(1, Ordering::Relaxed);
         self.door.connections.gone.notify_waiters();
     }
 }
 
-/// Accepts until the door drains. With `tls`, connections begin with its handshake.
-pub(crate) async fn accept(door: Arc<Door>, listener: TcpListener, tls: Option<Arc<Tls>>) {
+/// Accepts on `here` until the door drains. With `tls`, connections begin with its handshake.
+pub(crate) async fn accept(
+    door: Arc<Door>,
+    here: Arc<Core>,
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+) {
+    let mut turn = 0;
     let mut phase = door.connections.phase.subscribe();
     loop {
         let next = async {
@@ -167,10 +225,16 @@ pub(crate) async fn accept(door: Arc<Door>, listener: TcpListener, tls: Option<A
         };
         match accepted {
             Ok((stream, peer)) => {
-                door.connections.open.fetch_add(1, Ordering::Relaxed);
                 door.counters.accepted.fetch_add(1, Ordering::Relaxed);
-                let open = Open { door: door.clone(), _place: place, client_place: None };
-                tokio::spawn(serve(open, stream, peer.ip(), tls.clone()));
+                turn += 1;
+                let core = door.connections.choose(&here, turn);
+                let open = Open::new(&door, core.clone(), place);
+                if Arc::ptr_eq(&core, &here) {
+                    tokio::spawn(serve(open, stream, peer.ip(), tls.clone()));
+                } else {
+                    let moving = move_here(open, stream, peer.ip(), tls.clone());
+                    core.handle.spawn(moving);
+                }
             }
             Err(error) => {
                 // Usually file descriptors ran out: wait for some to come back.
@@ -178,6 +242,14 @@ pub(crate) async fn accept(door: Arc<Door>, listener: TcpListener, tls: Option<A
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
+    }
+}
+
+/// Takes over a connection that another core accepted.
+async fn move_here(open: Open, tcp: TcpStream, peer: IpAddr, tls: Option<Arc<Tls>>) {
+    match tcp.into_std().and_then(TcpStream::from_std) {
+        Ok(tcp) => serve(open, tcp, peer, tls).await,
+        Err(error) => tracing::warn!(%peer, "a connection could not change its core: {error}"),
     }
 }
 

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use squall_types::metrics::{write_head, write_metric};
 use squall_types::shard::{Padded, SHARDS, own_shard};
 
+use crate::listener::Connections;
+
 /// Upper bounds of the latency histogram, in microseconds.
 pub(crate) const BOUNDS_US: [u64; 12] =
     [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 2_500_000, 10_000_000];
@@ -54,7 +56,7 @@ impl Counters {
         own.bytes_out.fetch_add(bytes_out, Ordering::Relaxed);
     }
 
-    pub(crate) fn write(&self, out: &mut String, open: usize) {
+    pub(crate) fn write(&self, out: &mut String, connections: &Connections) {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let sum = |counter: &dyn Fn(&Ended) -> &AtomicU64| {
             self.ended.iter().map(|shard| read(counter(&shard.0))).sum::<u64>()
@@ -85,7 +87,7 @@ impl Counters {
             "{name}_bucket{{le=\"+Inf\"}} {below}\n{name}_sum {seconds}\n{name}_count {below}"
         );
         let rows = [
-            ("http_connections", "gauge", "Open connections.", open as u64),
+            ("http_connections", "gauge", "Open connections.", connections.open() as u64),
             (
                 "http_connections_resting",
                 "gauge",
@@ -132,6 +134,11 @@ impl Counters {
         ];
         for (name, kind, what, value) in rows {
             write_metric(out, &format!("squall_{name}"), kind, what, value);
+        }
+        let name = "squall_http_core_connections";
+        write_head(out, name, "gauge", "Open connections, by the core that serves them.");
+        for (core, open) in connections.open_by_core().iter().enumerate() {
+            let _ = writeln!(out, "{name}{{core=\"{core}\"}} {open}");
         }
     }
 }

@@ -70,7 +70,7 @@ pub(crate) struct Door {
     /// Where it speaks TLS, if it does.
     pub(crate) tls_address: Option<SocketAddr>,
     fake: Arc<Fake>,
-    gateway: Gateway,
+    pub(crate) gateway: Gateway,
     runtime: tokio::runtime::Runtime,
     _blobs: tempfile::TempDir,
 }

@@ -117,7 +117,8 @@ impl Cores {
                 let least = (0..self.loads.len()).min_by_key(|core| wanted_of(*core)).unwrap_or(0);
                 let wanted_there = wanted_of(least);
                 let worth = if wanted_there == 0 { WORTH_WAKING } else { WORTH_MOVING };
-                let stays = |here: &usize| wanted_of(*here) < wanted_there + worth.as_nanos() as u64;
+                let stays =
+                    |here: &usize| wanted_of(*here) < wanted_there + worth.as_nanos() as u64;
                 here.filter(stays).unwrap_or(least)
             }
         };

@@ -188,3 +188,43 @@ impl http_body::Body for Unfinished {
         self.0.poll_recv(cx).map(|bytes| bytes.map(|bytes| Ok(http_body::Frame::data(bytes))))
     }
 }
+
+fn open_by_core(door: &Door) -> Vec<usize> {
+    let metrics = door.metrics();
+    let of_core = |line: &str| {
+        line.strip_prefix("squall_http_core_connections{")?.split(' ').nth(1)?.parse().ok()
+    };
+    metrics.lines().filter_map(of_core).collect()
+}
+
+#[test]
+fn few_connections_are_shared_by_the_cores() {
+    let door = door(DoorLimits::default());
+    let other = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("other-core")
+        .enable_all()
+        .build()
+        .unwrap();
+    // The other core accepts nothing by itself.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    silent.set_nonblocking(true).unwrap();
+    door.gateway.serve(other.handle(), silent).unwrap();
+    let mut streams: Vec<_> = (0..40).map(|_| connect(&door)).collect();
+    for stream in &mut streams {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"GET /api/x HTTP/1.1\r\nHost: one.localhost\r\n\r\n").unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    }
+    let open = open_by_core(&door);
+    assert_eq!(open.iter().sum::<usize>(), 40);
+    assert!(open.iter().all(|core| (17..=23).contains(core)), "{open:?}");
+    drop(streams);
+    let begun = Instant::now();
+    while open_by_core(&door) != [0, 0] {
+        assert!(begun.elapsed() < PATIENCE, "{:?}", open_by_core(&door));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
