@@ -26,6 +26,9 @@ for (const name of USUAL_NAMES) {
   normalized[name.toLowerCase()] = name.toLowerCase();
 }
 
+/** Names that were met once are usual. Not more than these: a client may choose them. */
+let roomForNames = 200;
+
 /** The name in lower case. */
 export function normalizeHeaderName(name: unknown): string {
   if (typeof name === "string") {
@@ -34,7 +37,12 @@ export function normalizeHeaderName(name: unknown): string {
   }
   const text = `${name}`;
   if (!TOKEN.test(text)) throw new TypeError(`Invalid header name: ${JSON.stringify(text)}`);
-  return text.toLowerCase();
+  const lower = text.toLowerCase();
+  if (roomForNames > 0 && text.length < 64) {
+    roomForNames--;
+    normalized[text] = lower;
+  }
+  return lower;
 }
 
 const UNUSUAL_CHARACTER = /[^\x20-\x7e]/;

@@ -2,10 +2,10 @@
 
 import { concatenate } from "../blob.js";
 import { structuredClone } from "../structured-clone.js";
-import { createHostStream, failStream, takeUnread } from "../streams/host-stream.js";
+import { createHostStream, failStream } from "../streams/host-stream.js";
 import { markHandled } from "../streams/promises.js";
 import type { Readable, ReadRequest } from "../streams/readable.js";
-import { isDisturbed, ReadableStream, readableOf, teeReadable } from "../streams/readable-stream.js";
+import { isDisturbed, ReadableStream, readableOf, takeUnread, teeReadable } from "../streams/readable-stream.js";
 import { DefaultReader } from "../streams/readers.js";
 import { streamOfWhole } from "../streams/whole-stream.js";
 

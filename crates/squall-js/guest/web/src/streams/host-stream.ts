@@ -5,9 +5,9 @@ import { cancel, host, type HostValue, startWithCallbacks } from "../host.js";
 import { BODY_CANCEL, BODY_READ } from "../ops.js";
 import { type ByteController, makeByteStream } from "./byte-controller.js";
 import { promiseOf } from "./promises.js";
-import { READABLE, type Readable, type Source } from "./readable.js";
+import { READABLE, type Source } from "./readable.js";
 import { DefaultReader } from "./readers.js";
-import { type ReadableStream, readableOf, wrapReadable } from "./readable-stream.js";
+import { type ReadableStream, readableOf, setOpener, wrapReadable } from "./readable-stream.js";
 import { WholeSource } from "./whole-stream.js";
 
 const LARGEST_CHUNK = 65_536;
@@ -60,39 +60,30 @@ class HostSource implements Source {
 }
 
 export function createHostStream(handle: number): ReadableStream {
-  const source = new HostSource(handle);
-  source.controller = makeByteStream(source);
-  return wrapReadable(source.controller.stream);
+  return wrapReadable(handle);
 }
 
-/** What a stream of the runtime's own will give: the handle of a body, or the contents. */
-function unread(readable: Readable): number | string | Uint8Array | null {
-  if (readable.disturbed || readable.reader !== null || readable.state !== READABLE) return null;
-  const { source } = readable.controller;
-  if (source instanceof HostSource) return source.handle;
-  return source instanceof WholeSource ? source.content : null;
-}
-
-/** The handle of a body that nobody has read from; null for every other stream. */
-export function hostHandleOf(stream: ReadableStream): number | null {
-  const found = unread(readableOf(stream));
-  return typeof found === "number" ? found : null;
-}
+setOpener({
+  open(unread) {
+    const source = typeof unread === "number" ? new HostSource(unread) : new WholeSource(unread);
+    source.controller = makeByteStream(source);
+    return source.controller.stream;
+  },
+  unread(readable) {
+    if (readable.disturbed || readable.reader !== null || readable.state !== READABLE) return null;
+    const { source } = readable.controller;
+    if (source instanceof HostSource) return source.handle;
+    return source instanceof WholeSource ? source.content : null;
+  },
+  take(readable) {
+    readable.disturbed = true;
+    new DefaultReader(readable);
+  },
+});
 
 /** Ends a stream before its time. */
 export function failStream(stream: ReadableStream, reason: unknown): void {
   const { controller } = readableOf(stream);
   if (controller.source instanceof HostSource) void controller.source.cancel();
   controller.fail(reason);
-}
-
-/** Takes what the stream would give, so that nobody needs to read it; null when that can not be. */
-export function takeUnread(stream: ReadableStream): number | string | Uint8Array | null {
-  const readable = readableOf(stream);
-  const found = unread(readable);
-  if (found !== null) {
-    readable.disturbed = true;
-    new DefaultReader(readable);
-  }
-  return found;
 }

@@ -1,7 +1,7 @@
 // Contents that are at hand, as a byte stream. They are encoded or copied when somebody reads.
 
 import { host } from "../host.js";
-import { type ByteController, makeByteStream } from "./byte-controller.js";
+import type { ByteController } from "./byte-controller.js";
 import { promiseOf } from "./promises.js";
 import type { Source } from "./readable.js";
 import { type ReadableStream, wrapReadable } from "./readable-stream.js";
@@ -34,7 +34,5 @@ export class WholeSource implements Source {
 
 /** Nobody may change the bytes. */
 export function streamOfWhole(content: string | Uint8Array): ReadableStream {
-  const source = new WholeSource(content);
-  source.controller = makeByteStream(source);
-  return wrapReadable(source.controller.stream);
+  return wrapReadable(content);
 }
