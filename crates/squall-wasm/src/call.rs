@@ -447,9 +447,10 @@ mod tests {
         });
         assert!(interrupted);
         // What was used by polls before is not part of a turn.
-        watch.poll(|| {
+        let (_, _, interrupted) = watch.poll(|| {
             assert!(matches!(watch.end_turn(), UpdateDeadline::Continue(1)));
             Poll::Ready(())
         });
+        assert!(!interrupted);
     }
 }
