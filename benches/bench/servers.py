@@ -1,5 +1,6 @@
 """Squall as a process of its own, in a folder that goes with it, and what /proc tells of any."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -55,8 +56,10 @@ class Process:
         """CPU time of the threads that run guests, to the nanosecond."""
         total_ns = 0
         for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
-            if (task / "comm").read_text().startswith("squall-core-"):
-                total_ns += int((task / "schedstat").read_text().split()[0])
+            # Threads that others wait for come and go; the cores stay.
+            with contextlib.suppress(FileNotFoundError):
+                if (task / "comm").read_text().startswith("squall-core-"):
+                    total_ns += int((task / "schedstat").read_text().split()[0])
         return total_ns / 1e9
 
     def rss_mib(self):
