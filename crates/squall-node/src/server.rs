@@ -167,11 +167,13 @@ impl Server {
         let mut ledger = LedgerOptions::new(data.join("usage"));
         ledger.flush_interval = Duration::from_millis(config.usage.flush_ms.clamp(10, 1_000));
         ledger.retain.days = config.usage.retain_days;
+        ledger.on_thread_start = squall_runtime::wake_promptly;
         let ledger = Ledger::open(ledger).map_err(|error| storage("the usage ledger", error))?;
         let mut logs = LogsOptions::new(data.join("logs"));
         logs.access_log = config.logs.access_log;
         logs.max_bytes = config.logs.file_bytes_max;
         logs.files = config.logs.files;
+        logs.on_thread_start = squall_runtime::wake_promptly;
         let logs = Logs::open(logs).map_err(|error| storage("the log", error))?;
 
         let outbound = GuardedClient::new(ClientOptions {

@@ -12,12 +12,11 @@ mod registry;
 
 pub mod cores;
 pub mod executor;
-mod promptness;
 mod scheduling;
 mod turns;
 
-pub use promptness::wake_promptly;
 pub use runtime::{Runtime, RuntimeOptions};
+pub use scheduling::wake_promptly;
 pub use turns::{YieldTurn, yield_turn};
 
 #[cfg(test)]

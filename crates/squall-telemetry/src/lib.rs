@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod logs;
 pub mod process;
 
+mod courtesy;
 mod rfc3339;
 mod shards;
 

@@ -31,6 +31,7 @@ use ulid::Ulid;
 use self::batch::Batch;
 use self::folder::Folder;
 use self::totals::Totals;
+use crate::courtesy::Courtesy;
 use crate::lock;
 use crate::shards::{Alarm, Shards};
 
@@ -68,6 +69,8 @@ pub struct LedgerOptions {
     /// Encoded records that wait in memory while the disk takes none. What comes beyond
     /// is kept as sums.
     pub waiting_bytes: usize,
+    /// Runs first on the flusher's thread.
+    pub on_thread_start: fn(),
 }
 
 impl LedgerOptions {
@@ -78,6 +81,7 @@ impl LedgerOptions {
             retain: Retain::default(),
             segment_bytes: 64 << 20,
             waiting_bytes: 64 << 20,
+            on_thread_start: || {},
         }
     }
 }
@@ -168,7 +172,10 @@ impl Ledger {
         });
         let flusher = std::thread::Builder::new().name("squall-ledger".into()).spawn({
             let inner = inner.clone();
-            move || inner.run()
+            move || {
+                (inner.options.on_thread_start)();
+                inner.run();
+            }
         })?;
         Ok(Arc::new(Self { inner, flusher: Mutex::new(Some(flusher)) }))
     }
@@ -349,10 +356,12 @@ impl Inner {
     /// Takes all records out of the shards, sums and encodes them.
     fn collect(&self, state: &mut State) {
         let mut batch = Batch::default();
+        let mut courtesy = Courtesy::default();
         let mut spare = std::mem::take(&mut state.spare);
         self.shards.drain(&mut spare, |records| {
             for record in records.drain(..) {
                 batch.push(record);
+                courtesy.step();
             }
         });
         state.spare = spare;

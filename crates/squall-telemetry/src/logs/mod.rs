@@ -29,12 +29,17 @@ use self::entry::{Formatter, Item};
 use self::file::RotatingFile;
 use self::followers::Followers;
 use self::ring::Ring;
+use crate::courtesy::Courtesy;
 use crate::lock;
 use crate::shards::{Alarm, Shards};
 
-/// The longest that an entry waits for the writer while there is traffic. Half of what
-/// a person notices at a live tail.
-const WRITE_INTERVAL: Duration = Duration::from_millis(50);
+/// How long an entry waits for the writer while there is traffic: at most half of what
+/// a person notices at a live tail, and less when there is much to write, because a large
+/// batch keeps the CPU from requests.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+/// Entries that should come together in a pause.
+const BATCH: u32 = 256;
 /// Bounds of what one thread may be ahead of the writer.
 const SHARD_ITEMS: usize = 32 << 10;
 const SHARD_BYTES: usize = 16 << 20;
@@ -52,6 +57,8 @@ pub struct LogsOptions {
     pub files: usize,
     /// Newest entries of each log that are kept in memory.
     pub ring_bytes: usize,
+    /// Runs first on the writer's thread.
+    pub on_thread_start: fn(),
 }
 
 impl LogsOptions {
@@ -62,6 +69,7 @@ impl LogsOptions {
             max_bytes: 64 << 20,
             files: 5,
             ring_bytes: 4 << 20,
+            on_thread_start: || {},
         }
     }
 }
@@ -147,7 +155,10 @@ impl Logs {
         });
         let writer = std::thread::Builder::new().name("squall-logs".into()).spawn({
             let inner = inner.clone();
-            move || inner.run()
+            move || {
+                (options.on_thread_start)();
+                inner.run();
+            }
         })?;
         Ok(Arc::new(Self { inner, writer: Mutex::new(Some(writer)) }))
     }
@@ -277,19 +288,20 @@ impl Inner {
 
     fn run(&self) {
         self.alarm.attach();
+        let mut pause = LONGEST_PAUSE;
         while !self.alarm.stopped() {
-            self.write();
+            pause = pause_after(pause, self.write());
             if !self.followers.owe() {
                 self.alarm.sleep(|| self.shards.is_empty());
                 // The first entry after a silence is written at once.
                 self.write();
             }
-            self.alarm.pause(WRITE_INTERVAL);
+            self.alarm.pause(pause);
         }
     }
 
-    /// Formats and writes everything that is in the shards.
-    fn write(&self) {
+    /// Formats and writes everything that is in the shards. Returns how many entries.
+    fn write(&self) -> usize {
         let mut writer = lock(&self.writer);
         let Writer { formatter, functions, access, items, order, spare, last_warning } =
             &mut *writer;
@@ -306,7 +318,9 @@ impl Inner {
         order.extend(0..items.len() as u32);
         order.sort_by_key(|index| items[*index as usize].at());
         let mut access_count = 0;
+        let mut courtesy = Courtesy::default();
         for index in &*order {
+            courtesy.step();
             let item = &items[*index as usize];
             if !item.is_access() {
                 formatter.write(item, &mut functions.text);
@@ -320,7 +334,8 @@ impl Inner {
         self.followers.send(order.iter().map(|index| &items[*index as usize]), formatter);
         self.counters.access.fetch_add(access_count, Ordering::Relaxed);
         self.counters.lines.fetch_add(items.len() as u64 - access_count, Ordering::Relaxed);
-        items.clear();
+        let count = items.len();
+        courtesy.clear(items);
         if items.capacity() > SHARD_ITEMS {
             *items = Vec::new();
         }
@@ -349,7 +364,14 @@ impl Inner {
             output.text.clear();
             output.text.shrink_to(1 << 20);
         }
+        count
     }
+}
+
+/// The pause in which about one batch comes, after `count` entries came in the last one.
+fn pause_after(last: Duration, count: usize) -> Duration {
+    let count = u32::try_from(count).unwrap_or(u32::MAX).max(1);
+    (last * BATCH / count).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }
 
 #[cfg(test)]

@@ -369,3 +369,19 @@ fn without_an_access_log_only_followers_see_access_records() {
     assert_eq!(everything(&logs), Vec::<String>::new());
     assert_eq!(fs::read(dir.path().join("access.log")).unwrap(), b"");
 }
+
+#[test]
+fn the_writer_comes_more_often_when_there_is_more_to_write() {
+    let settled = |entries_per_s: u128| {
+        let mut pause = LONGEST_PAUSE;
+        for _ in 0..20 {
+            let count = entries_per_s * pause.as_micros() / 1_000_000;
+            pause = pause_after(pause, count as usize);
+        }
+        pause
+    };
+    assert_eq!(settled(0), LONGEST_PAUSE);
+    assert_eq!(settled(1_000), LONGEST_PAUSE);
+    assert!(settled(20_000).as_micros().abs_diff(12_800) < 200, "{:?}", settled(20_000));
+    assert_eq!(settled(1_000_000), SHORTEST_PAUSE);
+}
