@@ -335,7 +335,7 @@ impl Inner {
         self.counters.access.fetch_add(access_count, Ordering::Relaxed);
         self.counters.lines.fetch_add(items.len() as u64 - access_count, Ordering::Relaxed);
         let count = items.len();
-        courtesy.clear(items);
+        items.clear();
         if items.capacity() > SHARD_ITEMS {
             *items = Vec::new();
         }
