@@ -399,7 +399,7 @@ async fn speak_http1(
         })
     };
     let mut serving = http1::Builder::new()
-        .timer(LazyTimer)
+        .timer(LazyTimer::default())
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(limits.head_bytes_max.max(8 << 10))
         .max_headers(limits.headers_max)

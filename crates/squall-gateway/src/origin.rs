@@ -1,5 +1,7 @@
 //! Calls what is behind a route: a function, an upstream, or the app's files.
 
+use std::io::Write as _;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -276,9 +278,7 @@ fn prepare_head(
     let route = matched.route();
     let headers = &mut head.headers;
     guard::strip_request(headers);
-    if let Ok(address) = HeaderValue::from_str(&client.address.to_string()) {
-        headers.insert(FORWARDED_FOR, address);
-    }
+    headers.insert(FORWARDED_FOR, address_value(client.address));
     let proto = if client.https { "https" } else { "http" };
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
     let host = route.rewrite.as_ref().and_then(|rewrite| rewrite.host.as_deref());
@@ -305,6 +305,16 @@ fn prepare_head(
     // Each part was checked on its own; together they are a URI.
     head.uri = uri.build().expect("a checked authority and a checked path");
     head.extensions.clear();
+}
+
+/// Written on the stack: it is done for every request.
+fn address_value(address: IpAddr) -> HeaderValue {
+    // The longest is an IPv6 address whose end is written as IPv4.
+    let mut text = [0; 45];
+    let mut left = &mut text[..];
+    write!(left, "{address}").expect("an address is not longer");
+    let length = 45 - left.len();
+    HeaderValue::from_bytes(&text[..length]).expect("an address is ASCII")
 }
 
 /// What functions and upstreams are told and a caller can not: the parameters of the path,

@@ -1,23 +1,32 @@
-//! Timers for connections, cheap to move.
+//! Timers for connections, cheap to move and to make.
 //!
-//! hyper moves the timer of a connection's next head twice in each request, always to a
-//! later time. The runtime's wheel takes a lock each time, so the deadline is only noted
-//! here: the timer that is armed fires early, finds the later deadline and arms itself
-//! again.
+//! hyper makes a timer for each head and drops it when the head has come. The runtime's
+//! wheel takes a lock and a place in memory each time, so the timer of the wheel stays with
+//! the connection and only the deadline is noted: the one that is armed fires early, finds
+//! the later deadline and arms itself again.
 
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
 
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct LazyTimer;
+/// The timer of one connection.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LazyTimer {
+    /// Waits for the next sleep. It may be armed for a deadline that nobody has any more.
+    spare: Arc<Mutex<Option<Armed>>>,
+}
+
+type Armed = Pin<Box<tokio::time::Sleep>>;
 
 struct LazySleep {
     deadline: Instant,
-    /// Never later than `deadline`.
-    armed: Pin<Box<tokio::time::Sleep>>,
+    /// Never later than `deadline`. `None` once dropped.
+    armed: Option<Armed>,
+    /// Where the armed timer goes in the end.
+    home: Option<LazyTimer>,
 }
 
 impl Timer for LazyTimer {
@@ -26,7 +35,13 @@ impl Timer for LazyTimer {
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        Box::pin(LazySleep::new(deadline))
+        let mut sleep = match self.spare().take() {
+            Some(armed) => LazySleep { deadline, armed: Some(armed), home: None },
+            None => LazySleep::new(deadline),
+        };
+        sleep.move_to(deadline);
+        sleep.home = Some(self.clone());
+        Box::pin(sleep)
     }
 
     fn reset(&self, sleep: &mut Pin<Box<dyn Sleep>>, deadline: Instant) {
@@ -38,15 +53,24 @@ impl Timer for LazyTimer {
     }
 }
 
+impl LazyTimer {
+    fn spare(&self) -> std::sync::MutexGuard<'_, Option<Armed>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl LazySleep {
     fn new(deadline: Instant) -> Self {
-        Self { deadline, armed: Box::pin(tokio::time::sleep_until(deadline.into())) }
+        let armed = Box::pin(tokio::time::sleep_until(deadline.into()));
+        Self { deadline, armed: Some(armed), home: None }
     }
 
     fn move_to(&mut self, deadline: Instant) {
         self.deadline = deadline;
-        if deadline < self.armed.deadline().into_std() {
-            self.armed.as_mut().reset(deadline.into());
+        if let Some(armed) = &mut self.armed
+            && deadline < armed.deadline().into_std()
+        {
+            armed.as_mut().reset(deadline.into());
         }
     }
 }
@@ -57,13 +81,22 @@ impl Future for LazySleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = self.deadline.into();
+        let Some(armed) = &mut self.armed else { return Poll::Pending };
         loop {
-            ready!(self.armed.as_mut().poll(cx));
-            let deadline = self.deadline.into();
-            if self.armed.deadline() >= deadline {
+            ready!(armed.as_mut().poll(cx));
+            if armed.deadline() >= deadline {
                 return Poll::Ready(());
             }
-            self.armed.as_mut().reset(deadline);
+            armed.as_mut().reset(deadline);
+        }
+    }
+}
+
+impl Drop for LazySleep {
+    fn drop(&mut self) {
+        if let Some(home) = &self.home {
+            *home.spare() = self.armed.take();
         }
     }
 }
@@ -95,9 +128,10 @@ mod tests {
     async fn fires_after(first: u32, moved: &[u32]) -> Duration {
         let start = tokio::time::Instant::now();
         let at = |seconds: u32| start.into_std() + SECOND * seconds;
-        let mut sleep = LazyTimer.sleep_until(at(first));
+        let timer = LazyTimer::default();
+        let mut sleep = timer.sleep_until(at(first));
         for seconds in moved {
-            LazyTimer.reset(&mut sleep, at(*seconds));
+            timer.reset(&mut sleep, at(*seconds));
         }
         sleep.await;
         start.elapsed()
@@ -117,12 +151,32 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_timer_can_be_moved_while_somebody_waits() {
         let start = tokio::time::Instant::now();
-        let mut sleep = LazyTimer.sleep(SECOND);
+        let timer = LazyTimer::default();
+        let mut sleep = timer.sleep(SECOND);
         let polled = std::future::poll_fn(|cx| Poll::Ready(sleep.as_mut().poll(cx))).await;
         assert!(polled.is_pending());
         tokio::time::advance(SECOND / 2).await;
-        LazyTimer.reset(&mut sleep, (start + 2 * SECOND).into_std());
+        timer.reset(&mut sleep, (start + 2 * SECOND).into_std());
         sleep.await;
         assert!(start.elapsed() >= 2 * SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_that_was_dropped_does_not_fire_for_the_next_one() {
+        let start = tokio::time::Instant::now();
+        let timer = LazyTimer::default();
+        let mut first = timer.sleep(SECOND);
+        let polled = std::future::poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx))).await;
+        assert!(polled.is_pending());
+        drop(first);
+        // The one in the middle finds a spare that has fired already.
+        for (pause, sleep) in [(0, 3), (2, 3), (0, 1)] {
+            tokio::time::advance(SECOND * pause).await;
+            let began = tokio::time::Instant::now();
+            timer.sleep_until((began + SECOND * sleep).into_std()).await;
+            let waited = began.elapsed();
+            assert!(waited >= SECOND * sleep && waited < SECOND * sleep + SECOND / 100);
+        }
+        assert!(start.elapsed() >= 9 * SECOND);
     }
 }

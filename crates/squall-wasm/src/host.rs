@@ -20,8 +20,8 @@ use wasmtime::{Engine, ResourceLimiter};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::{
-    Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks,
-    WasiHttpView,
+    Error as HttpError, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx,
+    WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
 use crate::output::{GuestLog, GuestStream};
@@ -236,7 +236,32 @@ struct Hooks {
 type Worker = Box<dyn Future<Output = Result<(), HttpError>> + Send>;
 type Sent = Result<(http::Response<WasiBody>, Worker), HttpError>;
 
+/// The same as `DEFAULT_FORBIDDEN_HEADERS`, which makes all of its names anew for each header
+/// that it is asked about.
+fn is_forbidden_header(name: &http::HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "transfer-encoding"
+            | "upgrade"
+            | "host"
+            | "http2-settings"
+    )
+}
+
 impl WasiHttpHooks for Hooks {
+    fn is_forbidden_header(&mut self, name: &http::HeaderName) -> bool {
+        is_forbidden_header(name)
+    }
+
+    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
+        Arc::new(is_forbidden_header)
+    }
+
     fn send_request(
         &mut self,
         mut request: http::Request<WasiBody>,
@@ -338,5 +363,20 @@ fn translate(error: &OutboundError) -> HttpError {
         OutboundErrorKind::HttpProtocol => HttpError::HttpProtocolError,
         OutboundErrorKind::RequestBody => HttpError::HttpRequestBodySize(None),
         OutboundErrorKind::TooManyRedirects => HttpError::LoopDetected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_forbidden_headers_are_those_of_the_runtime() {
+        let default = wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS;
+        assert_eq!(default.len(), 9);
+        assert!(default.iter().all(is_forbidden_header));
+        for name in ["accept", "content-length", "te", "trailer", "authorization", "host-name"] {
+            assert!(!is_forbidden_header(&http::HeaderName::from_static(name)), "{name}");
+        }
     }
 }
