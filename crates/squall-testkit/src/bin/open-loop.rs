@@ -8,9 +8,9 @@
 //! every 10 ms and sends what became due in one burst: both measure something else.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -115,9 +115,11 @@ fn drive(
         ready.map_err(|error| format!("{address}: {error}"))?;
         connections.push(Connection { socket, due: None, answer: Vec::new() });
     }
+    let poll = Poll::of(&connections).map_err(|error| format!("epoll: {error}"))?;
     // The one that was used last waits longest, so that all of them take part.
     let mut free: VecDeque<usize> = (0..connections.len()).collect();
     let mut waiting = VecDeque::new();
+    let mut piece = vec![0; 64 << 10];
     let mut latencies = Vec::with_capacity(schedule.len());
     let mut upcoming = schedule.iter().peekable();
     let began = Instant::now();
@@ -140,9 +142,10 @@ fn drive(
             }
         }
         let next = upcoming.peek().map_or(last, |due| began + **due);
-        for index in wait(&connections, next.saturating_duration_since(Instant::now())) {
+        let left = next.saturating_duration_since(Instant::now());
+        for index in poll.wait(left).map_err(|error| format!("epoll: {error}"))? {
             let connection = &mut connections[index];
-            if connection.receive()? {
+            if connection.receive(&mut piece)? {
                 let due = connection.due.take().ok_or("an answer that nobody asked for")?;
                 latencies.push(due.elapsed());
                 connection.answer.clear();
@@ -156,34 +159,67 @@ fn drive(
     Ok(latencies)
 }
 
-/// The connections whose answer has come, after at most `longest`.
-fn wait(connections: &[Connection], longest: Duration) -> Vec<usize> {
-    // Idle ones are left out: the kernel looks at each, and its time is the server's too.
-    let busy: Vec<usize> =
-        (0..connections.len()).filter(|index| connections[*index].due.is_some()).collect();
-    let mut set: Vec<libc::pollfd> = busy
-        .iter()
-        .map(|index| libc::pollfd {
-            fd: connections[*index].socket.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        })
-        .collect();
-    let timeout = libc::timespec {
-        tv_sec: longest.as_secs() as libc::time_t,
-        tv_nsec: libc::c_long::from(longest.subsec_nanos() as i32),
-    };
-    // SAFETY: the array lives and is as long as it says; no signal mask is given.
-    unsafe { libc::ppoll(set.as_mut_ptr(), set.len() as _, &raw const timeout, std::ptr::null()) };
-    busy.into_iter().zip(set).filter(|(_, one)| one.revents != 0).map(|(index, _)| index).collect()
+/// Waits for answers. Idle connections cost nothing: the CPU time of this program is the
+/// server's too.
+struct Poll(OwnedFd);
+
+impl Poll {
+    fn of(connections: &[Connection]) -> io::Result<Self> {
+        // SAFETY: the call takes no memory, and the descriptor that it gives is ours.
+        let poll = unsafe {
+            match libc::epoll_create1(libc::EPOLL_CLOEXEC) {
+                -1 => return Err(io::Error::last_os_error()),
+                fd => OwnedFd::from_raw_fd(fd),
+            }
+        };
+        for (index, connection) in connections.iter().enumerate() {
+            let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: index as u64 };
+            let fd = connection.socket.as_raw_fd();
+            // SAFETY: both descriptors are open, and the event lives.
+            let done = unsafe {
+                libc::epoll_ctl(poll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event)
+            };
+            if done != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(Self(poll))
+    }
+
+    /// The connections whose answer has come, after at most `longest`.
+    fn wait(&self, longest: Duration) -> io::Result<impl Iterator<Item = usize> + use<>> {
+        const MOST: usize = 64;
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; MOST];
+        let timeout = libc::timespec {
+            tv_sec: longest.as_secs() as libc::time_t,
+            tv_nsec: libc::c_long::from(longest.subsec_nanos() as i32),
+        };
+        // `epoll_pwait2` (Linux 5.11), since milliseconds are too long here.
+        // SAFETY: the array is as long as it says; no signal mask is given.
+        let count = unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait2,
+                self.0.as_raw_fd(),
+                events.as_mut_ptr(),
+                MOST,
+                &raw const timeout,
+                std::ptr::null::<libc::sigset_t>(),
+                0,
+            )
+        };
+        let error = io::Error::last_os_error();
+        if count < 0 && error.kind() != ErrorKind::Interrupted {
+            return Err(error);
+        }
+        Ok(events.into_iter().take(count.max(0) as usize).map(|event| event.u64 as usize))
+    }
 }
 
 impl Connection {
     /// Reads what is there; true when the answer is complete.
-    fn receive(&mut self) -> Result<bool, String> {
-        let mut piece = [0; 16 << 10];
+    fn receive(&mut self, piece: &mut [u8]) -> Result<bool, String> {
         loop {
-            match self.socket.read(&mut piece) {
+            match self.socket.read(piece) {
                 Ok(0) => return Err("the server closed a connection".to_owned()),
                 Ok(read) => self.answer.extend_from_slice(&piece[..read]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return self.is_complete(),
