@@ -115,12 +115,13 @@ def proxied_added_latency(squall):
         deploy(squall, "proxied", to(origin))
         rate = load.wrk(squall.url, "proxied.localhost")[0] / 2
 
-        def p99(url):
-            runs = [load.OpenLoop(squall.open_loop, url, "proxied.localhost", rate).result()
-                    for _ in range(load.ROUNDS)]
-            return statistics.median(run["p99"] for run in runs)
-
-        direct, ours, theirs = p99(origin.url), p99(squall.url), p99(peer.url)
+        # In turn, so that a busy moment of the machine meets all of them.
+        p99 = {server.url: [] for server in (origin, squall, peer)}
+        for _ in range(load.ROUNDS):
+            for url, rounds in p99.items():
+                run = load.OpenLoop(squall.open_loop, url, "proxied.localhost", rate)
+                rounds.append(run.result()["p99"])
+        direct, ours, theirs = (statistics.median(rounds) for rounds in p99.values())
     return [Row(f"p99 that a proxied request adds at {rate:,.0f}/s (open loop)",
                 f"{ours - direct:.2f} ms", f"{theirs - direct:.2f} ms nginx; {direct:.2f} ms direct",
                 bar="at most 0.3 ms", met=ours - direct <= 0.3)]
