@@ -123,6 +123,11 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    /// It is registered with the runtime from then on.
+    async fn polled_once(sleep: &mut Pin<Box<dyn Sleep>>) -> Poll<()> {
+        std::future::poll_fn(|cx| Poll::Ready(sleep.as_mut().poll(cx))).await
+    }
+
     /// When a timer that is first set to `first` and moved to each of `moved`, in seconds
     /// from the start, fires.
     async fn fires_after(first: u32, moved: &[u32]) -> Duration {
@@ -153,8 +158,7 @@ mod tests {
         let start = tokio::time::Instant::now();
         let timer = LazyTimer::default();
         let mut sleep = timer.sleep(SECOND);
-        let polled = std::future::poll_fn(|cx| Poll::Ready(sleep.as_mut().poll(cx))).await;
-        assert!(polled.is_pending());
+        assert!(polled_once(&mut sleep).await.is_pending());
         tokio::time::advance(SECOND / 2).await;
         timer.reset(&mut sleep, (start + 2 * SECOND).into_std());
         sleep.await;
@@ -166,8 +170,7 @@ mod tests {
         let start = tokio::time::Instant::now();
         let timer = LazyTimer::default();
         let mut first = timer.sleep(SECOND);
-        let polled = std::future::poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx))).await;
-        assert!(polled.is_pending());
+        assert!(polled_once(&mut first).await.is_pending());
         drop(first);
         // The one in the middle finds a spare that has fired already.
         for (pause, sleep) in [(0, 3), (2, 3), (0, 1)] {
