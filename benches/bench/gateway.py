@@ -394,11 +394,11 @@ export default {
 
 
 @contextlib.contextmanager
-def slow_ones(port):
+def slow_ones(squall):
     """A thousand clients that drip. Gives what became of them when they are gone."""
     fate = {}
     with subprocess.Popen(
-            ["python3", ROOT / "benches/bench/slowloris.py", str(port), str(load.size(SLOW_CLIENTS))],
+            [squall.slow_clients, f"127.0.0.1:{squall.port}", str(load.size(SLOW_CLIENTS))],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         # Until the first of them are cut off and come again.
         time.sleep(1 if load.QUICK else 8)
@@ -423,7 +423,7 @@ def slow_clients(squall):
     quiet, attacked, made, cut = [], [], 0, 0
     for _ in range(load.ROUNDS):
         quiet.append(p99())
-        with slow_ones(squall.port) as fate:
+        with slow_ones(squall) as fate:
             attacked.append(p99())
         made, cut = made + fate["made"], cut + fate["cut"]
     before, under = statistics.median(quiet), statistics.median(attacked)

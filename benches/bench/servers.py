@@ -100,11 +100,11 @@ class Tree:
 
 
 def build(release=False):
-    """Builds Squall and the load generator beside it; returns Squall's path."""
+    """Builds Squall and the load generators beside it; returns Squall's path."""
     profile = ["--release"] if release else []
     subprocess.run(
         ["cargo", "build", "--quiet", *profile, "--workspace", "--bin", "squall", "--bin",
-         "open-loop"],
+         "open-loop", "--bin", "slow-clients"],
         cwd=ROOT,
         check=True,
     )
@@ -115,6 +115,7 @@ class Squall:
     def __init__(self, binary, server_toml=""):
         self.binary = pathlib.Path(binary)
         self.open_loop = self.binary.with_name("open-loop")
+        self.slow_clients = self.binary.with_name("slow-clients")
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="squall-bench-"))
         (self.folder / "server.toml").write_text(server_toml)
         self.data = self.folder / "data"
