@@ -21,6 +21,7 @@ mod build;
 mod cache;
 mod javascript;
 
+pub use allocator::Allocator;
 pub use config::ServerConfig;
 pub use error::UpError;
 pub use supervisor::{UpOptions, up};

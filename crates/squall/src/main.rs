@@ -25,10 +25,8 @@ use clap::Parser;
 use crate::cli::{Cli, Command};
 use crate::failure::{Exit, Failure};
 
-/// A request allocates some hundred small pieces that die young, on the core that made
-/// them; glibc's allocator spends noticeably more on each.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: squall_node::Allocator = squall_node::Allocator;
 
 fn main() {
     let cli = Cli::parse();
