@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -188,7 +188,7 @@ fn accepts(headers: &HeaderMap, encoding: &str) -> bool {
 
 /// Answers with a file.
 pub(crate) async fn serve(
-    door: &Arc<Door>,
+    door: &Door,
     found: Found,
     request: &Parts,
 ) -> Result<Response<Body>, Rejection> {
@@ -287,7 +287,7 @@ fn wanted_range(headers: &HeaderMap, etag: &str, length: u64) -> Range {
     if start < end { Range::Part(start, end) } else { Range::Unsatisfiable }
 }
 
-async fn read(door: &Arc<Door>, asset: &Asset, start: u64, end: u64) -> Result<Body, Rejection> {
+async fn read(door: &Door, asset: &Asset, start: u64, end: u64) -> Result<Body, Rejection> {
     if let Some(bytes) = door.files.cached(&asset.blob) {
         return Ok(Body::full(slice(&bytes, start, end)));
     }

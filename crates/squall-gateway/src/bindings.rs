@@ -13,6 +13,7 @@ use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use squall_types::bindings::{Binding, Bindings, BoundRequest, CallDepth};
 use squall_types::invoke::InvokeFuture;
+use squall_types::shard::Local;
 use squall_types::state::{Environment, FunctionSpec};
 use squall_types::trace::random;
 use squall_types::usage::Meter;
@@ -40,7 +41,7 @@ impl Bindings for Gateway {
 }
 
 /// Whatever a client would get of the assets alone, refusals included.
-async fn fetch_asset(door: &Arc<Door>, bound: BoundRequest) -> Result<Response<Body>, InvokeError> {
+async fn fetch_asset(door: &Door, bound: BoundRequest) -> Result<Response<Body>, InvokeError> {
     let (compiled, _) = own_revision(door, &bound.from)?;
     let revision = &compiled.revision;
     let (head, _) = bound.request.into_parts();
@@ -60,7 +61,7 @@ async fn fetch_asset(door: &Arc<Door>, bound: BoundRequest) -> Result<Response<B
 }
 
 async fn call(
-    door: &Arc<Door>,
+    door: &Door,
     app: Option<&AppName>,
     name: &FunctionName,
     bound: BoundRequest,
@@ -81,10 +82,11 @@ async fn call(
     };
     let function = function_named(&compiled.revision, name).cloned();
     let function = function.ok_or_else(|| unknown(&compiled.revision.app, name))?;
+    let function = Local::from(function);
 
     let trace = bound.trace.child(random());
     let meter = Meter::start(
-        door.contracts.usage.clone(),
+        door.usage.own(),
         function.clone(),
         Trigger::Service,
         &trace,
@@ -144,7 +146,7 @@ fn unknown(app: &AppName, name: &FunctionName) -> InvokeError {
 fn own_revision(
     door: &Door,
     from: &FunctionSpec,
-) -> Result<(Arc<Compiled>, Arc<Environment>), InvokeError> {
+) -> Result<(Local<Compiled>, Local<Environment>), InvokeError> {
     door.routes.load().of_revision(&from.key.app, &from.key.revision).ok_or_else(|| {
         let message = format!("revision {} of {} is gone", from.key.revision, from.key.app);
         InvokeError::new(ErrorCode::UnknownRevision, message)

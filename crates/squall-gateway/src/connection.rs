@@ -2,9 +2,10 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::ReadBufCursor;
 use squall_types::log::TlsVersion;
+use squall_types::shard::Local;
 use squall_types::{Body, BodyError, ErrorCode};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::time::{Instant, Sleep};
@@ -22,7 +24,7 @@ use crate::Door;
 use crate::flood::{FrameCounter, Seen};
 use crate::framing::Scanner;
 use crate::guard;
-use crate::listener::{Open, PREFACE};
+use crate::listener::{Core, Open, PREFACE};
 use crate::turn::Tcp;
 
 /// How often the rate of a request body is looked at.
@@ -48,12 +50,16 @@ pub(crate) struct Connection {
     closing: AtomicBool,
     /// It speaks something else than HTTP from here on.
     upgraded: AtomicBool,
+    /// Its descriptor, where HTTP/1 is spoken without TLS. Changes with its core.
+    plain_socket: AtomicI32,
+    moves: AtomicU32,
     /// With HTTP/1: the number of requests that had come whole when the socket had no
     /// more, and nothing that was to be sent was left. `NOT_IDLE` otherwise.
     idle_after: AtomicU64,
 }
 
 const NOT_IDLE: u64 = u64::MAX;
+const NO_SOCKET: RawFd = -1;
 
 impl Connection {
     pub(crate) fn new(open: Open, peer: IpAddr, socket: &Socket, http2: bool) -> Arc<Self> {
@@ -68,12 +74,48 @@ impl Connection {
             refused: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             upgraded: AtomicBool::new(false),
+            plain_socket: AtomicI32::new(match socket {
+                Socket::Plain(tcp) if !http2 => tcp.socket().as_raw_fd(),
+                _ => NO_SOCKET,
+            }),
+            moves: AtomicU32::new(0),
             idle_after: AtomicU64::new(NOT_IDLE),
         })
     }
 
-    pub(crate) fn door(&self) -> &Arc<Door> {
+    pub(crate) fn door(&self) -> &Local<Door> {
         self.open.door()
+    }
+
+    pub(crate) fn open(&self) -> &Open {
+        &self.open
+    }
+
+    /// The core where the packets of `cpu` are worked on, when it is better than this one.
+    pub(crate) fn better_core(&self, cpu: usize) -> Option<Arc<Core>> {
+        self.open.better_core(cpu)
+    }
+
+    /// What a look at its packets needs, where it may move. Open as long as its stream.
+    pub(crate) fn plain_socket(&self) -> Option<RawFd> {
+        Some(self.plain_socket.load(Ordering::Relaxed)).filter(|socket| *socket != NO_SOCKET)
+    }
+
+    /// How often it has changed its core.
+    pub(crate) fn moves(&self) -> u32 {
+        self.moves.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_move(&self) {
+        self.moves.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_http2(&self) -> bool {
+        self.http2
+    }
+
+    pub(crate) fn requests_served(&self) -> u64 {
+        self.ended.load(Ordering::Relaxed)
     }
 
     pub(crate) fn peer(&self) -> IpAddr {
@@ -188,7 +230,7 @@ impl Connection {
 struct TimedBody {
     inner: Incoming,
     client_left: Arc<AtomicBool>,
-    door: Arc<Door>,
+    door: Local<Door>,
     rate_min_bytes_per_s: u64,
     /// Of the present period.
     bytes: u64,
@@ -312,6 +354,29 @@ pub(crate) struct Stream {
     flushed: bool,
 }
 
+/// A stream between two cores.
+pub(crate) struct Detached {
+    socket: std::net::TcpStream,
+    prefix: Bytes,
+    watch: Watch,
+    connection: Arc<Connection>,
+    write_timeout: Duration,
+}
+
+impl Detached {
+    /// Served by the calling core from now on.
+    ///
+    /// # Errors
+    /// Fails when the socket can not be registered.
+    pub(crate) fn attach(self) -> io::Result<Stream> {
+        let Self { socket, prefix, watch, connection, write_timeout } = self;
+        connection.plain_socket.store(socket.as_raw_fd(), Ordering::Relaxed);
+        let socket = Socket::Plain(Tcp::new(tokio::net::TcpStream::from_std(socket)?));
+        let (stalled, flushed) = (None, true);
+        Ok(Stream { socket, prefix, watch, connection, write_timeout, stalled, flushed })
+    }
+}
+
 /// What is looked at in the bytes that come.
 enum Watch {
     Http1 {
@@ -358,6 +423,23 @@ impl Stream {
         // Copied: even an empty part of a buffer holds all of it.
         self.prefix = Bytes::copy_from_slice(read);
         self
+    }
+
+    /// The socket, for `detach`. `None` where the stream has to stay: with TLS, with something
+    /// that the client does not take, and when descriptors have run out.
+    pub(crate) fn socket_to_take_along(&self) -> Option<std::net::TcpStream> {
+        let Socket::Plain(tcp) = &self.socket else { return None };
+        tcp.second_descriptor().ok()
+    }
+
+    /// Without the core that serves it. Only where nothing of a request has come.
+    pub(crate) fn detach(self, socket: std::net::TcpStream) -> Detached {
+        let Self { prefix, mut watch, connection, write_timeout, .. } = self;
+        if let Watch::Http1 { head, .. } = &mut watch {
+            // Its timer is the core's.
+            *head = None;
+        }
+        Detached { socket, prefix, watch, connection, write_timeout }
     }
 
     /// Ready when the socket has something, or has ended.

@@ -83,11 +83,11 @@ fn fill(
         Some(matched) => Ok(matched),
         None => chosen.find(target.host(), &asked(method)),
     };
-    let winner = found.as_ref().ok();
+    let winner = found.as_deref().ok();
     explanation.considered = considered(&chosen, winner, target.host(), &asked(method));
     let matched = found?;
 
-    let Candidate { route, by } = &matched;
+    let Candidate { route, by } = &*matched;
     explanation.route = Some(route.name.to_string());
     explanation.matched_by = Some(matched_by(&matched));
     explanation.target = Some(describe_target(&route.target));

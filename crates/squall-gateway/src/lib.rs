@@ -20,6 +20,7 @@ mod cache;
 mod client;
 mod explain;
 mod guard;
+mod home;
 mod inert;
 mod origin;
 mod policy;
@@ -48,6 +49,7 @@ use squall_types::dial::Dial;
 use squall_types::gateway::{ReportRoutes, ReportUpstreams, RoutesReport, UpstreamsReport};
 use squall_types::log::LogSink;
 use squall_types::outbound::Outbound;
+use squall_types::shard::Spread;
 use squall_types::state::{ApplySnapshot, BlobId, Snapshot};
 use squall_types::usage::{UsageFilter, UsageSink, UsageStore};
 use squall_types::{AppName, Invoke};
@@ -129,6 +131,9 @@ pub struct Options {
     pub fixed_response_path: Option<String>,
     /// Larger responses are not stored by routes that do not say it themselves.
     pub cache_object_max_bytes: Option<u64>,
+    /// The CPU of each core, in the order in which they are given to `serve`, where each keeps
+    /// to one. Connections follow their packets then.
+    pub core_cpus: Vec<usize>,
     /// For the sockets that `serve_tls` is given.
     pub tls: Option<Arc<Tls>>,
 }
@@ -178,6 +183,7 @@ pub struct Gateway(Arc<Door>);
 pub(crate) struct Door {
     pub(crate) options: Options,
     pub(crate) contracts: Contracts,
+    pub(crate) usage: Spread<dyn UsageSink>,
     pub(crate) routes: ArcSwap<RouteTable>,
     pub(crate) files: Files,
     pub(crate) upstreams: Upstreams,
@@ -199,6 +205,7 @@ impl Gateway {
         let cache = EdgeCache::new(contracts.cache.clone(), options.cache_object_max_bytes);
         Self(Arc::new(Door {
             options,
+            usage: contracts.usage.clone().into(),
             contracts,
             identity,
             routes: ArcSwap::from_pointee(RouteTable::default()),

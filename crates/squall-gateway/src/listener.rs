@@ -13,13 +13,15 @@ use futures_util::future::Either;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use squall_types::shard::Local;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::clients::{ClientPlace, Clients};
-use crate::connection::{Connection, Socket, Stream};
+use crate::connection::{Connection, Detached, Socket, Stream};
+use crate::home::HomeWatch;
 use crate::proxy_protocol;
 use crate::rest::{IdleWatch, rest};
 use crate::timer::LazyTimer;
@@ -60,6 +62,7 @@ pub(crate) struct Connections {
     clients: Option<Arc<Clients>>,
     open: AtomicUsize,
     cores: ArcSwap<Vec<Arc<Core>>>,
+    core_cpus: Vec<usize>,
     gone: Notify,
     phase: watch::Sender<Phase>,
 }
@@ -69,6 +72,7 @@ pub(crate) struct Connections {
 #[repr(align(128))]
 pub(crate) struct Core {
     handle: Handle,
+    cpu: Option<usize>,
     open: AtomicUsize,
 }
 
@@ -82,6 +86,7 @@ impl Connections {
             clients: (of_one > 0).then(|| Clients::new(of_one)),
             open: AtomicUsize::new(0),
             cores: ArcSwap::default(),
+            core_cpus: options.core_cpus.clone(),
             gone: Notify::new(),
             phase: watch::Sender::new(Phase::Serving),
         }
@@ -100,15 +105,30 @@ impl Connections {
         let known = |cores: &[Arc<Core>]| {
             cores.iter().find(|core| core.handle.id() == handle.id()).cloned()
         };
-        let core = Arc::new(Core { handle: handle.clone(), open: AtomicUsize::new(0) });
         self.cores.rcu(|cores| {
             let mut cores = Vec::clone(cores);
             if known(&cores).is_none() {
-                cores.push(core.clone());
+                let cpu = self.core_cpus.get(cores.len()).copied();
+                let handle = handle.clone();
+                cores.push(Arc::new(Core { handle, cpu, open: AtomicUsize::new(0) }));
             }
             cores
         });
-        known(&self.cores.load()).unwrap_or(core)
+        known(&self.cores.load()).expect("it was there or was put there")
+    }
+
+    /// The core of `cpu`, when a connection of `here` may go there: not when one of them would
+    /// have noticeably more than the other.
+    fn better(&self, here: &Core, cpu: usize) -> Option<Arc<Core>> {
+        if *self.phase.borrow() > Phase::Serving {
+            return None;
+        }
+        let cores = self.cores.load();
+        let there = cores.iter().find(|core| core.cpu == Some(cpu))?;
+        let open = |core: &Core| core.open.load(Ordering::Relaxed);
+        let left = open(here).saturating_sub(1);
+        let is_better = !std::ptr::eq(&**there, here) && open(there) <= left + left / 8 + 1;
+        is_better.then(|| there.clone())
     }
 
     /// Who takes a connection that was accepted on `here`. The kernel gives each one to a core by
@@ -167,8 +187,8 @@ impl Draining {
 
 /// Counts a connection until it is gone.
 pub(crate) struct Open {
-    door: Arc<Door>,
-    core: Arc<Core>,
+    door: Local<Door>,
+    core: ArcSwap<Core>,
     _place: OwnedSemaphorePermit,
     client_place: Option<ClientPlace>,
 }
@@ -177,11 +197,22 @@ impl Open {
     fn new(door: &Arc<Door>, core: Arc<Core>, place: OwnedSemaphorePermit) -> Self {
         door.connections.open.fetch_add(1, Ordering::Relaxed);
         core.open.fetch_add(1, Ordering::Relaxed);
-        Self { door: door.clone(), core, _place: place, client_place: None }
+        let (door, core) = (door.clone().into(), ArcSwap::new(core));
+        Self { door, core, _place: place, client_place: None }
     }
 
-    pub(crate) fn door(&self) -> &Arc<Door> {
+    pub(crate) fn door(&self) -> &Local<Door> {
         &self.door
+    }
+
+    /// The core where the packets of `cpu` are worked on, when it is better for this one.
+    pub(crate) fn better_core(&self, cpu: usize) -> Option<Arc<Core>> {
+        self.door.connections.better(&self.core.load(), cpu)
+    }
+
+    fn move_to(&self, core: Arc<Core>) {
+        core.open.fetch_add(1, Ordering::Relaxed);
+        self.core.swap(core).open.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Whether the client may have one more connection. Proxies have those of many.
@@ -197,7 +228,7 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.core.open.fetch_sub(1, Ordering::Relaxed);
+        self.core.load().open.fetch_sub(1, Ordering::Relaxed);
         self.door.connections.open.fetch_sub(1, Ordering::Relaxed);
         self.door.connections.gone.notify_waiters();
     }
@@ -257,7 +288,6 @@ async fn serve(mut open: Open, tcp: TcpStream, peer: IpAddr, tls: Option<Arc<Tls
     let door = open.door.clone();
     // What a client notices is written at once; hyper has gathered it already.
     let _ = tcp.set_nodelay(true);
-    let phase = door.connections.phase.subscribe();
     // Boxed: what a handshake needs is not kept for the life of the connection.
     let beginning = Box::pin(begin(&mut open, tcp, peer, tls));
     let begun = tokio::time::timeout(door.options.limits.head_timeout, beginning).await;
@@ -274,20 +304,64 @@ async fn serve(mut open: Open, tcp: TcpStream, peer: IpAddr, tls: Option<Arc<Tls
     };
     let connection = Connection::new(open, begun.peer, &begun.socket, begun.http2);
     let stream = Stream::new(begun.socket, begun.prefix, connection.clone());
-    let served = pin!(async {
-        if begun.http2 {
-            // Boxed: HTTP/1 does not need as much.
-            Box::pin(serve_http2(connection, stream)).await
-        } else {
-            serve_http1(connection, stream).await
+    drive(connection, stream).await;
+}
+
+/// Serves a connection on this core, until it ends or moves to another.
+fn drive(connection: Arc<Connection>, stream: Stream) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move {
+        let phase = connection.door().connections.phase.subscribe();
+        let served = pin!(async {
+            if connection.is_http2() {
+                // Boxed: HTTP/1 does not need as much.
+                Box::pin(serve_http2(connection.clone(), stream)).await.map(|()| None)
+            } else {
+                serve_http1(connection.clone(), stream).await
+            }
+        });
+        let mut waiting = phase.clone();
+        let cut = waiting.wait_for(|phase| *phase == Phase::Cut);
+        let ended = match unless(served, cut, &phase).await {
+            Either::Left(ended) => ended,
+            Either::Right(_) => return,
+        };
+        match ended {
+            Ok(Some(leaving)) => leaving.go(connection.clone()),
+            Ok(None) => {}
+            // Clients that leave or send nonsense: their business, seen when debugging.
+            Err(error) => {
+                tracing::debug!(peer = %connection.peer(), "a connection ended: {error}");
+            }
         }
-    });
-    let mut waiting = phase.clone();
-    let cut = waiting.wait_for(|phase| *phase == Phase::Cut);
-    if let Either::Left(Err(error)) = unless(served, cut, &phase).await {
-        // Clients that leave or send nonsense: their business, seen when debugging.
-        tracing::debug!(%peer, "a connection ended: {error}");
+    })
+}
+
+/// An idle connection that is better served by another core.
+struct Leaving {
+    stream: Detached,
+    core: Arc<Core>,
+}
+
+impl Leaving {
+    fn go(self, connection: Arc<Connection>) {
+        let Self { stream, core } = self;
+        connection.open().move_to(core.clone());
+        connection.count_move();
+        core.handle.spawn(async move {
+            match stream.attach() {
+                Ok(stream) => drive(connection, stream).await,
+                Err(error) => tracing::warn!("a connection could not change its core: {error}"),
+            }
+        });
     }
+}
+
+/// What becomes of a connection of HTTP/1 that nobody needs now.
+enum Spoken {
+    Ended,
+    Idle(Stream),
+    /// Another core is better for it.
+    Misplaced(Stream, Arc<Core>),
 }
 
 /// A connection of which it is known who is there and what is spoken.
@@ -366,25 +440,38 @@ async fn sniff(tcp: &mut TcpStream) -> std::io::Result<(Bytes, bool)> {
     Ok((Bytes::copy_from_slice(&start[..read]), &start == PREFACE))
 }
 
-async fn serve_http1(connection: Arc<Connection>, mut stream: Stream) -> hyper::Result<()> {
+async fn serve_http1(
+    connection: Arc<Connection>,
+    mut stream: Stream,
+) -> hyper::Result<Option<Leaving>> {
     let mut phase = connection.door().connections.phase.subscribe();
     loop {
         // Boxed: an idle connection does not hold it.
         let speaking = Box::pin(speak_http1(&connection, stream, &mut phase));
-        let Some(idle) = speaking.await? else { return Ok(()) };
-        stream = idle;
+        stream = match speaking.await? {
+            Spoken::Ended => return Ok(None),
+            Spoken::Misplaced(misplaced, core) => {
+                if let Some(socket) = misplaced.socket_to_take_along() {
+                    return Ok(Some(Leaving { stream: misplaced.detach(socket), core }));
+                }
+                stream = misplaced;
+                continue;
+            }
+            Spoken::Idle(stream) => stream,
+        };
         if !rest(&connection, &mut stream, &mut phase).await {
-            return Ok(());
+            return Ok(None);
         }
     }
 }
 
-/// Until the connection ends; or until it is idle, which gives its stream back.
+/// Until the connection ends, or is idle for long, or is idle for a moment and belongs
+/// elsewhere.
 async fn speak_http1(
     connection: &Arc<Connection>,
     stream: Stream,
     phase: &mut watch::Receiver<Phase>,
-) -> hyper::Result<Option<Stream>> {
+) -> hyper::Result<Spoken> {
     let limits = &connection.door().options.limits;
     let service = {
         let connection = connection.clone();
@@ -407,25 +494,33 @@ async fn speak_http1(
         // The service decides; what it does not switch stays as it is.
         .with_upgrades();
     let mut idle = IdleWatch::new();
+    let mut home = HomeWatch::new(connection);
     loop {
         let until_idle = std::future::poll_fn(|cx| match Pin::new(&mut serving).poll(cx) {
-            Poll::Ready(result) => Poll::Ready(Some(result)),
-            Poll::Pending => idle.poll(connection, cx).map(|()| None),
+            Poll::Ready(result) => Poll::Ready(Err(result)),
+            Poll::Pending => match home.look(connection) {
+                Some(core) => Poll::Ready(Ok(Some(core))),
+                None => idle.poll(connection, cx).map(|()| Ok(None)),
+            },
         });
         let seen = phase.clone();
         let changed = match unless(pin!(until_idle), phase.changed(), &seen).await {
-            Either::Left(Some(result)) => return result.map(|()| None),
-            Either::Left(None) => {
+            Either::Left(Err(result)) => return result.map(|()| Spoken::Ended),
+            Either::Left(Ok(core)) => {
                 // There are no parts of what became something else than HTTP.
-                let parts = serving.into_parts();
-                return Ok(parts.map(|parts| parts.io.with_read(&parts.read_buf)));
+                let Some(parts) = serving.into_parts() else { return Ok(Spoken::Ended) };
+                let stream = parts.io.with_read(&parts.read_buf);
+                return Ok(match core {
+                    Some(core) => Spoken::Misplaced(stream, core),
+                    None => Spoken::Idle(stream),
+                });
             }
             Either::Right(changed) => changed,
         };
         let now = *phase.borrow_and_update();
         if changed.is_err() || now >= Phase::Ending {
             Pin::new(&mut serving).graceful_shutdown();
-            return serving.await.map(|()| None);
+            return serving.await.map(|()| Spoken::Ended);
         }
         if now == Phase::Closing {
             connection.close_soon();

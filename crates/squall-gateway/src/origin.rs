@@ -14,6 +14,7 @@ use http::{Method, Request, Response, StatusCode, Uri};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use squall_types::clients::ApiClient;
 use squall_types::log::UpstreamCall;
+use squall_types::shard::{Local, Spread};
 use squall_types::state::{FunctionSpec, HandlerWorld};
 use squall_types::trace::TraceContext;
 use squall_types::usage::{Meter, UpstreamKey, UsageSubject};
@@ -49,7 +50,7 @@ pub(crate) struct Account {
     pub(crate) cached: Option<Outcome>,
     /// Given back when this is dropped.
     pub(crate) held: Held,
-    pub(crate) function: Option<Arc<FunctionSpec>>,
+    pub(crate) function: Option<Local<FunctionSpec>>,
     pub(crate) meter: Option<Arc<Meter>>,
     pub(crate) code: Option<ErrorCode>,
 }
@@ -78,7 +79,7 @@ impl Account {
     /// The request has come to what answers it: from here on it is usage.
     pub(crate) fn start_meter(&mut self, door: &Door, subject: UsageSubject) -> Arc<Meter> {
         let meter = Meter::start(
-            door.contracts.usage.clone(),
+            door.usage.own(),
             subject.with_client(self.api_client()),
             Trigger::Http,
             &self.trace,
@@ -93,7 +94,7 @@ impl Account {
 
 /// A request that found its route and was let in.
 pub(crate) struct OriginRequest {
-    pub(crate) door: Arc<Door>,
+    pub(crate) door: Local<Door>,
     pub(crate) client: Client,
     pub(crate) target: guard::Target,
     pub(crate) matched: Match,
@@ -130,7 +131,7 @@ impl OriginRequest {
     ) -> Result<Response<Body>, Rejection> {
         let timeout = self.matched.route().policies.response_timeout;
         let function = match backend {
-            Backend::Function(function) => function.clone(),
+            Backend::Function(function) => function.own(),
             // It keeps to the timeout itself, and tells what the time went to.
             Backend::Upstream(pool, usage) => return self.forward(account, pool, usage).await,
             Backend::Assets => return self.serve_file().await,
@@ -169,11 +170,11 @@ impl OriginRequest {
         self,
         account: &mut Account,
         pool: &Arc<UpstreamPool>,
-        usage: &Arc<UpstreamKey>,
+        usage: &Spread<UpstreamKey>,
     ) -> Result<Response<Body>, Rejection> {
         let Self { door, client, target, matched, mut head, body, upgrade } = self;
         let route = matched.route();
-        let meter = account.start_meter(&door, usage.clone().into());
+        let meter = account.start_meter(&door, usage.own().into());
         let body = count_in(body, meter);
         guard::strip_request(&mut head.headers);
         set_squall_headers(&mut head.headers, &matched, &target, account);
@@ -200,7 +201,7 @@ impl OriginRequest {
     async fn invoke(
         self,
         account: &mut Account,
-        function: Arc<FunctionSpec>,
+        function: Local<FunctionSpec>,
     ) -> Result<Response<Body>, Rejection> {
         let Self { door, client, target, matched, mut head, body, .. } = self;
         let revision = &matched.compiled.revision;
@@ -278,6 +279,8 @@ fn prepare_head(
     let route = matched.route();
     let headers = &mut head.headers;
     guard::strip_request(headers);
+    // For what follows at once: the map would grow in steps.
+    headers.reserve(6);
     headers.insert(FORWARDED_FOR, address_value(client.address));
     let proto = if client.https { "https" } else { "http" };
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));

@@ -73,9 +73,9 @@ pub(crate) async fn serve(
         }
         rejection.into_response(&asked)
     });
-    if let Some(route) = &end.route {
+    if let Some(matched) = &end.matched {
         let (method, reply) = (&end.method, &mut end.reply);
-        policy::finish(route, method, reply, &door.encoders, &mut response);
+        policy::finish(&matched.route, method, reply, &door.encoders, &mut response);
     }
     end.status = response.status().as_u16();
     if let Some(meter) = &end.account.meter {
@@ -133,7 +133,7 @@ fn begin(
         client,
         user_agent: request.headers().get(header::USER_AGENT).cloned(),
         app: None,
-        route: None,
+        matched: None,
         reply: Reply::default(),
         tunnel: None,
         client_left: None,
@@ -176,9 +176,9 @@ async fn answer(
     }
 
     let matched = find_route(door, end, &target, &head)?;
-    let route = matched.route().clone();
-    end.app = Some(matched.app().name.clone());
-    end.take_route(route.clone());
+    end.take_route(&matched);
+    let candidate = matched.candidate.clone();
+    let route = &candidate.route;
     end.reply.https = client.https;
     let mut exchange = Exchange { connection, client, target, matched, head, body };
 
@@ -302,8 +302,8 @@ impl Exchange<'_> {
         };
         let door = connection.door().clone();
         let request = OriginRequest { door, client, target, matched, head, body, upgrade };
-        let route = request.matched.route().clone();
-        match &route.policies.cache {
+        let candidate = request.matched.candidate.clone();
+        match &candidate.route.policies.cache {
             Some(plan) => cache::answer(request, &mut end.account, backend, plan).await,
             None => request.send(&mut end.account, backend).await,
         }

@@ -11,6 +11,7 @@ use http::{HeaderValue, Method, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use squall_types::log::AccessRecord;
+use squall_types::shard::Local;
 use squall_types::{AppName, Body, BodyError};
 use tokio::sync::oneshot;
 
@@ -19,7 +20,7 @@ use crate::connection::Connection;
 use crate::origin::Account;
 use crate::policy::Reply;
 use crate::route_metrics::Ended;
-use crate::routing::Route;
+use crate::routing::{Candidate, Match};
 
 /// What is known of a request; written down when the last of it is gone.
 pub(crate) struct RequestEnd {
@@ -31,8 +32,9 @@ pub(crate) struct RequestEnd {
     pub(crate) version: Version,
     pub(crate) client: IpAddr,
     pub(crate) user_agent: Option<HeaderValue>,
-    pub(crate) app: Option<AppName>,
-    pub(crate) route: Option<Arc<Route>>,
+    pub(crate) app: Option<Local<AppName>>,
+    /// The route that won, by the path that it won with.
+    pub(crate) matched: Option<Local<Candidate>>,
     pub(crate) reply: Reply,
     /// Takes this over when the upstream switches protocols.
     pub(crate) tunnel: Option<oneshot::Sender<Box<RequestEnd>>>,
@@ -45,9 +47,10 @@ pub(crate) struct RequestEnd {
 
 impl RequestEnd {
     /// From here on the request is counted for its route, too.
-    pub(crate) fn take_route(&mut self, route: Arc<Route>) {
-        route.metrics.started();
-        self.route = Some(route);
+    pub(crate) fn take_route(&mut self, matched: &Match) {
+        matched.route().metrics.started();
+        self.app = Some(matched.app_name());
+        self.matched = Some(matched.candidate.clone());
     }
 
     /// The request's body as anybody may read it.
@@ -94,13 +97,18 @@ impl RequestEnd {
 
 impl Drop for RequestEnd {
     fn drop(&mut self) {
-        let duration_us = self.account.accepted.elapsed().as_micros() as u64;
+        // The clock was looked at when the response ended, and that is just now.
+        let ended_ns = self.account.meter.as_ref().and_then(|meter| meter.ended_ns());
+        let duration_us = match ended_ns {
+            Some(ended_ns) => ended_ns / 1_000,
+            None => self.account.accepted.elapsed().as_micros() as u64,
+        };
         let bytes_in = self.account.meter.as_ref().map_or(0, |meter| meter.bytes_in());
         self.connection.request_ended();
         let door = self.connection.door();
         door.counters.ended(self.status, duration_us, bytes_in, self.bytes_out);
-        let route = self.route.take();
-        if let Some(route) = &route {
+        let route = self.matched.as_ref().map(|matched| &*matched.route);
+        if let Some(route) = route {
             route.metrics.ended(&Ended {
                 status: self.status,
                 code: self.account.code,
@@ -114,9 +122,9 @@ impl Drop for RequestEnd {
         }
         door.contracts.logs.access(AccessRecord {
             at: self.account.at,
+            route: route.map(|route| route.name.own()),
             function: self.account.function.take(),
             app: self.app.take(),
-            route: route.map(|route| route.name.clone()),
             method: std::mem::take(&mut self.method),
             host: std::mem::take(&mut self.host),
             path: std::mem::take(&mut self.path),

@@ -6,6 +6,7 @@
 //! component and ends.
 
 mod server;
+mod steering;
 mod supervisor;
 
 mod allocator;

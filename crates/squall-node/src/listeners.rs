@@ -7,16 +7,18 @@ use socket2::{Domain, Protocol, Socket, Type};
 use squall_types::ErrorCode;
 
 use crate::error::UpError;
+use crate::steering;
 
 const BACKLOG: i32 = 4096;
 /// How many ports after the default one are tried.
 const NEXT_PORTS: u16 = 100;
 
-/// One socket for each core on the same address. The kernel spreads connections over
-/// them.
+/// One socket for each core on the same address. Where cores have a CPU each, `cpus` in
+/// their order, connections come to the core of the CPU that they arrive at.
 pub(crate) fn bind_for_cores(
     address: SocketAddr,
     cores: usize,
+    cpus: &[usize],
 ) -> std::io::Result<Vec<TcpListener>> {
     // Without SO_REUSEPORT first: with it a second server, ours or another, would share
     // the port silently.
@@ -34,7 +36,14 @@ pub(crate) fn bind_for_cores(
     for socket in &sockets {
         socket.listen(BACKLOG)?;
     }
-    Ok(sockets.into_iter().map(TcpListener::from).collect())
+    let sockets: Vec<TcpListener> = sockets.into_iter().map(TcpListener::from).collect();
+    if cpus.len() == cores
+        && cores > 1
+        && let Err(error) = steering::by_cpu(&sockets, cpus)
+    {
+        tracing::debug!("the kernel does not let us choose a connection's core: {error}");
+    }
+    Ok(sockets)
 }
 
 fn new_socket(address: SocketAddr) -> std::io::Result<Socket> {
@@ -69,8 +78,9 @@ pub(crate) fn bind(
     cores: usize,
 ) -> Result<Vec<TcpListener>, UpError> {
     let in_use = std::io::ErrorKind::AddrInUse;
+    let cpus = squall_runtime::own_cpus();
     if let Some(address) = asked {
-        return bind_for_cores(address, cores).map_err(|error| {
+        return bind_for_cores(address, cores, &cpus).map_err(|error| {
             let hint = if error.kind() == in_use {
                 format!("; `ss -ltnp 'sport = :{}'` shows who listens there", address.port())
             } else {
@@ -84,7 +94,7 @@ pub(crate) fn bind(
     }
     for port in default.port()..=default.port().saturating_add(NEXT_PORTS) {
         let address = SocketAddr::new(default.ip(), port);
-        match bind_for_cores(address, cores) {
+        match bind_for_cores(address, cores, &cpus) {
             Ok(sockets) => {
                 if port != default.port() {
                     eprintln!("port {} is taken; the {what} listens on {port}", default.port());
@@ -113,10 +123,10 @@ mod tests {
     #[test]
     fn every_socket_of_an_address_takes_connections_and_nobody_else_may_bind_it() {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let sockets = bind_for_cores(any, 3).unwrap();
+        let sockets = bind_for_cores(any, 3, &[]).unwrap();
         let address = sockets[0].local_addr().unwrap();
         assert!(sockets.iter().all(|socket| socket.local_addr().unwrap() == address));
-        let refused = bind_for_cores(address, 2).unwrap_err();
+        let refused = bind_for_cores(address, 2, &[]).unwrap_err();
         assert_eq!(refused.kind(), std::io::ErrorKind::AddrInUse);
         // 200 connections: none of the sockets stays without one, but once in 10^35.
         let clients: Vec<_> =

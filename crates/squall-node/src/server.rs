@@ -86,6 +86,12 @@ fn start_log() {
 }
 
 /// Where callers are sent that are to use HTTPS.
+/// The CPU of each core, where each keeps to one.
+fn core_cpus(cores: &Cores) -> Vec<usize> {
+    let cpus = squall_runtime::own_cpus();
+    if cpus.len() == cores.handles().len() { cpus } else { Vec::new() }
+}
+
 fn https_port(config: &ServerConfig, sockets: &Sockets) -> Option<u16> {
     let listener = sockets.tls.first().and_then(|sockets| sockets.first());
     let own = || Some(listener?.local_addr().ok()?.port());
@@ -247,6 +253,7 @@ impl Server {
             squall_gateway::Options {
                 underscore_headers: config.gateway.underscore_headers.into(),
                 https_port: https_port(config, &sockets),
+                core_cpus: core_cpus(&cores),
                 tls: tls.clone(),
                 limits: config.gateway.door_limits(),
                 trusted_proxies: config

@@ -8,9 +8,13 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use squall_types::shard::{Local, Spread};
 use tokio::sync::oneshot;
 
-pub(crate) struct Admission {
+/// Every call takes and gives back: each thread counts what refers to it by itself.
+pub(crate) struct Admission(Spread<Counts>);
+
+struct Counts {
     limit: u32,
     queue_limit: u32,
     running: AtomicU32,
@@ -19,7 +23,7 @@ pub(crate) struct Admission {
 }
 
 /// The right to run. Dropping it lets the next in the queue go.
-pub(crate) struct Permit(Option<Arc<Admission>>);
+pub(crate) struct Permit(Option<Local<Counts>>);
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -29,54 +33,56 @@ pub(crate) enum Refusal {
 
 impl Admission {
     pub(crate) fn new(limit: u32, queue_limit: u32) -> Arc<Self> {
-        Arc::new(Self {
+        let counts = Counts {
             limit,
             queue_limit,
             running: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
             queue: Mutex::default(),
-        })
+        };
+        Arc::new(Self(Arc::new(counts).into()))
     }
 
     pub(crate) fn running(&self) -> u32 {
-        self.running.load(SeqCst)
+        self.0.running.load(SeqCst)
     }
 
     pub(crate) fn waiting(&self) -> u32 {
-        self.waiting.load(SeqCst)
+        self.0.waiting.load(SeqCst)
     }
 
     /// Takes a permit where one is free and nobody waits for it.
-    pub(crate) fn acquire_now(self: &Arc<Self>) -> Option<Permit> {
-        if self.waiting.load(SeqCst) > 0 {
+    pub(crate) fn acquire_now(&self) -> Option<Permit> {
+        if self.0.waiting.load(SeqCst) > 0 {
             return None;
         }
-        self.try_acquire()
+        Counts::try_acquire(self.0.own())
     }
 
     /// Takes a permit, waiting in the queue for at most `patience`.
-    pub(crate) async fn acquire(self: &Arc<Self>, patience: Duration) -> Result<Permit, Refusal> {
+    pub(crate) async fn acquire(&self, patience: Duration) -> Result<Permit, Refusal> {
         if let Some(permit) = self.acquire_now() {
             return Ok(permit);
         }
+        let counts = self.0.own();
         let receiver = {
-            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut queue = counts.queue.lock().unwrap_or_else(PoisonError::into_inner);
             // Counted before the last try: a release that happens after it sees the
             // counter and takes the lock; one that happens before it is seen by the try.
-            if self.waiting.fetch_add(1, SeqCst) == 0
-                && let Some(permit) = self.try_acquire()
+            if counts.waiting.fetch_add(1, SeqCst) == 0
+                && let Some(permit) = Counts::try_acquire(counts.clone())
             {
-                self.waiting.fetch_sub(1, SeqCst);
+                counts.waiting.fetch_sub(1, SeqCst);
                 return Ok(permit);
             }
             // Those who gave up stay in line until someone looks.
-            if queue.len() >= self.queue_limit as usize {
+            if queue.len() >= counts.queue_limit as usize {
                 let before = queue.len();
                 queue.retain(|sender| !sender.is_closed());
-                self.waiting.fetch_sub((before - queue.len()) as u32, SeqCst);
+                counts.waiting.fetch_sub((before - queue.len()) as u32, SeqCst);
             }
-            if queue.len() >= self.queue_limit as usize {
-                self.waiting.fetch_sub(1, SeqCst);
+            if queue.len() >= counts.queue_limit as usize {
+                counts.waiting.fetch_sub(1, SeqCst);
                 return Err(Refusal::QueueFull);
             }
             let (sender, receiver) = oneshot::channel();
@@ -90,26 +96,28 @@ impl Admission {
             Ok(Err(_)) | Err(_) => Err(Refusal::Timeout),
         }
     }
+}
 
-    fn try_acquire(self: &Arc<Self>) -> Option<Permit> {
-        let taken = self
+impl Counts {
+    fn try_acquire(this: Local<Self>) -> Option<Permit> {
+        let taken = this
             .running
-            .fetch_update(SeqCst, SeqCst, |running| (running < self.limit).then_some(running + 1));
-        taken.is_ok().then(|| Permit(Some(self.clone())))
+            .fetch_update(SeqCst, SeqCst, |running| (running < this.limit).then_some(running + 1));
+        taken.is_ok().then(|| Permit(Some(this)))
     }
 
-    fn release(self: Arc<Self>) {
-        self.running.fetch_sub(1, SeqCst);
-        while self.waiting.load(SeqCst) > 0 {
+    fn release(this: &Local<Self>) {
+        this.running.fetch_sub(1, SeqCst);
+        while this.waiting.load(SeqCst) > 0 {
             // A permit that nobody takes is dropped outside the lock: dropping releases.
             let (sender, permit) = {
-                let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut queue = this.queue.lock().unwrap_or_else(PoisonError::into_inner);
                 if queue.is_empty() {
                     return;
                 }
-                let Some(permit) = self.try_acquire() else { return };
+                let Some(permit) = Self::try_acquire(this.clone()) else { return };
                 let sender = queue.pop_front().expect("checked above, under the same lock");
-                self.waiting.fetch_sub(1, SeqCst);
+                this.waiting.fetch_sub(1, SeqCst);
                 (sender, permit)
             };
             match sender.send(permit) {
@@ -118,7 +126,7 @@ impl Admission {
                 // and look at the next.
                 Err(mut permit) => {
                     permit.0 = None;
-                    self.running.fetch_sub(1, SeqCst);
+                    this.running.fetch_sub(1, SeqCst);
                 }
             }
         }
@@ -127,8 +135,8 @@ impl Admission {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(admission) = self.0.take() {
-            admission.release();
+        if let Some(counts) = self.0.take() {
+            Counts::release(&counts);
         }
     }
 }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use squall_types::shard::{Local, Spread};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -59,7 +60,7 @@ impl Load {
 /// The request cores of a node.
 pub struct Cores {
     handles: Vec<Handle>,
-    loads: Arc<[Load]>,
+    loads: Spread<[Load]>,
     stop: watch::Sender<bool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -93,8 +94,8 @@ impl Cores {
                 },
             )?);
         }
-        let loads = handles.iter().map(|_| Load::default()).collect();
-        Ok(Self { handles, loads, stop, threads: Mutex::new(threads) })
+        let loads: Arc<[Load]> = handles.iter().map(|_| Load::default()).collect();
+        Ok(Self { handles, loads: loads.into(), stop, threads: Mutex::new(threads) })
     }
 
     /// One Tokio handle for each core, in order.
@@ -122,7 +123,7 @@ impl Cores {
                 here.filter(stays).unwrap_or(least)
             }
         };
-        (core, Ticket::new(self.loads.clone(), core, cpu_ns))
+        (core, Ticket::new(self.loads.own(), core, cpu_ns))
     }
 
     /// Stops every core; tasks that still run are dropped.
@@ -138,21 +139,22 @@ impl Cores {
 /// Whether one invocation wants its core, and how much of it. Counted as wanting it from
 /// the start.
 pub struct Ticket {
-    loads: Arc<[Load]>,
+    loads: Local<[Load]>,
     core: usize,
     cpu_ns: u64,
     counted: bool,
 }
 
 impl Ticket {
-    fn new(loads: Arc<[Load]>, core: usize, cpu_ns: u64) -> Self {
+    fn new(loads: Local<[Load]>, core: usize, cpu_ns: u64) -> Self {
         loads[core].add(cpu_ns);
         Self { loads, core, cpu_ns, counted: true }
     }
 
     /// A ticket of no core, for tests and for calls from outside the request cores.
     pub fn detached() -> Self {
-        Self { loads: Arc::from([]), core: 0, cpu_ns: 0, counted: false }
+        let none: Arc<[Load]> = Arc::from([]);
+        Self { loads: none.into(), core: 0, cpu_ns: 0, counted: false }
     }
 
     /// The guest is about to run.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use squall_types::invoke::InvokeFuture;
+use squall_types::shard::Local;
 use squall_types::state::{Environment, FunctionSpec};
 use squall_types::trace::TraceContext;
 use squall_types::usage::Meter;
@@ -14,8 +15,8 @@ use crate::cores::Ticket;
 
 /// One admitted invocation.
 pub struct Call {
-    pub function: Arc<FunctionSpec>,
-    pub environment: Arc<Environment>,
+    pub function: Local<FunctionSpec>,
+    pub environment: Local<Environment>,
     /// Its body already enforces the request body limit and counts bytes.
     pub request: http::Request<Body>,
     pub trace: TraceContext,

@@ -16,7 +16,7 @@ mod scheduling;
 mod turns;
 
 pub use runtime::{Runtime, RuntimeOptions};
-pub use scheduling::wake_promptly;
+pub use scheduling::{keep_to_cpu, own_cpus, wake_promptly};
 pub use turns::{YieldTurn, yield_turn};
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use squall_types::InvokeError;
+use squall_types::shard::{Local, Spread};
 use squall_types::state::{Environment, FunctionSpec, Snapshot};
 
 use crate::admission::Admission;
@@ -32,12 +33,12 @@ pub(crate) struct Slot {
 }
 
 /// `ArcSwapOption` wants a sized type.
-struct Loaded(Arc<dyn LoadedFunction>);
+struct Loaded(Spread<dyn LoadedFunction>);
 
 impl Slot {
-    fn new(function: Arc<FunctionSpec>) -> Arc<Self> {
+    fn new(function: Arc<FunctionSpec>) -> Arc<Spread<Self>> {
         let limits = &function.limits;
-        Arc::new(Self {
+        let slot = Self {
             admission: Admission::new(limits.concurrency, limits.queue),
             function,
             loaded: ArcSwapOption::empty(),
@@ -45,7 +46,8 @@ impl Slot {
             last_used_ms: AtomicU64::new(0),
             lately_ns: AtomicU64::new(UNKNOWN.as_nanos() as u64),
             quiet: Mutex::default(),
-        })
+        };
+        Arc::new(Arc::new(slot).into())
     }
 
     pub(crate) fn touch(&self, now_ms: u64) {
@@ -63,13 +65,13 @@ impl Slot {
         self.lately_ns.store(lately - lately / 8 + cpu_ns / 8, Ordering::Relaxed);
     }
 
-    pub(crate) fn loaded(&self) -> Option<Arc<dyn LoadedFunction>> {
-        self.loaded.load().as_ref().map(|loaded| loaded.0.clone())
+    pub(crate) fn loaded(&self) -> Option<Local<dyn LoadedFunction>> {
+        self.loaded.load().as_ref().map(|loaded| loaded.0.own())
     }
 
     /// The mapped function, mapping it first where needed. `load` blocks and runs on
     /// the blocking pool; concurrent callers wait for the one that loads.
-    pub(crate) async fn load<F>(&self, load: F) -> Result<Arc<dyn LoadedFunction>, InvokeError>
+    pub(crate) async fn load<F>(&self, load: F) -> Result<Local<dyn LoadedFunction>, InvokeError>
     where
         F: FnOnce() -> Result<Arc<dyn LoadedFunction>, InvokeError> + Send + 'static,
     {
@@ -86,8 +88,10 @@ impl Slot {
                 ));
             }
         };
-        self.loaded.store(Some(Arc::new(Loaded(loaded.clone()))));
-        Ok(loaded)
+        let loaded = Spread::from(loaded);
+        let own = loaded.own();
+        self.loaded.store(Some(Arc::new(Loaded(loaded))));
+        Ok(own)
     }
 
     fn unload(&self) -> bool {
@@ -111,7 +115,7 @@ impl Hasher for PointerHasher {
     }
 }
 
-type Slots = HashMap<usize, Arc<Slot>, BuildHasherDefault<PointerHasher>>;
+type Slots = HashMap<usize, Arc<Spread<Slot>>, BuildHasherDefault<PointerHasher>>;
 
 #[derive(Default)]
 pub(crate) struct Registry {
@@ -129,9 +133,9 @@ fn address(function: &Arc<FunctionSpec>) -> usize {
 }
 
 impl Registry {
-    pub(crate) fn slot(&self, function: &Arc<FunctionSpec>) -> Arc<Slot> {
+    pub(crate) fn slot(&self, function: &Arc<FunctionSpec>) -> Local<Slot> {
         if let Some(slot) = self.slots.load().get(&address(function)) {
-            return slot.clone();
+            return slot.own();
         }
         // A request that began under an earlier snapshot reaches a function that the
         // newest no longer has. It keeps a slot until the sweeper finds it idle.
@@ -140,7 +144,7 @@ impl Registry {
         let slot =
             slots.entry(address(function)).or_insert_with(|| Slot::new(function.clone())).clone();
         self.slots.store(Arc::new(slots));
-        slot
+        slot.own()
     }
 
     /// Follows a snapshot: new functions get a slot, those gone are unloaded, shared
@@ -188,7 +192,7 @@ impl Registry {
         }
         let slots = self.slots.load_full();
         let mut unloaded = 0;
-        let mut loaded: Vec<(u64, &Arc<Slot>)> = Vec::new();
+        let mut loaded: Vec<(u64, &Slot)> = Vec::new();
         for slot in slots.values() {
             if slot.loaded.load().is_none() {
                 continue;

@@ -1,17 +1,21 @@
 //! The life of an invocation.
 
 use std::fmt::Write as _;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use http_body::Body as _;
 use squall_types::invoke::{Invocation, Invoke, InvokeError, InvokeFuture};
 use squall_types::log::{Level, LogLine, LogSink, Source};
 use squall_types::metrics::{write_head, write_metric};
+use squall_types::shard::{Local, Spread};
 use squall_types::state::{ApplySnapshot, FunctionSpec, Snapshot};
 use squall_types::trace::TraceContext;
 use squall_types::{Body, ErrorCode};
+use tokio::time::Sleep;
 
 use crate::admission::{Admission, Refusal};
 use crate::bodies::{RequestBody, ResponseBody};
@@ -46,7 +50,7 @@ impl Default for RuntimeOptions {
 
 /// Admits and runs invocations.
 #[derive(Clone)]
-pub struct Runtime(Arc<Inner>);
+pub struct Runtime(Arc<Spread<Inner>>);
 
 struct Inner {
     options: RuntimeOptions,
@@ -78,7 +82,7 @@ impl Runtime {
         logs: Arc<dyn LogSink>,
     ) -> Self {
         let node = Admission::new(options.max_invocations, options.max_waiting);
-        Self(Arc::new(Inner {
+        let inner = Inner {
             options,
             cores,
             executor,
@@ -87,7 +91,8 @@ impl Runtime {
             node,
             started: Instant::now(),
             counters: Counters::default(),
-        }))
+        };
+        Self(Arc::new(Arc::new(inner).into()))
     }
 
     /// Unmaps idle functions and gives memory back, for ever. Run it on a background
@@ -107,7 +112,7 @@ impl Runtime {
 
     /// Prometheus text.
     pub fn write_metrics(&self, out: &mut String) {
-        let inner = &*self.0;
+        let inner: &Inner = &self.0;
         let mut waiting = u64::from(inner.node.waiting());
         inner.registry.each(|slot| waiting += u64::from(slot.admission.waiting()));
         let counters = &inner.counters;
@@ -188,10 +193,10 @@ impl ApplySnapshot for Runtime {
 
 impl Invoke for Runtime {
     fn invoke(&self, invocation: Invocation) -> InvokeFuture {
-        let inner = self.0.clone();
+        let inner = self.0.own();
         Box::pin(async move {
             let meter = invocation.meter.clone();
-            let result = inner.run(invocation).await;
+            let result = Inner::run(inner, invocation).await;
             if let Err(error) = &result {
                 meter.fail(error.code);
             }
@@ -202,19 +207,19 @@ impl Invoke for Runtime {
 
 impl Inner {
     async fn run(
-        self: Arc<Self>,
+        inner: Local<Self>,
         invocation: Invocation,
     ) -> Result<http::Response<Body>, InvokeError> {
-        let slot = self.registry.slot(&invocation.function);
+        let slot = inner.registry.slot(invocation.function.shared());
         let accepted = invocation.meter.accepted();
         let deadline = accepted + Duration::from_millis(invocation.function.limits.wall_time_ms);
-        let admitted = self.admit(&slot, &invocation.trace, deadline).await?;
-        slot.touch(self.ms_since_start(accepted));
+        let admitted = inner.admit(&slot, &invocation.trace, deadline).await?;
+        slot.touch(inner.ms_since_start(accepted));
         let loaded = match slot.loaded() {
             Some(loaded) => loaded,
             None => {
                 invocation.meter.mark_cold();
-                self.load(&slot).await?
+                inner.load(&slot).await?
             }
         };
 
@@ -232,7 +237,7 @@ impl Inner {
             })
         });
         let here = cores::current();
-        let (core, ticket) = self.cores.place(here, slot.expected_ns());
+        let (core, ticket) = inner.cores.place(here, slot.expected_ns());
         let call = Call {
             function,
             environment,
@@ -245,12 +250,12 @@ impl Inner {
         };
         let running = loaded.call(call);
         let outcome = if here == Some(core) {
-            tokio::time::timeout_at(deadline.into(), running).await
+            within(deadline, running).await
         } else {
-            self.counters.moved.fetch_add(1, Ordering::Relaxed);
-            let moved = self.cores.handles()[core].spawn(running);
+            inner.counters.moved.fetch_add(1, Ordering::Relaxed);
+            let moved = inner.cores.handles()[core].spawn(running);
             let mut moved = AbortOnDrop(moved);
-            tokio::time::timeout_at(deadline.into(), &mut moved.0).await.map(|joined| {
+            within(deadline, &mut moved.0).await.map(|joined| {
                 joined.unwrap_or_else(|stopped| {
                     let code = if stopped.is_cancelled() {
                         ErrorCode::Draining
@@ -262,8 +267,8 @@ impl Inner {
             })
         };
         slot.used(meter.cpu_ns());
-        let Ok(outcome) = outcome else {
-            let message = self.say_broken_off(&slot.function, &trace, ErrorCode::WallTimeExceeded);
+        let Some(outcome) = outcome else {
+            let message = inner.say_broken_off(&slot.function, &trace, ErrorCode::WallTimeExceeded);
             return Err(InvokeError::new(ErrorCode::WallTimeExceeded, message));
         };
         let response = outcome?;
@@ -274,10 +279,10 @@ impl Inner {
                 return Ok(response);
             }
             let message =
-                self.say_broken_off(&slot.function, &trace, ErrorCode::ResponseBodyTooLarge);
+                inner.say_broken_off(&slot.function, &trace, ErrorCode::ResponseBodyTooLarge);
             return Err(InvokeError::new(ErrorCode::ResponseBodyTooLarge, message));
         }
-        let (inner, owner) = (self.clone(), slot.function.clone());
+        let owner = slot.function.clone();
         Ok(response.map(|body| {
             Body::stream(ResponseBody {
                 inner: body,
@@ -360,7 +365,7 @@ impl Inner {
         );
     }
 
-    async fn load(&self, slot: &Arc<Slot>) -> Result<Arc<dyn LoadedFunction>, InvokeError> {
+    async fn load(&self, slot: &Slot) -> Result<Local<dyn LoadedFunction>, InvokeError> {
         let started = Instant::now();
         let (executor, function) = (self.executor.clone(), slot.function.clone());
         let loaded = slot.load(move || executor.load(&function)).await;
@@ -445,6 +450,21 @@ impl Inner {
             trace: *trace,
         });
     }
+}
+
+/// What `future` gives, or nothing when `deadline` comes first. Most calls end without having
+/// waited: the timer is made for the others.
+async fn within<F: Future>(deadline: Instant, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut timer: Option<Pin<Box<Sleep>>> = None;
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        let new = || Box::pin(tokio::time::sleep_until(deadline.into()));
+        timer.get_or_insert_with(new).as_mut().poll(cx).map(|()| None)
+    })
+    .await
 }
 
 /// A task that ends with its waiter.

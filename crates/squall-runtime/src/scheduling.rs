@@ -23,6 +23,20 @@ pub fn wake_promptly() {
     report("ask for short turns", take_turns_of(TURN_NS));
 }
 
+/// The CPUs that this process may use. Where there are as many cores as these, each core
+/// keeps to the one of its place.
+pub fn own_cpus() -> Vec<usize> {
+    Cpus::of_process().0
+}
+
+/// Lets the calling thread run on no other CPU.
+///
+/// # Errors
+/// Fails where the process may not use it.
+pub fn keep_to_cpu(cpu: usize) -> io::Result<()> {
+    keep_to(&[cpu])
+}
+
 /// The part of `struct sched_attr` that every kernel knows.
 #[repr(C)]
 #[derive(Default)]

@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, StreamBody};
 use squall_types::invoke::{Invocation, Invoke, InvokeError, InvokeFuture, Trigger};
 use squall_types::log::{AccessRecord, AppLine, LogLine, LogSink};
 use squall_types::manifest::Manifest;
+use squall_types::shard::Local;
 use squall_types::state::{
     AppState, ApplySnapshot, BlobId, Environment, FunctionKey, FunctionSpec, HandlerWorld,
     RevisionState, Share, Snapshot,
@@ -155,9 +156,11 @@ fn blake3() -> blake3::Hash {
 impl Bench {
     fn invocation(&self, path: &str, body: Body) -> Invocation {
         let trace = TraceContext::from_random([1; 24]);
+        let usage: Arc<dyn UsageSink> = self.seen.clone();
+        let function = Local::from(self.function.clone());
         Invocation {
-            function: self.function.clone(),
-            environment: Arc::default(),
+            function: function.clone(),
+            environment: Local::from(Arc::default()),
             trigger: Trigger::Http,
             request: http::Request::builder()
                 .uri(format!("http://app.localhost{path}"))
@@ -165,8 +168,8 @@ impl Bench {
                 .unwrap(),
             trace,
             meter: Meter::start(
-                self.seen.clone(),
-                self.function.clone(),
+                usage.into(),
+                function,
                 Trigger::Http,
                 &trace,
                 SystemTime::now(),

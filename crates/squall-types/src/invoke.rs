@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::shard::Local;
 use crate::state::{Environment, FunctionSpec};
 use crate::trace::TraceContext;
 use crate::usage::Meter;
@@ -40,9 +41,9 @@ pub struct Scheduled {
 
 /// One call of a function.
 pub struct Invocation {
-    pub function: Arc<FunctionSpec>,
+    pub function: Local<FunctionSpec>,
     /// Variables and secrets as they are now; a change of them needs no deploy.
-    pub environment: Arc<Environment>,
+    pub environment: Local<Environment>,
     pub trigger: Trigger,
     /// With an absolute URI (scheme, authority, path) and end-to-end headers only.
     pub request: http::Request<Body>,

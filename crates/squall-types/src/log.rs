@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::ErrorCode;
+use crate::shard::Local;
 use crate::state::FunctionSpec;
 use crate::trace::TraceContext;
 
@@ -71,11 +72,11 @@ pub struct AppLine {
 pub struct AccessRecord {
     pub at: SystemTime,
     /// `None` when no function was reached (assets, rejections).
-    pub function: Option<Arc<FunctionSpec>>,
+    pub function: Option<Local<FunctionSpec>>,
     /// The app, where one matched.
-    pub app: Option<crate::AppName>,
+    pub app: Option<Local<crate::AppName>>,
     /// The route that won, where one did.
-    pub route: Option<Arc<str>>,
+    pub route: Option<Local<str>>,
     pub method: http::Method,
     pub host: String,
     pub path: String,

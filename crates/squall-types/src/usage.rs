@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::ErrorCode;
 use crate::clients::ApiClient;
 use crate::invoke::Trigger;
+use crate::shard::Local;
 use crate::state::FunctionSpec;
 use crate::trace::TraceContext;
 use crate::{AppName, RevisionId};
@@ -33,8 +34,8 @@ impl UsageSubject {
 /// What answered.
 #[derive(Debug, Clone)]
 pub enum UsageTarget {
-    Function(Arc<FunctionSpec>),
-    Upstream(Arc<UpstreamKey>),
+    Function(Local<FunctionSpec>),
+    Upstream(Local<UpstreamKey>),
 }
 
 /// Which upstream of which revision. One `Arc` of it per compiled revision, so that
@@ -62,20 +63,20 @@ impl UsageTarget {
     /// Tells targets apart for as long as one of them is held.
     pub fn address(&self) -> usize {
         match self {
-            Self::Function(spec) => Arc::as_ptr(spec) as usize,
-            Self::Upstream(key) => Arc::as_ptr(key) as usize,
+            Self::Function(spec) => Arc::as_ptr(spec.shared()) as usize,
+            Self::Upstream(key) => Arc::as_ptr(key.shared()) as usize,
         }
     }
 }
 
-impl From<Arc<FunctionSpec>> for UsageSubject {
-    fn from(function: Arc<FunctionSpec>) -> Self {
+impl From<Local<FunctionSpec>> for UsageSubject {
+    fn from(function: Local<FunctionSpec>) -> Self {
         Self { target: UsageTarget::Function(function), client: None }
     }
 }
 
-impl From<Arc<UpstreamKey>> for UsageSubject {
-    fn from(upstream: Arc<UpstreamKey>) -> Self {
+impl From<Local<UpstreamKey>> for UsageSubject {
+    fn from(upstream: Local<UpstreamKey>) -> Self {
         Self { target: UsageTarget::Upstream(upstream), client: None }
     }
 }
@@ -118,7 +119,7 @@ pub trait UsageSink: Send + Sync + 'static {
 /// Counts what an invocation uses while it runs. The record is written when the last
 /// holder lets go, so an abort, a panic or a lost client is counted like any other end.
 pub struct Meter {
-    sink: Arc<dyn UsageSink>,
+    sink: Local<dyn UsageSink>,
     subject: UsageSubject,
     trigger: Trigger,
     trace_id: [u8; 16],
@@ -140,7 +141,7 @@ pub struct Meter {
 impl Meter {
     /// Starts counting. `accepted` is when the request's head was complete.
     pub fn start(
-        sink: Arc<dyn UsageSink>,
+        sink: Local<dyn UsageSink>,
         subject: impl Into<UsageSubject>,
         trigger: Trigger,
         trace: &TraceContext,
@@ -214,6 +215,11 @@ impl Meter {
     /// Why the invocation failed, where it has.
     pub fn failure(&self) -> Option<ErrorCode> {
         ErrorCode::from_number(self.code.load(Ordering::Relaxed))
+    }
+    /// From acceptance to the end of the response, once that was reached.
+    pub fn ended_ns(&self) -> Option<u64> {
+        let finished = self.finished.load(Ordering::Relaxed);
+        finished.then(|| self.ended_ns.load(Ordering::Relaxed))
     }
     /// The response reached its end; wall time stops here even if the guest goes on.
     pub fn finish(&self) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use squall_types::shard::{Padded, SHARDS, own_shard};
+use squall_types::shard::{Local, Padded, SHARDS, Spread, own_shard};
 use wasmtime::EngineWeak;
 
 use crate::engine::EPOCH_TICK;
@@ -21,7 +21,7 @@ pub(crate) struct EpochClock {
 
 impl EpochClock {
     /// The thread ends when the engines are gone.
-    pub(crate) fn start(engines: Vec<EngineWeak>) -> std::io::Result<Arc<Self>> {
+    pub(crate) fn start(engines: Vec<EngineWeak>) -> std::io::Result<Clock> {
         let clock = Arc::new(Self {
             running: Default::default(),
             asleep: AtomicBool::new(false),
@@ -33,7 +33,7 @@ impl EpochClock {
             ticking.tick_while_needed(&engines);
         })?;
         let _ = clock.thread.set(thread.thread().clone());
-        Ok(clock)
+        Ok(Clock(Arc::new(clock.into())))
     }
 
     fn tick_while_needed(&self, engines: &[EngineWeak]) {
@@ -70,9 +70,7 @@ impl EpochClock {
         self.running.iter().any(|running| running.0.load(Ordering::SeqCst) > 0)
     }
 
-    /// Keeps the clock ticking until the returned guard is dropped.
-    pub(crate) fn run(self: &Arc<Self>) -> Running {
-        let shard = own_shard();
+    fn begin(&self, shard: usize) {
         self.running[shard].0.fetch_add(1, Ordering::SeqCst);
         if self.asleep.load(Ordering::SeqCst)
             && self.asleep.swap(false, Ordering::SeqCst)
@@ -80,12 +78,24 @@ impl EpochClock {
         {
             thread.unpark();
         }
-        Running { clock: self.clone(), shard }
+    }
+}
+
+/// A handle of the clock.
+#[derive(Clone)]
+pub(crate) struct Clock(Arc<Spread<EpochClock>>);
+
+impl Clock {
+    /// Keeps the clock ticking until the returned guard is dropped.
+    pub(crate) fn run(&self) -> Running {
+        let shard = own_shard();
+        self.0.begin(shard);
+        Running { clock: self.0.own(), shard }
     }
 }
 
 pub(crate) struct Running {
-    clock: Arc<EpochClock>,
+    clock: Local<EpochClock>,
     shard: usize,
 }
 

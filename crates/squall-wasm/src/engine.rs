@@ -18,7 +18,7 @@ use squall_types::metrics::write_head;
 use squall_types::state::HandlerWorld;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::clock::EpochClock;
+use crate::clock::{Clock, EpochClock};
 use crate::js::JsEngine;
 
 /// How long a guest may keep its core before others get a turn.
@@ -74,7 +74,7 @@ pub struct Engines {
     engines: Vec<Engine>,
     keys: [String; 2],
     pub js: Arc<JsEngine>,
-    pub(crate) clock: Arc<EpochClock>,
+    pub(crate) clock: Clock,
 }
 
 impl Engines {

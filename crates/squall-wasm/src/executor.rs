@@ -16,6 +16,7 @@ use squall_types::log::LogSink;
 use squall_types::manifest::InstanceMode;
 use squall_types::metrics::{write_head, write_metric};
 use squall_types::outbound::{Outbound, OutboundPolicy};
+use squall_types::shard::{Local, Spread};
 use squall_types::state::{Environment, FunctionSpec, HandlerWorld};
 use squall_types::trace::TraceContext;
 use squall_types::{ErrorCode, InvokeError};
@@ -24,9 +25,9 @@ use wasmtime::component::{Component, Linker};
 use wasmtime_wasi_http::handler::ProxyPre;
 
 use crate::engine::{Engines, Kind};
-use crate::host::{GuestEnvironment, Host, linker};
+use crate::host::{GuestEnvironment, Host, Reach, linker};
 use crate::js::{self, Divergence, JsFunction, RecordingSink, Stacks, Surroundings};
-use crate::output::GuestLog;
+use crate::output::{GuestLog, LogOwner};
 use crate::per_request;
 use crate::shared::SharedInstances;
 
@@ -68,11 +69,10 @@ pub(crate) struct Loaded {
     pub(crate) function: Arc<FunctionSpec>,
     pub(crate) engines: Arc<Engines>,
     pub(crate) pre: ProxyPre<Host>,
-    logs: Arc<dyn LogSink>,
-    outbound: Arc<dyn Outbound>,
-    policy: Arc<OutboundPolicy>,
+    log_owner: Spread<LogOwner>,
+    reach: Spread<Reach>,
     /// The newest environment that was asked for, ready for guests.
-    environment: ArcSwapOption<(Arc<Environment>, GuestEnvironment)>,
+    environment: ArcSwapOption<(Arc<Environment>, Spread<GuestEnvironment>)>,
     pub(crate) shared: Option<SharedInstances>,
 }
 
@@ -220,13 +220,14 @@ impl WasmExecutor {
         self.counters.maps.fetch_add(1, Ordering::Relaxed);
         let shared = (function.mode == InstanceMode::Shared)
             .then(|| SharedInstances::new(function.shared.clone(), function.world));
+        let log_owner = LogOwner { function: function.clone(), sink: self.options.logs.clone() };
+        let reach = Reach { outbound: self.options.outbound.clone(), policy: policy(function) };
         let loaded = Arc::new(Loaded {
             function: function.clone(),
             engines: self.options.engines.clone(),
             pre,
-            logs: self.options.logs.clone(),
-            outbound: self.options.outbound.clone(),
-            policy: policy(function),
+            log_owner: Arc::new(log_owner).into(),
+            reach: Arc::new(reach).into(),
             environment: ArcSwapOption::empty(),
             shared,
         });
@@ -241,19 +242,19 @@ impl WasmExecutor {
 impl Executor for WasmExecutor {
     fn load(&self, function: &Arc<FunctionSpec>) -> Result<Arc<dyn LoadedFunction>, InvokeError> {
         match function.world {
-            HandlerWorld::JavaScript => Ok(Arc::new(JavaScript(self.load_js(function)?))),
+            HandlerWorld::JavaScript => Ok(Arc::new(JavaScript(self.load_js(function)?.into()))),
             HandlerWorld::Http02 | HandlerWorld::Http03 => {
-                Ok(Arc::new(Function(self.map(function)?)))
+                Ok(Arc::new(Function(self.map(function)?.into())))
             }
         }
     }
 }
 
-struct JavaScript(Arc<JsFunction>);
+struct JavaScript(Spread<JsFunction>);
 
 impl LoadedFunction for JavaScript {
     fn call(&self, call: Call) -> InvokeFuture {
-        let function = self.0.clone();
+        let function = self.0.own();
         if function.shared.is_some() {
             return Box::pin(js::serve_shared(function, call));
         }
@@ -274,11 +275,11 @@ fn policy(function: &FunctionSpec) -> Arc<OutboundPolicy> {
 }
 
 /// `LoadedFunction` borrows itself and its calls outlive it.
-struct Function(Arc<Loaded>);
+struct Function(Spread<Loaded>);
 
 impl LoadedFunction for Function {
     fn call(&self, call: Call) -> InvokeFuture {
-        let loaded = self.0.clone();
+        let loaded = self.0.own();
         if loaded.shared.is_some() {
             return Box::pin(crate::shared::serve(loaded, call));
         }
@@ -300,34 +301,24 @@ impl Loaded {
         environment: &Arc<Environment>,
         trace: TraceContext,
     ) -> Store<Host> {
-        let log = GuestLog::new(self.function.clone(), trace, self.logs.clone());
-        let prepared = self.prepared(environment);
-        let host = Host::new(
-            &self.function,
-            &prepared.1,
-            log,
-            self.outbound.clone(),
-            self.policy.clone(),
-            trace,
-        );
+        let log = GuestLog::new(self.log_owner.own(), trace);
+        let environment = self.prepared(environment);
+        let host = Host::new(&self.function, environment, log, self.reach.own(), trace);
         let kind = Kind { mode: self.function.mode, world: self.function.world };
         let mut store = Store::new(self.engines.engine(kind), host);
         store.limiter(|host| &mut host.memory);
         store
     }
 
-    fn prepared(
-        &self,
-        environment: &Arc<Environment>,
-    ) -> Arc<(Arc<Environment>, GuestEnvironment)> {
+    fn prepared(&self, environment: &Arc<Environment>) -> Local<GuestEnvironment> {
         if let Some(prepared) = &*self.environment.load()
             && Arc::ptr_eq(&prepared.0, environment)
         {
-            return prepared.clone();
+            return prepared.1.own();
         }
-        let made = GuestEnvironment::new(&self.function, environment);
-        let prepared = Arc::new((environment.clone(), made));
-        self.environment.store(Some(prepared.clone()));
-        prepared
+        let made = Spread::from(Arc::new(GuestEnvironment::new(&self.function, environment)));
+        let own = made.own();
+        self.environment.store(Some(Arc::new((environment.clone(), made))));
+        own
     }
 }

@@ -12,6 +12,7 @@ use squall_types::log::{Level, Source};
 use squall_types::outbound::{
     Outbound, OutboundError, OutboundErrorKind, OutboundPolicy, OutboundTimeouts,
 };
+use squall_types::shard::Local;
 use squall_types::state::{Environment, FunctionSpec, HandlerWorld};
 use squall_types::trace::TraceContext;
 use squall_types::{Body, BodyError, ErrorCode};
@@ -80,7 +81,7 @@ pub(crate) fn linker(engine: &Engine, world: HandlerWorld) -> wasmtime::Result<L
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     }
     wasmtime_wasi_config::add_to_linker(&mut linker, |host: &mut Host| {
-        WasiConfig::from(&*host.config)
+        WasiConfig::from(&host.environment.config)
     })?;
     Ok(linker)
 }
@@ -91,7 +92,7 @@ pub(crate) struct Host {
     http: WasiHttpCtx,
     table: ResourceTable,
     hooks: Hooks,
-    config: Arc<WasiConfigVariables>,
+    environment: Local<GuestEnvironment>,
     pub(crate) memory: MemoryLimiter,
     pub(crate) log: Arc<GuestLog>,
 }
@@ -99,7 +100,7 @@ pub(crate) struct Host {
 /// What the environment of an app looks like to its guests; made once for each state of it.
 pub(crate) struct GuestEnvironment {
     variables: Vec<(String, String)>,
-    config: Arc<WasiConfigVariables>,
+    config: WasiConfigVariables,
 }
 
 impl GuestEnvironment {
@@ -108,17 +109,22 @@ impl GuestEnvironment {
         let mut merged = function.variables.clone();
         merged.extend(environment.secrets.iter().map(|(k, v)| (k.clone(), v.clone())));
         let config = merged.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-        Self { variables: merged.into_iter().collect(), config: Arc::new(config) }
+        Self { variables: merged.into_iter().collect(), config }
     }
+}
+
+/// What of the world a function may ask.
+pub(crate) struct Reach {
+    pub(crate) outbound: Arc<dyn Outbound>,
+    pub(crate) policy: Arc<OutboundPolicy>,
 }
 
 impl Host {
     pub(crate) fn new(
-        function: &Arc<FunctionSpec>,
-        environment: &GuestEnvironment,
+        function: &FunctionSpec,
+        environment: Local<GuestEnvironment>,
         log: Arc<GuestLog>,
-        outbound: Arc<dyn Outbound>,
-        policy: Arc<OutboundPolicy>,
+        reach: Local<Reach>,
         trace: TraceContext,
     ) -> Self {
         let mut wasi = WasiCtx::builder();
@@ -134,14 +140,13 @@ impl Host {
             http: WasiHttpCtx::new(),
             table,
             hooks: Hooks {
-                outbound,
-                policy,
+                reach,
                 left: Arc::new(AtomicU32::new(function.limits.outbound_requests)),
                 limit: function.limits.outbound_requests,
                 trace,
                 log: log.clone(),
             },
-            config: environment.config.clone(),
+            environment,
             memory: MemoryLimiter::new(function.limits.memory_bytes),
             log,
         }
@@ -225,8 +230,7 @@ impl ResourceLimiter for MemoryLimiter {
 
 /// Outbound HTTP, and which headers a guest may not set.
 struct Hooks {
-    outbound: Arc<dyn Outbound>,
-    policy: Arc<OutboundPolicy>,
+    reach: Local<Reach>,
     left: Arc<AtomicU32>,
     limit: u32,
     trace: TraceContext,
@@ -305,10 +309,10 @@ impl WasiHttpHooks for Hooks {
                 BodyError::new(ErrorCode::GuestError, format!("the request's body: {error}"))
             }))
         });
-        let (outbound, policy) = (self.outbound.clone(), self.policy.clone());
+        let reach = self.reach.clone();
         let log = self.log.clone();
         Box::new(async move {
-            match outbound.send(request, policy, timeouts).await {
+            match reach.outbound.send(request, reach.policy.clone(), timeouts).await {
                 Ok(response) => {
                     let response = response.map(|body| ResponseBody(body).boxed_unsync());
                     let nothing: Worker = Box::new(std::future::ready(Ok(())));

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use squall_types::ErrorCode;
 use squall_types::log::{Level, LogLine, LogSink, Source};
+use squall_types::shard::Local;
 use squall_types::state::FunctionSpec;
 use squall_types::trace::TraceContext;
 use tokio::io::AsyncWrite;
@@ -25,9 +26,14 @@ pub(crate) type Mapping = Arc<dyn Fn(&str) -> String + Send + Sync>;
 /// The log of one instance. Where an instance serves requests in turn, `begin` says
 /// whose lines come next.
 pub(crate) struct GuestLog {
-    function: Arc<FunctionSpec>,
-    sink: Arc<dyn LogSink>,
+    owner: Local<LogOwner>,
     state: Mutex<State>,
+}
+
+/// Whose lines they are, and where they go.
+pub(crate) struct LogOwner {
+    pub(crate) function: Arc<FunctionSpec>,
+    pub(crate) sink: Arc<dyn LogSink>,
 }
 
 struct State {
@@ -42,12 +48,8 @@ struct State {
 }
 
 impl GuestLog {
-    pub(crate) fn new(
-        function: Arc<FunctionSpec>,
-        trace: TraceContext,
-        sink: Arc<dyn LogSink>,
-    ) -> Arc<Self> {
-        let left_bytes = function.limits.log_bytes;
+    pub(crate) fn new(owner: Local<LogOwner>, trace: TraceContext) -> Arc<Self> {
+        let left_bytes = owner.function.limits.log_bytes;
         let state = State {
             trace,
             left_bytes,
@@ -57,7 +59,7 @@ impl GuestLog {
             waiting: VecDeque::new(),
             is_mapping: false,
         };
-        Arc::new(Self { function, sink, state: Mutex::new(state) })
+        Arc::new(Self { owner, state: Mutex::new(state) })
     }
 
     /// The next request of a shared instance begins, with the whole allowance.
@@ -65,7 +67,7 @@ impl GuestLog {
         let mut state = self.lock();
         self.flush_all(&mut state);
         state.trace = trace;
-        state.left_bytes = self.function.limits.log_bytes;
+        state.left_bytes = self.owner.function.limits.log_bytes;
         state.cut = false;
     }
 
@@ -162,7 +164,7 @@ impl GuestLog {
             if cost > state.left_bytes {
                 state.left_bytes = 0;
                 if !std::mem::replace(&mut state.cut, true) {
-                    let limit = self.function.limits.log_bytes;
+                    let limit = self.owner.function.limits.log_bytes;
                     self.send(
                         state,
                         Source::Platform,
@@ -193,7 +195,7 @@ impl GuestLog {
     ) {
         let line = LogLine {
             at: SystemTime::now(),
-            function: self.function.clone(),
+            function: self.owner.function.clone(),
             source,
             level,
             message,
@@ -201,7 +203,7 @@ impl GuestLog {
             trace: state.trace,
         };
         if mapping.is_none() && !state.is_mapping {
-            return self.sink.line(line);
+            return self.owner.sink.line(line);
         }
         state.waiting.push_back((line, mapping.cloned()));
     }
@@ -226,7 +228,7 @@ impl GuestLog {
             if let Some(mapping) = mapping {
                 line.message = mapping(&line.message);
             }
-            self.sink.line(line);
+            self.owner.sink.line(line);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http_body_util::BodyExt as _;
 use squall_runtime::executor::Call;
+use squall_types::shard::Local;
 use squall_types::usage::Meter;
 use squall_types::{Body, InvokeError};
 use tokio::sync::oneshot;
@@ -20,7 +21,7 @@ use crate::host::Host;
 
 /// Serves one request with an instance of its own.
 pub(crate) async fn serve(
-    loaded: Arc<Loaded>,
+    loaded: Local<Loaded>,
     call: Call,
 ) -> Result<http::Response<Body>, InvokeError> {
     let Call { environment, request, trace, meter, deadline, ticket, admitted, .. } = call;
@@ -30,7 +31,7 @@ pub(crate) async fn serve(
     let guest = {
         let (watch, meter) = (watch.clone(), meter.clone());
         async move {
-            let mut store = loaded.new_store(&environment, trace);
+            let mut store = loaded.new_store(environment.shared(), trace);
             watch.arm(&mut store, loaded.function.limits.cpu_time_ms);
             let result = run(&loaded, &mut store, request, answer).await;
             finish(&mut store, &meter, result)

@@ -6,7 +6,7 @@
 //! an error of their own.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use squall_runtime::executor::{Admitted, Call};
 use squall_types::log::Level;
 use squall_types::manifest::SharedInstances as Settings;
-use squall_types::shard::{Padded, SHARDS, own_shard};
+use squall_types::shard::{Local, Padded, SHARDS, own_shard};
 use squall_types::state::{Environment, HandlerWorld};
 use squall_types::trace::TraceContext;
 use squall_types::usage::Meter;
@@ -45,7 +45,8 @@ pub(crate) struct SharedInstances {
     /// Of WASI 0.2: those that nobody uses now, where they were last used: their memory
     /// is in that core's cache.
     lendable: [Padded<Mutex<Vec<Lent>>>; SHARDS],
-    lent: AtomicUsize,
+    /// Of those that serve now: how many each thread began with, less what ended there.
+    lent: [Padded<AtomicIsize>; SHARDS],
     /// Of WASI 0.3.
     running: Mutex<Vec<Arc<Concurrent>>>,
 }
@@ -61,14 +62,15 @@ impl SharedInstances {
             world,
             generation: AtomicU64::new(0),
             lendable: Default::default(),
-            lent: AtomicUsize::new(0),
+            lent: Default::default(),
             running: Mutex::default(),
         }
     }
 
     pub(crate) fn count(&self) -> usize {
         let lendable: usize = self.lendable.iter().map(|shelf| lock(&shelf.0).len()).sum();
-        lendable + self.lent.load(Ordering::Relaxed) + lock(&self.running).len()
+        let lent: isize = self.lent.iter().map(|lent| lent.0.load(Ordering::Relaxed)).sum();
+        lendable + usize::try_from(lent).unwrap_or(0) + lock(&self.running).len()
     }
 
     /// Lets everything finish what it serves and serve nothing more.
@@ -94,9 +96,9 @@ impl SharedInstances {
         for shelf in &self.lendable {
             let gone: Vec<Lent> = {
                 let mut lendable = lock(&shelf.0);
-                let (kept, gone) = lendable.drain(..).partition(|one| one.since.elapsed() < idle);
-                *lendable = kept;
-                gone
+                let now = Instant::now();
+                let is_new = |one: &mut Lent| now - *one.idle_since.get_or_insert(now) < idle;
+                lendable.extract_if(.., |one| !is_new(one)).collect()
             };
             // Stores are taken down outside the lock.
             drop(gone);
@@ -114,12 +116,13 @@ struct Lent {
     watch: Arc<CpuWatch>,
     served: u32,
     generation: u64,
-    since: Instant,
+    /// When the sweeper first saw it idle. Requests look at no clock for its sake.
+    idle_since: Option<Instant>,
 }
 
 /// Serves one request with a shared instance.
 pub(crate) async fn serve(
-    loaded: Arc<Loaded>,
+    loaded: Local<Loaded>,
     call: Call,
 ) -> Result<http::Response<Body>, InvokeError> {
     call.meter.mark_estimated();
@@ -132,7 +135,7 @@ pub(crate) async fn serve(
 }
 
 async fn serve_in_turn(
-    loaded: Arc<Loaded>,
+    loaded: Local<Loaded>,
     call: Call,
 ) -> Result<http::Response<Body>, InvokeError> {
     let Call { environment, request, trace, meter, deadline, ticket, admitted, .. } = call;
@@ -151,13 +154,13 @@ async fn serve_in_turn(
             let mut one = match idle {
                 Some(one) => one,
                 None => {
-                    let mut store = loaded.new_store(&environment, trace);
+                    let mut store = loaded.new_store(environment.shared(), trace);
                     watch.arm(&mut store, loaded.function.limits.cpu_time_ms);
                     let proxy = match loaded.pre.instantiate_async(&mut store).await {
                         Ok(proxy) => proxy,
                         Err(error) => return finish(&mut store, &meter, Err(error)),
                     };
-                    Lent { store, proxy, watch, served: 0, generation, since: Instant::now() }
+                    Lent { store, proxy, watch, served: 0, generation, idle_since: None }
                 }
             };
             one.store.data_mut().begin(trace);
@@ -165,7 +168,7 @@ async fn serve_in_turn(
             let result = call_proxy(&mut one.store, &one.proxy, request, answer).await;
             finish(&mut one.store, &meter, result)?;
             one.served += 1;
-            one.since = Instant::now();
+            one.idle_since = None;
             let current = shared.generation.load(Ordering::SeqCst) == one.generation;
             if current && one.served < shared.settings.max_requests {
                 shared.give_back(one);
@@ -177,18 +180,18 @@ async fn serve_in_turn(
         .await
 }
 
-struct Counted<'a>(&'a AtomicUsize);
+struct Counted<'a>(&'a [Padded<AtomicIsize>; SHARDS]);
 
 impl<'a> Counted<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
+    fn new(counts: &'a [Padded<AtomicIsize>; SHARDS]) -> Self {
+        counts[own_shard()].0.fetch_add(1, Ordering::Relaxed);
+        Self(counts)
     }
 }
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0[own_shard()].0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -233,7 +236,7 @@ impl Drop for Place {
 }
 
 async fn serve_together(
-    loaded: Arc<Loaded>,
+    loaded: Local<Loaded>,
     call: Call,
 ) -> Result<http::Response<Body>, InvokeError> {
     let Call { environment, request, trace, meter, ticket, admitted, .. } = call;
@@ -277,8 +280,8 @@ fn lost(life: &Life) -> InvokeError {
 
 /// A place in an instance that has one, or in a new one. The place is counted already.
 fn find_or_start(
-    loaded: &Arc<Loaded>,
-    environment: &Arc<Environment>,
+    loaded: &Local<Loaded>,
+    environment: &Local<Environment>,
     trace: TraceContext,
 ) -> Arc<Concurrent> {
     let shared = loaded.shared.as_ref().expect("only called for shared functions");
@@ -313,13 +316,13 @@ fn find_or_start(
 /// The life of a concurrent instance: until nobody can send it requests any more, or
 /// until it traps.
 async fn live(
-    loaded: Arc<Loaded>,
-    environment: Arc<Environment>,
+    loaded: Local<Loaded>,
+    environment: Local<Environment>,
     trace: TraceContext,
     incoming: mpsc::UnboundedReceiver<Job>,
     life: Arc<Life>,
 ) {
-    let mut store = loaded.new_store(&environment, trace);
+    let mut store = loaded.new_store(environment.shared(), trace);
     let watch = Arc::new(CpuWatch::default());
     watch.arm(&mut store, loaded.function.limits.cpu_time_ms);
     let result = Metered {

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
 use squall_types::invoke::Scheduled;
+use squall_types::shard::Local;
 use squall_types::state::HandlerWorld;
 use squall_types::trace::{TraceContext, random};
 use squall_types::usage::Meter;
@@ -139,8 +140,9 @@ pub(crate) async fn invoke(
         request.extensions_mut().insert(Scheduled { cron: scheduled.cron, time_ms });
     }
     let accepted = Instant::now();
+    let function = Local::from(function);
     let meter = Meter::start(
-        inner.options.usage_sink.clone(),
+        inner.options.usage_sink.clone().into(),
         function.clone(),
         Trigger::Manual,
         &trace,
@@ -149,7 +151,7 @@ pub(crate) async fn invoke(
     );
     let invocation = Invocation {
         function,
-        environment: state.environment.clone(),
+        environment: state.environment.clone().into(),
         trigger: Trigger::Manual,
         request,
         trace,

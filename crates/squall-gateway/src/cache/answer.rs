@@ -239,8 +239,8 @@ impl Question<'_> {
         note(self.plan, account, outcome);
         self.plan.counters.saved(bytes, age_s);
         let subject = match self.backend {
-            Backend::Function(function) => function.clone().into(),
-            Backend::Upstream(_, usage) => usage.clone().into(),
+            Backend::Function(function) => function.own().into(),
+            Backend::Upstream(_, usage) => usage.own().into(),
             Backend::Assets => return,
         };
         account.start_meter(&request.door, subject).mark_cache_hit();

@@ -32,8 +32,8 @@ pub(super) fn revalidate(
     let store = question.store.clone();
     let stored = stored.clone();
     tokio::spawn(async move {
-        let (door, route) = (request.door.clone(), request.matched.route().clone());
-        let Some(plan) = &route.policies.cache else { return };
+        let (door, matched) = (request.door.clone(), request.matched.candidate.clone());
+        let Some(plan) = &matched.route.policies.cache else { return };
         squall_cache::rfc::prepare_fetch(&mut request.head.headers, false);
         // The origin is asked for the whole of it, whatever the caller wanted.
         let (method, headers) = (&request.head.method, &request.head.headers);

@@ -228,3 +228,49 @@ fn few_connections_are_shared_by_the_cores() {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// A client that keeps to one CPU, and a connection that was accepted by the core of another.
+#[test]
+fn a_connection_follows_its_packets() {
+    let cpus = squall_runtime::own_cpus();
+    let Some(elsewhere) = cpus.get(1) else {
+        // With one CPU there is nowhere to follow to.
+        return;
+    };
+    let core_cpus = vec![cpus[0], *elsewhere];
+    let door = Door::with(Options { core_cpus, ..Options::default() });
+    let other =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    silent.set_nonblocking(true).unwrap();
+    door.gateway.serve(other.handle(), silent).unwrap();
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            squall_runtime::keep_to_cpu(*elsewhere).unwrap();
+            let mut stream = connect(&door);
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            for number in 0..1_000 {
+                stream.write_all(b"HEAD /api/x HTTP/1.1\r\nHost: one.localhost\r\n\r\n").unwrap();
+                let mut answer = Vec::new();
+                while !answer.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
+                    let mut piece = [0; 1_024];
+                    let read = stream.read(&mut piece).unwrap();
+                    assert!(read > 0, "closed at request {number}");
+                    answer.extend_from_slice(&piece[..read]);
+                }
+                assert!(answer.starts_with(b"HTTP/1.1 200"), "{number}");
+                if open_by_core(&door) == [0, 1] {
+                    return (number, stream);
+                }
+            }
+            panic!("it is still at {:?}", open_by_core(&door));
+        });
+        let (number, mut stream) = client.join().unwrap();
+        assert!(number >= 64, "{number}");
+        // And it goes on as before.
+        stream.write_all(b"GET /api/x HTTP/1.1\r\nHost: one.localhost\r\n\r\n").unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    });
+}

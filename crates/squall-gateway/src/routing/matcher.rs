@@ -11,6 +11,7 @@ use std::sync::Arc;
 use http::Method;
 use regex::Regex;
 use squall_types::gateway::{PathPattern, PathSegment};
+use squall_types::shard::Spread;
 
 use super::condition::{Asked, Verdict};
 use super::route::Route;
@@ -18,17 +19,22 @@ use super::route::Route;
 /// The routes of one host.
 #[derive(Default)]
 pub(crate) struct Matcher {
-    exact: HashMap<Box<str>, Vec<Candidate>>,
+    exact: HashMap<Box<str>, Vec<Spread<Candidate>>>,
     tree: Node,
     /// In the order of the file.
-    regexes: Vec<(Arc<Regex>, Candidate)>,
+    regexes: Vec<(Arc<Regex>, Spread<Candidate>)>,
 }
 
 /// One route by one of its paths.
-#[derive(Clone)]
 pub(crate) struct Candidate {
     pub(crate) route: Arc<Route>,
     pub(crate) by: Pattern,
+}
+
+impl Candidate {
+    fn new(route: &Arc<Route>, by: Pattern) -> Spread<Self> {
+        Arc::new(Self { route: route.clone(), by }).into()
+    }
 }
 
 /// What a path was matched by.
@@ -43,14 +49,14 @@ struct Node {
     literals: HashMap<Box<str>, Node>,
     parameter: Option<Box<Node>>,
     /// Templates that end here.
-    ends: Vec<Candidate>,
+    ends: Vec<Spread<Candidate>>,
     /// Prefixes that end here: they take whatever follows.
-    prefixes: Vec<Candidate>,
+    prefixes: Vec<Spread<Candidate>>,
 }
 
 /// What was found for a request.
 pub(crate) enum Found<'a> {
-    Route(&'a Candidate),
+    Route(&'a Spread<Candidate>),
     /// Routes have the path, but not for this method.
     OtherMethods(Vec<Method>),
     Nothing,
@@ -63,7 +69,7 @@ struct Search<'r> {
 }
 
 impl Search<'_> {
-    fn first<'a>(&mut self, candidates: &'a [Candidate]) -> Option<&'a Candidate> {
+    fn first<'a>(&mut self, candidates: &'a [Spread<Candidate>]) -> Option<&'a Spread<Candidate>> {
         candidates.iter().find(|candidate| match candidate.route.conditions.judge(self.asked) {
             Verdict::Takes => true,
             Verdict::OtherMethod => {
@@ -77,7 +83,7 @@ impl Search<'_> {
 
 impl Matcher {
     pub(crate) fn add_path(&mut self, pattern: &Arc<PathPattern>, route: &Arc<Route>) {
-        let candidate = Candidate { route: route.clone(), by: Pattern::Path(pattern.clone()) };
+        let candidate = Candidate::new(route, Pattern::Path(pattern.clone()));
         let literal = pattern.parameters().next().is_none();
         if literal && !pattern.is_prefix {
             self.exact.entry(literal_path(pattern)).or_default().push(candidate);
@@ -98,7 +104,7 @@ impl Matcher {
     }
 
     pub(crate) fn add_regex(&mut self, regex: &Arc<Regex>, route: &Arc<Route>) {
-        let candidate = Candidate { route: route.clone(), by: Pattern::Regex(regex.clone()) };
+        let candidate = Candidate::new(route, Pattern::Regex(regex.clone()));
         self.regexes.push((regex.clone(), candidate));
     }
 
@@ -136,8 +142,9 @@ impl Matcher {
 
 impl Matcher {
     /// All candidates whose pattern takes the path, the best first.
-    pub(crate) fn of_path(&self, path: &str) -> Vec<&Candidate> {
-        let mut found: Vec<&Candidate> = self.exact.get(path).into_iter().flatten().collect();
+    pub(crate) fn of_path(&self, path: &str) -> Vec<&Spread<Candidate>> {
+        let mut found: Vec<&Spread<Candidate>> =
+            self.exact.get(path).into_iter().flatten().collect();
         let rest = path.strip_prefix('/');
         self.tree.all_ends(rest, &mut found);
         let regexes = self.regexes.iter().filter(|(regex, _)| regex.is_match(path));
@@ -161,7 +168,7 @@ impl Node {
         &'a self,
         rest: Option<&str>,
         search: &mut Search<'_>,
-    ) -> Option<&'a Candidate> {
+    ) -> Option<&'a Spread<Candidate>> {
         let Some(rest) = rest else { return search.first(&self.ends) };
         self.below(rest).find_map(|(node, rest)| node.find_end(rest, search))
     }
@@ -171,21 +178,21 @@ impl Node {
         &'a self,
         rest: Option<&str>,
         search: &mut Search<'_>,
-    ) -> Option<&'a Candidate> {
+    ) -> Option<&'a Spread<Candidate>> {
         let mut below = rest.into_iter().flat_map(|rest| self.below(rest));
         below
             .find_map(|(node, rest)| node.find_prefix(rest, search))
             .or_else(|| search.first(&self.prefixes))
     }
 
-    fn all_ends<'a>(&'a self, rest: Option<&str>, found: &mut Vec<&'a Candidate>) {
+    fn all_ends<'a>(&'a self, rest: Option<&str>, found: &mut Vec<&'a Spread<Candidate>>) {
         let Some(rest) = rest else { return found.extend(&self.ends) };
         for (node, rest) in self.below(rest) {
             node.all_ends(rest, found);
         }
     }
 
-    fn all_prefixes<'a>(&'a self, rest: Option<&str>, found: &mut Vec<&'a Candidate>) {
+    fn all_prefixes<'a>(&'a self, rest: Option<&str>, found: &mut Vec<&'a Spread<Candidate>>) {
         for (node, rest) in rest.into_iter().flat_map(|rest| self.below(rest)) {
             node.all_prefixes(rest, found);
         }
@@ -214,7 +221,7 @@ impl Node {
     }
 }
 
-fn sort(candidates: &mut [Candidate]) {
+fn sort(candidates: &mut [Spread<Candidate>]) {
     candidates.sort_by_key(|candidate| candidate.route.rank());
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderName};
 use squall_types::gateway::{PathPattern, compile_regex};
+use squall_types::shard::{Local, Spread};
 use squall_types::state::{AppState, Environment, FunctionSpec, RevisionState, Snapshot};
 use squall_types::usage::UpstreamKey;
 use squall_types::{AppName, ErrorCode, FunctionName, RevisionId};
@@ -29,21 +30,23 @@ use sticky::{Point, Sticky};
 /// All hosts of a node.
 #[derive(Default)]
 pub(crate) struct RouteTable {
-    hosts: HashMap<Box<str>, Arc<Site>>,
+    hosts: HashMap<Box<str>, Arc<Spread<Site>>>,
     /// By the name behind `*.`.
-    wildcards: HashMap<Box<str>, Arc<Site>>,
+    wildcards: HashMap<Box<str>, Arc<Spread<Site>>>,
     /// Answers on every other host.
-    any: Option<Arc<Site>>,
+    any: Option<Arc<Spread<Site>>>,
     empty: bool,
     /// By address; an unchanged revision is not compiled again.
-    revisions: HashMap<usize, Arc<Compiled>>,
+    revisions: HashMap<usize, Arc<Spread<Compiled>>>,
 }
 
 /// What one host name leads to.
 pub(crate) struct Site {
     pub(crate) app: Arc<AppState>,
+    name: Spread<AppName>,
+    environment: Spread<Environment>,
     /// Percent, ending at 100.
-    shares: Vec<(u32, Arc<Compiled>)>,
+    shares: Vec<(u32, Arc<Spread<Compiled>>)>,
     revision_header: Option<HeaderName>,
     sticky: Option<Sticky>,
 }
@@ -75,16 +78,16 @@ pub(crate) struct Compiling<'a> {
 /// Who answers a request.
 #[derive(Clone)]
 pub(crate) struct Match {
-    site: Arc<Site>,
-    pub(crate) compiled: Arc<Compiled>,
-    pub(crate) candidate: Candidate,
+    site: Local<Site>,
+    pub(crate) compiled: Local<Compiled>,
+    pub(crate) candidate: Local<Candidate>,
 }
 
 impl Compiling<'_> {
     pub(crate) fn function(&self, name: &FunctionName) -> Option<Backend> {
         let mut functions = self.revision.functions.iter();
         let function = functions.find(|function| function.key.function == *name)?;
-        Some(Backend::Function(function.clone()))
+        Some(Backend::Function(Arc::new(function.clone().into())))
     }
 
     pub(crate) fn upstream(&self, name: &str) -> Option<Backend> {
@@ -92,7 +95,8 @@ impl Compiling<'_> {
         let RevisionState { app, id, .. } = self.revision;
         let pool = self.door.upstreams.compile(app, name, settings);
         let (app, revision, upstream) = (app.clone(), id.clone(), name.to_owned());
-        Some(Backend::Upstream(pool, Arc::new(UpstreamKey { app, revision, upstream })))
+        let key = Arc::new(UpstreamKey { app, revision, upstream });
+        Some(Backend::Upstream(pool, Arc::new(key.into())))
     }
 
     /// The counters of a route of this app, also of an earlier configuration.
@@ -220,11 +224,11 @@ impl Compiled {
         own.map(|(_, matcher)| matcher).chain([&self.everywhere])
     }
 
-    fn find(&self, host: &str, asked: &Asked<'_>) -> Result<Candidate, Rejection> {
+    fn find(&self, host: &str, asked: &Asked<'_>) -> Result<Local<Candidate>, Rejection> {
         let mut methods = Vec::new();
         for matcher in self.matchers(host) {
             match matcher.find(asked) {
-                Found::Route(candidate) => return Ok(candidate.clone()),
+                Found::Route(candidate) => return Ok(candidate.own()),
                 Found::OtherMethods(other) => methods.extend(other),
                 Found::Nothing => {}
             }
@@ -245,23 +249,25 @@ impl Compiled {
 }
 
 impl Site {
-    fn new(app: &Arc<AppState>, shares: Vec<(u32, Arc<Compiled>)>) -> Self {
+    fn new(app: &Arc<AppState>, shares: Vec<(u32, Arc<Spread<Compiled>>)>) -> Self {
         // As the hosts of the app: those of what most of its traffic gets.
         let leading = app.traffic.iter().max_by_key(|share| share.percent);
         let gateway = leading.map(|leading| &leading.revision.manifest.gateway);
         let header = gateway.and_then(|gateway| gateway.revision_header.as_deref());
         Self {
             app: app.clone(),
+            name: Arc::new(app.name.clone()).into(),
+            environment: app.environment.clone().into(),
             shares,
             revision_header: header.and_then(|name| name.parse().ok()),
             sticky: gateway.and_then(|gateway| gateway.sticky.as_ref()).and_then(Sticky::new),
         }
     }
 
-    fn at(&self, point: u32) -> Option<Arc<Compiled>> {
+    fn at(&self, point: u32) -> Option<Local<Compiled>> {
         let place = point % 100;
         let chosen = self.shares.iter().find(|(upto, _)| place < *upto);
-        chosen.or(self.shares.last()).map(|(_, compiled)| compiled.clone())
+        chosen.or(self.shares.last()).map(|(_, compiled)| compiled.own())
     }
 
     fn point(&self, headers: &HeaderMap) -> Point {
@@ -280,8 +286,8 @@ impl Site {
 
 /// A site, the revision that answers there, and what brings the caller back to it.
 pub(crate) struct Chosen {
-    pub(crate) site: Arc<Site>,
-    pub(crate) compiled: Arc<Compiled>,
+    pub(crate) site: Local<Site>,
+    pub(crate) compiled: Local<Compiled>,
     pub(crate) set_cookie: Option<http::HeaderValue>,
 }
 
@@ -296,7 +302,10 @@ impl RouteTable {
             table
                 .revisions
                 .entry(address)
-                .or_insert_with(|| kept.unwrap_or_else(|| Arc::new(Compiled::new(revision, door))))
+                .or_insert_with(|| {
+                    let compile = || Arc::new(Arc::new(Compiled::new(revision, door)).into());
+                    kept.unwrap_or_else(compile)
+                })
                 .clone()
         };
         let mut sites = Vec::new();
@@ -305,7 +314,7 @@ impl RouteTable {
             for revision in &app.revisions {
                 let shares = vec![(100, of_revision(revision))];
                 let host = preview_host(&revision.id, &app.name);
-                previews.push((host, Arc::new(Site::new(app, shares))));
+                previews.push((host, Arc::new(Arc::new(Site::new(app, shares)).into())));
             }
             let mut sum = 0;
             let shares: Vec<_> = app
@@ -317,7 +326,7 @@ impl RouteTable {
                 })
                 .collect();
             if !shares.is_empty() {
-                sites.push(Arc::new(Site::new(app, shares)));
+                sites.push(Arc::new(Spread::from(Arc::new(Site::new(app, shares)))));
             }
         }
         table.empty = sites.is_empty();
@@ -348,27 +357,25 @@ impl RouteTable {
         &self,
         app: &AppName,
         revision: &RevisionId,
-    ) -> Option<(Arc<Compiled>, Arc<Environment>)> {
+    ) -> Option<(Local<Compiled>, Local<Environment>)> {
         let site = self.hosts.get(preview_host(revision, app).as_str())?;
         let (_, compiled) = site.shares.first()?;
-        Some((compiled.clone(), site.app.environment.clone()))
+        Some((compiled.own(), site.environment.own()))
     }
 
     /// What an app serves now.
-    pub(crate) fn of_app(&self, app: &AppName) -> Option<(Arc<Compiled>, Arc<Environment>)> {
+    pub(crate) fn of_app(&self, app: &AppName) -> Option<(Local<Compiled>, Local<Environment>)> {
         let site = self.hosts.get(format!("{app}.localhost").as_str())?;
-        Some((site.at(Point::anywhere().at)?, site.app.environment.clone()))
+        Some((site.at(Point::anywhere().at)?, site.environment.own()))
     }
 
-    fn site(&self, host: &str) -> Option<&Arc<Site>> {
-        self.hosts
-            .get(host)
-            .or_else(|| self.wildcard(host).map(|(_, site)| site))
-            .or(self.any.as_ref())
+    fn site(&self, host: &str) -> Option<&Spread<Site>> {
+        let site = self.hosts.get(host).or_else(|| self.wildcard(host).map(|(_, site)| site));
+        site.or(self.any.as_ref()).map(|site| &**site)
     }
 
     /// The nearest name above that has a wildcard.
-    fn wildcard<'h>(&self, host: &'h str) -> Option<(&'h str, &Arc<Site>)> {
+    fn wildcard<'h>(&self, host: &'h str) -> Option<(&'h str, &Arc<Spread<Site>>)> {
         if self.wildcards.is_empty() {
             return None;
         }
@@ -404,23 +411,27 @@ impl RouteTable {
                 let message = format!("the app {} has no revision {wanted:?}", site.app.name);
                 return Err(Rejection::new(ErrorCode::RevisionNotServed, message));
             };
-            return Ok(Chosen { site: site.clone(), compiled, set_cookie: None });
+            return Ok(Chosen { site: site.own(), compiled, set_cookie: None });
         }
         let point = site.point(headers);
         let compiled = site
             .at(point.at)
             .ok_or_else(|| Rejection::new(ErrorCode::NoRoute, "the app has no live revision"))?;
-        Ok(Chosen { site: site.clone(), compiled, set_cookie: point.set_cookie })
+        Ok(Chosen { site: site.own(), compiled, set_cookie: point.set_cookie })
     }
 }
 
 impl Chosen {
-    pub(crate) fn find(&self, host: &str, asked: &Asked<'_>) -> Result<Candidate, Rejection> {
+    pub(crate) fn find(
+        &self,
+        host: &str,
+        asked: &Asked<'_>,
+    ) -> Result<Local<Candidate>, Rejection> {
         self.compiled.find(host, asked)
     }
 
     /// With the route that was found there.
-    pub(crate) fn with(self, candidate: Candidate) -> Match {
+    pub(crate) fn with(self, candidate: Local<Candidate>) -> Match {
         Match { site: self.site, compiled: self.compiled, candidate }
     }
 }
@@ -430,8 +441,12 @@ impl Match {
         &self.site.app
     }
 
-    pub(crate) fn environment(&self) -> Arc<Environment> {
-        self.app().environment.clone()
+    pub(crate) fn app_name(&self) -> Local<AppName> {
+        self.site.name.own()
+    }
+
+    pub(crate) fn environment(&self) -> Local<Environment> {
+        self.site.environment.own()
     }
 
     /// Whether the route leads to one of several.
@@ -439,7 +454,7 @@ impl Match {
         matches!(self.route().target, Target::Split(_))
     }
 
-    pub(crate) fn route(&self) -> &Arc<Route> {
+    pub(crate) fn route(&self) -> &Route {
         &self.candidate.route
     }
 }

@@ -8,6 +8,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use squall_types::FunctionName;
 use squall_types::gateway::{self, Policy, WeightedTarget};
+use squall_types::shard::Spread;
 use squall_types::state::FunctionSpec;
 use squall_types::usage::UpstreamKey;
 
@@ -20,7 +21,7 @@ use crate::route_metrics::RouteMetrics;
 use crate::transform::{HeaderPlan, QueryPlan, Redirection, RewritePlan};
 
 pub(crate) struct Route {
-    pub(crate) name: Arc<str>,
+    pub(crate) name: Spread<str>,
     /// Its place among all routes of the revision.
     order: usize,
     pub(crate) conditions: Conditions,
@@ -46,9 +47,9 @@ pub(crate) enum Target {
 /// Who answers by work of its own.
 #[derive(Clone)]
 pub(crate) enum Backend {
-    Function(Arc<FunctionSpec>),
+    Function(Arc<Spread<FunctionSpec>>),
     /// With what its usage is written down by.
-    Upstream(Arc<UpstreamPool>, Arc<UpstreamKey>),
+    Upstream(Arc<UpstreamPool>, Arc<Spread<UpstreamKey>>),
     /// The files of the app.
     Assets,
 }
@@ -136,7 +137,7 @@ impl Route {
             policies: Policies::compile(&name, &route.policy, compiling),
             metrics,
             has_parameters,
-            name,
+            name: name.into(),
         })
     }
 
@@ -184,7 +185,7 @@ impl Route {
             policies: Policies::compile(&name, policy, compiling),
             metrics,
             has_parameters: false,
-            name,
+            name: name.into(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A TCP connection that sends at the end of its core's turn.
 
 use std::io::{self, IoSlice};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -83,6 +83,19 @@ impl Tcp {
     /// For what needs the socket itself. It is not to be written to.
     pub(crate) fn socket(&self) -> &TcpStream {
         &self.stream
+    }
+
+    /// Another descriptor of the socket, for another runtime: this one forgets it when `self`
+    /// goes.
+    ///
+    /// # Errors
+    /// Fails when something is still to be sent, or descriptors have run out.
+    pub(crate) fn second_descriptor(&self) -> io::Result<std::net::TcpStream> {
+        self.leave_outbox();
+        if self.line.is_stuck() {
+            return Err(io::Error::other("something is still to be sent"));
+        }
+        self.stream.as_fd().try_clone_to_owned().map(Into::into)
     }
 
     /// Sends what the outbox could not.

@@ -31,7 +31,7 @@ use ulid::Ulid;
 use self::batch::Batch;
 use self::folder::Folder;
 use self::totals::Totals;
-use crate::courtesy::Courtesy;
+use crate::courtesy::{Courtesy, Pace};
 use crate::lock;
 use crate::shards::{Alarm, Shards};
 
@@ -40,6 +40,9 @@ const LONGEST_FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// Records that a thread may buffer before it sums them itself (the flusher hangs in
 /// a sync that takes seconds).
 const SHARD_RECORDS: usize = 64 << 10;
+/// Buffers are emptied more often than written to the disk, before they outgrow the caches of
+/// the threads that fill them.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
@@ -335,8 +338,17 @@ impl Inner {
             tracing::warn!(%error, "usage of earlier runs is not summed up yet");
         }
         let mut retry = self.options.flush_interval;
+        let mut pace = Pace::new(SHORTEST_PAUSE, self.options.flush_interval);
         while !self.alarm.stopped() {
-            self.alarm.pause(retry);
+            let until = Instant::now() + retry;
+            loop {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() || self.alarm.stopped() {
+                    break;
+                }
+                self.alarm.pause(left.min(pace.pause()));
+                pace.follow(self.collect(&mut lock(&self.state)));
+            }
             retry = match self.write_waiting() {
                 Ok(()) => self.options.flush_interval,
                 Err(_) => (retry * 2).min(LONGEST_RETRY),
@@ -353,8 +365,8 @@ impl Inner {
         }
     }
 
-    /// Takes all records out of the shards, sums and encodes them.
-    fn collect(&self, state: &mut State) {
+    /// Takes all records out of the shards, sums and encodes them. Returns how many.
+    fn collect(&self, state: &mut State) -> usize {
         let mut batch = Batch::default();
         let mut courtesy = Courtesy::default();
         let mut spare = std::mem::take(&mut state.spare);
@@ -365,20 +377,22 @@ impl Inner {
             }
         });
         state.spare = spare;
-        if batch.count() == 0 {
-            return;
+        let count = batch.count() as usize;
+        if count == 0 {
+            return 0;
         }
         self.counters.records.fetch_add(batch.count(), Ordering::Relaxed);
         batch.merge_into(&mut state.own);
         if state.waiting_bytes >= self.options.waiting_bytes {
             batch.merge_into(&mut state.sums);
             self.counters.coalesced.fetch_add(batch.count(), Ordering::Relaxed);
-            return;
+            return count;
         }
         let mut frame = Vec::new();
         segment::put_frame(&mut frame, &batch.encode());
         state.waiting_bytes += frame.len();
         state.waiting.push_back(frame);
+        count
     }
 
     /// Appends everything to the segment and syncs it; keeps it waiting on an error.

@@ -8,6 +8,7 @@ use squall_types::clients::ApiClient;
 use squall_types::invoke::Trigger;
 use squall_types::limits::Limits;
 use squall_types::manifest::{InstanceMode, SharedInstances};
+use squall_types::shard::Local;
 use squall_types::state::{BlobId, FunctionKey, FunctionSpec, HandlerWorld};
 use squall_types::usage::{UpstreamKey, UsageSubject, UsageTotals};
 use squall_types::{AppName, ErrorCode, FunctionName, RevisionId};
@@ -53,7 +54,7 @@ fn client_of(number: u64) -> Option<Arc<ApiClient>> {
 /// A record whose every field depends on `number`.
 fn record(function: &Arc<FunctionSpec>, number: u64) -> UsageRecord {
     UsageRecord {
-        subject: UsageSubject::from(function.clone()).with_client(client_of(number)),
+        subject: UsageSubject::from(Local::from(function.clone())).with_client(client_of(number)),
         trigger: if number.is_multiple_of(5) { Trigger::Manual } else { Trigger::Http },
         started: UNIX_EPOCH + Duration::from_secs(20_000 * DAY_S + number * 7_000),
         wall_ns: 1_000_000 + number * 1_234_567,
@@ -163,7 +164,8 @@ fn upstreams_and_clients_have_rows_of_their_own() {
         upstream: "api".to_owned(),
     });
     let of_upstream = |number| {
-        let subject = UsageSubject::from(upstream.clone()).with_client(client_of(number));
+        let subject =
+            UsageSubject::from(Local::from(upstream.clone())).with_client(client_of(number));
         UsageRecord { subject, ..record(&function, number) }
     };
     let records =

@@ -50,8 +50,8 @@ impl Item {
     /// App, function and revision, as far as they are known.
     fn origin(&self) -> [Option<&str>; 3] {
         let spec = match self {
-            Item::Line(line) => Some(&line.function),
-            Item::Access(record) => record.function.as_ref(),
+            Item::Line(line) => Some(&*line.function),
+            Item::Access(record) => record.function.as_deref(),
             Item::App(_) | Item::Notice { .. } => None,
         };
         if let Some(spec) = spec {
@@ -63,7 +63,7 @@ impl Item {
             ];
         }
         let app = match self {
-            Item::Access(record) => record.app.as_ref(),
+            Item::Access(record) => record.app.as_deref(),
             Item::App(line) => Some(&line.app),
             _ => None,
         };

@@ -29,7 +29,7 @@ use self::entry::{Formatter, Item};
 use self::file::RotatingFile;
 use self::followers::Followers;
 use self::ring::Ring;
-use crate::courtesy::Courtesy;
+use crate::courtesy::{Courtesy, Pace};
 use crate::lock;
 use crate::shards::{Alarm, Shards};
 
@@ -38,8 +38,6 @@ use crate::shards::{Alarm, Shards};
 /// batch keeps the CPU from requests.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
-/// Entries that should come together in a pause.
-const BATCH: u32 = 256;
 /// Bounds of what one thread may be ahead of the writer.
 const SHARD_ITEMS: usize = 32 << 10;
 const SHARD_BYTES: usize = 16 << 20;
@@ -288,15 +286,15 @@ impl Inner {
 
     fn run(&self) {
         self.alarm.attach();
-        let mut pause = LONGEST_PAUSE;
+        let mut pace = Pace::new(SHORTEST_PAUSE, LONGEST_PAUSE);
         while !self.alarm.stopped() {
-            pause = pause_after(pause, self.write());
+            pace.follow(self.write());
             if !self.followers.owe() {
                 self.alarm.sleep(|| self.shards.is_empty());
                 // The first entry after a silence is written at once.
                 self.write();
             }
-            self.alarm.pause(pause);
+            self.alarm.pause(pace.pause());
         }
     }
 
@@ -366,12 +364,6 @@ impl Inner {
         }
         count
     }
-}
-
-/// The pause in which about one batch comes, after `count` entries came in the last one.
-fn pause_after(last: Duration, count: usize) -> Duration {
-    let count = u32::try_from(count).unwrap_or(u32::MAX).max(1);
-    (last * BATCH / count).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }
 
 #[cfg(test)]

@@ -66,9 +66,9 @@ fn app_line(app: &str, ms: u64, message: &str) -> AppLine {
 fn access(ms: u64, path: &str, status: u16) -> AccessRecord {
     AccessRecord {
         at: at(ms),
-        function: Some(spec("shop")),
-        app: Some(AppName::parse("shop").unwrap()),
-        route: Some("or\"ders".into()),
+        function: Some(spec("shop").into()),
+        app: Some(Arc::new(AppName::parse("shop").unwrap()).into()),
+        route: Some(Arc::<str>::from("or\"ders").into()),
         method: http::Method::GET,
         host: "shop.localhost".into(),
         path: path.to_owned(),
@@ -373,12 +373,12 @@ fn without_an_access_log_only_followers_see_access_records() {
 #[test]
 fn the_writer_comes_more_often_when_there_is_more_to_write() {
     let settled = |entries_per_s: u128| {
-        let mut pause = LONGEST_PAUSE;
+        let mut pace = Pace::new(SHORTEST_PAUSE, LONGEST_PAUSE);
         for _ in 0..20 {
-            let count = entries_per_s * pause.as_micros() / 1_000_000;
-            pause = pause_after(pause, count as usize);
+            let count = entries_per_s * pace.pause().as_micros() / 1_000_000;
+            pace.follow(count as usize);
         }
-        pause
+        pace.pause()
     };
     assert_eq!(settled(0), LONGEST_PAUSE);
     assert_eq!(settled(1_000), LONGEST_PAUSE);

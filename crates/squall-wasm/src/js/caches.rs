@@ -4,6 +4,7 @@
 use http::{HeaderMap, StatusCode, Uri, header};
 use squall_js::{Item, Reader, Value};
 use squall_types::cache::{CacheError, CacheRequest};
+use squall_types::shard::Local;
 
 use super::fetch::{Allowance, Fetched};
 use super::host::{Denied, Host, Refusal, World};
@@ -12,7 +13,7 @@ use super::respond::{read_body, read_headers};
 
 /// What all of them begin with: `(cache, url, headers)`.
 struct Asked {
-    world: World,
+    world: Local<World>,
     allowance: Allowance,
     /// Empty for the default cache.
     name: String,

@@ -9,6 +9,7 @@ use squall_js::{Item, Reader, Value};
 use squall_types::bindings::{Binding, BoundRequest, CallDepth};
 use squall_types::log::Level;
 use squall_types::outbound::{OutboundErrorKind, OutboundTimeouts};
+use squall_types::shard::Local;
 use squall_types::{Body, ErrorCode};
 
 use super::bodies::written_body;
@@ -144,7 +145,7 @@ pub(crate) struct Allowance {
 }
 
 impl Allowance {
-    pub(crate) fn of(world: &World, request: &Request) -> Self {
+    pub(crate) fn of(world: &Local<World>, request: &Request) -> Self {
         Self {
             left: request.outbound_left.clone(),
             log: request.log.clone(),
@@ -173,7 +174,7 @@ impl Allowance {
 
 /// Sends in the name of one request.
 struct Sender {
-    world: World,
+    world: Local<World>,
     trace: squall_types::trace::TraceContext,
     allowance: Allowance,
     log: Arc<GuestLog>,
@@ -183,7 +184,7 @@ struct Sender {
 }
 
 impl Sender {
-    fn new(world: World, request: &Request, binding: Option<(Binding, String)>) -> Self {
+    fn new(world: Local<World>, request: &Request, binding: Option<(Binding, String)>) -> Self {
         Self {
             depth: request.depth,
             allowance: Allowance::of(&world, request),

@@ -12,6 +12,7 @@ use squall_types::cache::FunctionCaches;
 use squall_types::invoke::Scheduled;
 use squall_types::log::LogSink;
 use squall_types::outbound::{Outbound, OutboundPolicy};
+use squall_types::shard::{Local, Spread};
 use squall_types::state::{Environment, FunctionSpec};
 use squall_types::trace::TraceContext;
 use squall_types::usage::Meter;
@@ -25,7 +26,7 @@ use super::instance::{Failure, Instance};
 use super::shared::SharedJs;
 use super::tape::{Divergence, RecordingSink, Tape};
 use crate::failure::{Circumstances, explain};
-use crate::output::GuestLog;
+use crate::output::{GuestLog, LogOwner};
 
 pub(crate) struct JsFunction {
     pub(crate) function: Arc<FunctionSpec>,
@@ -34,7 +35,8 @@ pub(crate) struct JsFunction {
     /// Without its environment, which may change.
     world: World,
     /// The newest environment that was asked for, as the program receives it.
-    environment: ArcSwapOption<(Arc<Environment>, Arc<Vec<u8>>)>,
+    environment: ArcSwapOption<(Arc<Environment>, Spread<World>)>,
+    log_owner: Spread<LogOwner>,
     pub(crate) shared: Option<SharedJs>,
     pub(crate) recordings: Option<Arc<dyn RecordingSink>>,
 }
@@ -69,7 +71,7 @@ impl JsFunction {
             surroundings;
         let world = World {
             function: function.clone(),
-            env: Arc::new(Vec::new()),
+            env: Vec::new(),
             outbound,
             policy,
             logs,
@@ -77,6 +79,7 @@ impl JsFunction {
             bindings,
             caches,
         };
+        let log_owner = LogOwner { function: function.clone(), sink: world.logs.clone() };
         let shared = (function.mode == squall_types::manifest::InstanceMode::Shared)
             .then(|| SharedJs::new(function.shared.clone()));
         Ok(Arc::new(Self {
@@ -85,6 +88,7 @@ impl JsFunction {
             snapshot,
             world,
             environment: ArcSwapOption::empty(),
+            log_owner: Arc::new(log_owner).into(),
             shared,
             recordings,
         }))
@@ -110,7 +114,7 @@ impl JsFunction {
         if recording.snapshot != self.snapshot.identity() {
             return Err(at_start("it was made with other code"));
         }
-        let taken = self.js.take(&self.snapshot, self.world.clone()).await;
+        let taken = self.js.take(&self.snapshot, Arc::new(self.world.clone()).into()).await;
         let mut instance = taken.map_err(|error| at_start(&error.message))?;
         instance.arm(&Arc::default(), u64::MAX);
         match instance.replay(recording.entries).await {
@@ -132,22 +136,21 @@ impl JsFunction {
         }
     }
 
-    pub(crate) fn world(&self, environment: &Arc<Environment>) -> World {
-        let mut world = self.world.clone();
+    pub(crate) fn world(&self, environment: &Arc<Environment>) -> Local<World> {
         if let Some(known) = &*self.environment.load()
             && Arc::ptr_eq(&known.0, environment)
         {
-            world.env = known.1.clone();
-            return world;
+            return known.1.own();
         }
-        let made = Arc::new(encode_env(&self.function, environment));
-        self.environment.store(Some(Arc::new((environment.clone(), made.clone()))));
-        world.env = made;
-        world
+        let env = encode_env(&self.function, environment);
+        let world = Spread::from(Arc::new(World { env, ..self.world.clone() }));
+        let own = world.own();
+        self.environment.store(Some(Arc::new((environment.clone(), world))));
+        own
     }
 
     pub(crate) fn log(&self, trace: TraceContext) -> Arc<GuestLog> {
-        GuestLog::new(self.function.clone(), trace, self.world.logs.clone())
+        GuestLog::new(self.log_owner.own(), trace)
     }
 
     /// Tells the owner why a request failed.

@@ -16,6 +16,7 @@ use squall_types::bindings::{Bindings, CallDepth};
 use squall_types::cache::FunctionCaches;
 use squall_types::log::{Level, LogSink};
 use squall_types::outbound::{Outbound, OutboundPolicy};
+use squall_types::shard::Local;
 use squall_types::state::FunctionSpec;
 use squall_types::trace::TraceContext;
 use squall_types::usage::Meter;
@@ -77,7 +78,7 @@ pub(crate) struct Request {
 pub(crate) struct World {
     pub(crate) function: Arc<FunctionSpec>,
     /// The answer to `op::ENV`.
-    pub(crate) env: Arc<Vec<u8>>,
+    pub(crate) env: Vec<u8>,
     pub(crate) outbound: Arc<dyn Outbound>,
     pub(crate) policy: Arc<OutboundPolicy>,
     pub(crate) logs: Arc<dyn LogSink>,
@@ -118,7 +119,7 @@ pub(crate) struct Host {
     pub(crate) memory: Option<wasmtime::Memory>,
     pub(crate) limiter: MemoryLimiter,
     /// `None` while an instance waits for a function, and at load.
-    pub(crate) world: Option<World>,
+    pub(crate) world: Option<Local<World>>,
     /// Only at load.
     pub(crate) load: Option<Load>,
     pub(crate) requests: HashMap<u32, Request>,
@@ -168,7 +169,7 @@ impl Host {
     }
 
     /// A program begins: nothing of the one before is left.
-    pub(crate) fn begin(&mut self, world: World, memory_bytes: u64) {
+    pub(crate) fn begin(&mut self, world: Local<World>, memory_bytes: u64) {
         self.clear();
         // The engine itself takes the first part of every memory; a limit below that is
         // one that no function could meet.
@@ -303,7 +304,7 @@ impl Request {
     /// `pass_through` the caller gets a static asset, where there is one.
     pub(crate) fn fail(
         &mut self,
-        world: &World,
+        world: &Local<World>,
         code: ErrorCode,
         exception: Exception,
         pass_through: bool,

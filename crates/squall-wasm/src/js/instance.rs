@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use squall_js::Writer;
 use squall_js::recording::Entry;
+use squall_types::shard::Local;
 use wasmtime::{Global, InstancePre, Store, TypedFunc, Val};
 
 use super::compute::Computed;
@@ -109,7 +110,7 @@ impl Instance {
         &mut self,
         base: &BaseImage,
         snapshot: &Snapshot,
-        world: World,
+        world: Local<World>,
     ) -> io::Result<usize> {
         // A memory that an earlier program grew stays as large: whoever asks for more gets
         // what lies behind it. What counts towards the limit is what this program asks for.

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use squall_types::shard::{Padded, SHARDS, own_shard};
+use squall_types::shard::{Local, Padded, SHARDS, own_shard};
 use squall_types::{ErrorCode, InvokeError};
 use wasmtime::{Config, Engine, InstancePre, Module};
 
@@ -36,7 +36,7 @@ pub(crate) use per_request::serve as serve_per_request;
 pub(crate) use shared::serve as serve_shared;
 pub use tape::{Divergence, RecordingSink};
 
-use crate::clock::EpochClock;
+use crate::clock::Clock;
 use host::{Host, World};
 use image::{BaseImage, Places, Snapshot, read_base};
 use instance::Instance;
@@ -56,7 +56,7 @@ pub struct JsEngine {
     engine: Engine,
     key: String,
     ready: OnceLock<Ready>,
-    clock: OnceLock<Arc<EpochClock>>,
+    clock: OnceLock<Clock>,
     /// By the core that used them last.
     shelves: [Padded<Shelf>; SHARDS],
     made: AtomicU64,
@@ -118,11 +118,11 @@ impl JsEngine {
         &self.engine
     }
 
-    pub(crate) fn set_clock(&self, clock: Arc<EpochClock>) {
+    pub(crate) fn set_clock(&self, clock: Clock) {
         let _ = self.clock.set(clock);
     }
 
-    pub(crate) fn clock(&self) -> &Arc<EpochClock> {
+    pub(crate) fn clock(&self) -> &Clock {
         self.clock.get().expect("set by the engines, which made this one")
     }
 
@@ -162,7 +162,7 @@ impl JsEngine {
     pub(crate) async fn take(
         &self,
         snapshot: &Snapshot,
-        world: World,
+        world: Local<World>,
     ) -> Result<Instance, InvokeError> {
         let ready = self.ready()?;
         if let Some(mut instance) = self.find()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use squall_runtime::executor::Call;
 use squall_types::log::Level;
+use squall_types::shard::Local;
 use squall_types::{Body, InvokeError};
 use tokio::sync::oneshot;
 
@@ -16,7 +17,7 @@ use crate::call::{CpuWatch, Guest, respond};
 const REQUEST: u32 = 1;
 
 pub(crate) async fn serve(
-    function: Arc<JsFunction>,
+    function: Local<JsFunction>,
     call: Call,
 ) -> Result<http::Response<Body>, InvokeError> {
     let Call { environment, request, trace, meter, deadline, ticket, admitted, .. } = call;
@@ -27,7 +28,7 @@ pub(crate) async fn serve(
     let guest = {
         let (watch, meter) = (watch.clone(), meter.clone());
         async move {
-            let world = function.world(&environment);
+            let world = function.world(environment.shared());
             let mut instance = function.js.take(&function.snapshot, world).await?;
             instance.arm(&watch, function.function.limits.cpu_time_ms);
             if function.recordings.is_some() {

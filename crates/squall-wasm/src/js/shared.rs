@@ -16,7 +16,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use squall_runtime::cores::Ticket;
 use squall_runtime::executor::{Admitted, Call};
 use squall_types::manifest::SharedInstances as Settings;
-use squall_types::shard::{Padded, SHARDS, own_shard};
+use squall_types::shard::{Local, Padded, SHARDS, own_shard};
 use squall_types::state::Environment;
 use squall_types::trace::TraceContext;
 use squall_types::usage::Meter;
@@ -115,7 +115,7 @@ impl Drop for Place {
 }
 
 pub(crate) async fn serve(
-    function: Arc<JsFunction>,
+    function: Local<JsFunction>,
     call: Call,
 ) -> Result<http::Response<Body>, InvokeError> {
     let Call { environment, request, trace, meter, deadline, ticket, admitted, .. } = call;
@@ -169,7 +169,10 @@ impl Drop for Watched {
 
 /// A place in an instance of this core that has one, or in a new one; and the number of
 /// the request there.
-fn find_or_start(function: &Arc<JsFunction>, environment: &Arc<Environment>) -> (Arc<Alive>, u32) {
+fn find_or_start(
+    function: &Local<JsFunction>,
+    environment: &Local<Environment>,
+) -> (Arc<Alive>, u32) {
     let shared = function.shared.as_ref().expect("only called for shared functions");
     let settings = &shared.settings;
     let mut running = lock(&shared.running[own_shard()].0);
@@ -205,8 +208,8 @@ fn find_or_start(function: &Arc<JsFunction>, environment: &Arc<Environment>) -> 
 /// The life of an instance: until nobody can send it requests any more and all that it
 /// serves have ended, or until it is lost.
 async fn live(
-    function: Arc<JsFunction>,
-    environment: Arc<Environment>,
+    function: Local<JsFunction>,
+    environment: Local<Environment>,
     mut incoming: mpsc::UnboundedReceiver<Job>,
     alive: Weak<Alive>,
 ) {
@@ -219,7 +222,7 @@ async fn live(
     };
     let result = {
         let taken = async {
-            let world = function.world(&environment);
+            let world = function.world(environment.shared());
             let mut instance = function.js.take(&function.snapshot, world).await?;
             instance.arm(&watch, function.function.limits.cpu_time_ms);
             let result = match instance.serve_many(COLLECT_AFTER_BYTES).await {

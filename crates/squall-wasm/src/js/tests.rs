@@ -18,6 +18,7 @@ use squall_types::limits::Limits;
 use squall_types::log::{AccessRecord, AppLine, LogLine, LogSink};
 use squall_types::manifest::InstanceMode;
 use squall_types::outbound::{Outbound, OutboundFuture, OutboundPolicy, OutboundTimeouts};
+use squall_types::shard::Local;
 use squall_types::state::{BlobId, FunctionKey, FunctionSpec, HandlerWorld};
 use squall_types::trace::{TraceContext, random};
 use squall_types::usage::{Meter, UsageRecord, UsageSink};
@@ -189,9 +190,11 @@ fn bench_with(source: &str, limits: Limits, mode: InstanceMode) -> Bench {
 impl Bench {
     async fn call(&self, path: &str, body: &str) -> Result<String, InvokeError> {
         let trace = TraceContext::from_random(random());
+        let usage: Arc<dyn UsageSink> = self.world.clone();
+        let function = Local::from(self.function.clone());
         let meter = Meter::start(
-            self.world.clone(),
-            self.function.clone(),
+            usage.into(),
+            function.clone(),
             Trigger::Http,
             &trace,
             SystemTime::now(),
@@ -204,8 +207,8 @@ impl Bench {
             .body(Body::full(body.to_owned()))
             .unwrap();
         let call = Call {
-            function: self.function.clone(),
-            environment: Arc::default(),
+            function,
+            environment: Local::from(Arc::default()),
             request,
             trace,
             meter,
