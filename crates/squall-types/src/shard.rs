@@ -38,13 +38,15 @@ pub struct Padded<T>(pub T);
 /// does with the value. Here a thread has an `Arc` of its own that holds the shared one.
 pub struct Spread<T: ?Sized> {
     value: Arc<T>,
-    own: [OnceLock<Local<T>>; SHARDS],
+    /// Made for the first that asks: of what a node holds, most is seldom used.
+    own: OnceLock<Box<[OnceLock<Local<T>>; SHARDS]>>,
 }
 
 impl<T: ?Sized> Spread<T> {
     /// The calling thread's reference. It keeps the value alive, wherever it goes.
     pub fn own(&self) -> Local<T> {
-        self.own[own_shard()].get_or_init(|| Local::from(self.value.clone())).clone()
+        let all = self.own.get_or_init(|| Box::new([const { OnceLock::new() }; SHARDS]));
+        all[own_shard()].get_or_init(|| Local::from(self.value.clone())).clone()
     }
 
     pub fn shared(&self) -> &Arc<T> {
@@ -54,7 +56,7 @@ impl<T: ?Sized> Spread<T> {
 
 impl<T: ?Sized> From<Arc<T>> for Spread<T> {
     fn from(value: Arc<T>) -> Self {
-        Self { value, own: [const { OnceLock::new() }; SHARDS] }
+        Self { value, own: OnceLock::new() }
     }
 }
 
