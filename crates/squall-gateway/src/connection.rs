@@ -452,6 +452,12 @@ impl Stream {
         tcp.socket().poll_read_ready(cx).map(|_| ())
     }
 
+    /// What was noted before it says nothing about what is to be sent now.
+    fn begins_to_send(&mut self) {
+        self.flushed = false;
+        self.connection.idle_after.store(NOT_IDLE, Ordering::Relaxed);
+    }
+
     /// Says whether the connection is idle, now that nothing comes.
     fn note_idleness(&self) {
         let Watch::Http1 { scanner, .. } = &self.watch else { return };
@@ -570,7 +576,7 @@ impl hyper::rt::Write for Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.flushed = false;
+        self.begins_to_send();
         let written = on_socket!(&mut self.socket, poll_write, cx, bytes);
         self.waited(written, cx)
     }
@@ -582,7 +588,7 @@ impl hyper::rt::Write for Stream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.flushed = false;
+        self.begins_to_send();
         on_socket!(&mut self.socket, poll_shutdown, cx)
     }
 
@@ -595,7 +601,7 @@ impl hyper::rt::Write for Stream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.flushed = false;
+        self.begins_to_send();
         let written = on_socket!(&mut self.socket, poll_write_vectored, cx, slices);
         self.waited(written, cx)
     }

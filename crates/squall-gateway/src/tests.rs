@@ -48,6 +48,10 @@ impl Invoke for Fake {
             if head.uri.path() == "/fails" {
                 return Err(InvokeError::new(ErrorCode::Trapped, "the owner's business"));
             }
+            if head.uri.path() == "/api/large" {
+                tokio::task::yield_now().await;
+                return Ok(http::Response::new(Body::full(vec![b'x'; LARGE_BYTES])));
+            }
             let body = match body.collect().await {
                 Ok(body) => body.to_bytes(),
                 Err(error) => return Err(InvokeError::new(error.code, error.message)),
@@ -64,6 +68,9 @@ impl Invoke for Fake {
         })
     }
 }
+
+/// What `/api/large` answers with, after a moment. More than sockets hold.
+pub(crate) const LARGE_BYTES: usize = 16 << 20;
 
 pub(crate) struct Door {
     pub(crate) address: SocketAddr,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::Empty;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use crate::tests::Door;
+use crate::tests::{Door, LARGE_BYTES};
 use crate::{DoorLimits, Options};
 
 /// Far longer than anything here takes.
@@ -124,6 +124,25 @@ fn idle_connections_rest_and_go_on_where_they_were() {
     drop(streams);
     wait_for_resting(&door, 0);
     assert!(door.metrics().contains("squall_http_connections 0\n"));
+}
+
+/// Whoever takes the end of a response late gets it all the same.
+#[test]
+fn a_connection_with_something_left_to_send_does_not_rest() {
+    let door = door(DoorLimits::default());
+    let mut stream = connect(&door);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET /api/large HTTP/1.1\r\nHost: one.localhost\r\n\r\n").unwrap();
+    let mut piece = vec![0; 1 << 20];
+    let mut taken = stream.read(&mut piece).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(door.metrics().contains("squall_http_connections_resting 0\n"));
+    // The head comes before the body.
+    while taken < LARGE_BYTES {
+        let read = stream.read(&mut piece).unwrap();
+        assert!(read > 0, "closed after {taken} bytes");
+        taken += read;
+    }
 }
 
 #[test]
