@@ -445,6 +445,11 @@ async fn serve_http1(
     mut stream: Stream,
 ) -> hyper::Result<Option<Leaving>> {
     let mut phase = connection.door().connections.phase.subscribe();
+    if *phase.borrow() > Phase::Serving {
+        // The node began to drain while this one began, or was on its way to this core.
+        connection.close_soon();
+        phase.mark_changed();
+    }
     loop {
         // Boxed: an idle connection does not hold it.
         let speaking = Box::pin(speak_http1(&connection, stream, &mut phase));

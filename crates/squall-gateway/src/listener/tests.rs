@@ -248,6 +248,31 @@ fn few_connections_are_shared_by_the_cores() {
     }
 }
 
+/// It was accepted before, and says its first word when the node ends idle connections.
+#[test]
+fn a_connection_that_begins_while_the_node_drains_ends_after_its_request() {
+    let door = door(DoorLimits::default());
+    let mut stream = connect(&door);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let begun = Instant::now();
+    while !door.metrics().contains("squall_http_connections 1\n") {
+        assert!(begun.elapsed() < PATIENCE, "not accepted");
+    }
+    std::thread::scope(|scope| {
+        let drained = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(door.gateway.drain(PATIENCE))
+        });
+        std::thread::sleep(Duration::from_millis(1_500));
+        stream.write_all(b"GET /exact HTTP/1.1\r\nHost: one.localhost\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.contains("connection: close\r\n"), "{answer}");
+        assert_eq!(drained.join().unwrap(), 0, "nothing had to be cut off");
+    });
+}
+
 /// A client that keeps to one CPU, and a connection that was accepted by the core of another.
 #[test]
 fn a_connection_follows_its_packets() {
