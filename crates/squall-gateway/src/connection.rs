@@ -24,7 +24,7 @@ use crate::Door;
 use crate::flood::{FrameCounter, Seen};
 use crate::framing::Scanner;
 use crate::guard;
-use crate::listener::{Core, Open, PREFACE};
+use crate::listener::{Open, PREFACE};
 use crate::turn::Tcp;
 
 /// How often the rate of a request body is looked at.
@@ -89,11 +89,6 @@ impl Connection {
 
     pub(crate) fn open(&self) -> &Open {
         &self.open
-    }
-
-    /// The core where the packets of `cpu` are worked on, when it is better than this one.
-    pub(crate) fn better_core(&self, cpu: usize) -> Option<Arc<Core>> {
-        self.open.better_core(cpu)
     }
 
     /// What a look at its packets needs, where it may move. Open as long as its stream.

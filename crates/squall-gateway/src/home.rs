@@ -44,7 +44,7 @@ impl HomeWatch {
         if self.seen.replace(cpu) != Some(cpu) {
             return None;
         }
-        connection.better_core(cpu)
+        connection.open().better_core(cpu)
     }
 }
 

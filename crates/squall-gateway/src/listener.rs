@@ -127,8 +127,8 @@ impl Connections {
         let there = cores.iter().find(|core| core.cpu == Some(cpu))?;
         let open = |core: &Core| core.open.load(Ordering::Relaxed);
         let left = open(here).saturating_sub(1);
-        let is_better = !std::ptr::eq(&**there, here) && open(there) <= left + left / 8 + 1;
-        is_better.then(|| there.clone())
+        let is_elsewhere = !std::ptr::eq(&**there, here);
+        (is_elsewhere && !is_clearly_more(open(there), left)).then(|| there.clone())
     }
 
     /// Who takes a connection that was accepted on `here`. The kernel gives each one to a core by
@@ -140,7 +140,7 @@ impl Connections {
         let open = |core: &Core| core.open.load(Ordering::Relaxed);
         let there = open(other);
         // Changing cores has a price too, which one that ends after a request does not earn back.
-        if open(here) > there + there / 8 + 1 { other.clone() } else { here.clone() }
+        if is_clearly_more(open(here), there) { other.clone() } else { here.clone() }
     }
 
     pub(crate) async fn drain(&self, longest: Duration) -> usize {
@@ -168,6 +168,12 @@ impl Connections {
             }
         }
     }
+}
+
+/// Whether a core with so many connections is worse off than one with `others`, by more than
+/// it costs to change cores.
+fn is_clearly_more(open: usize, others: usize) -> bool {
+    open > others + others / 8 + 1
 }
 
 /// Tells when the node begins to drain.

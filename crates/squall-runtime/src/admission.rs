@@ -40,7 +40,7 @@ impl Admission {
             waiting: AtomicU32::new(0),
             queue: Mutex::default(),
         };
-        Arc::new(Self(Arc::new(counts).into()))
+        Arc::new(Self(Spread::new(counts)))
     }
 
     pub(crate) fn running(&self) -> u32 {

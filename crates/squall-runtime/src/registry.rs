@@ -47,7 +47,7 @@ impl Slot {
             lately_ns: AtomicU64::new(UNKNOWN.as_nanos() as u64),
             quiet: Mutex::default(),
         };
-        Arc::new(Arc::new(slot).into())
+        Arc::new(Spread::new(slot))
     }
 
     pub(crate) fn touch(&self, now_ms: u64) {

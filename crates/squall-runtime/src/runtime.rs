@@ -92,7 +92,7 @@ impl Runtime {
             started: Instant::now(),
             counters: Counters::default(),
         };
-        Self(Arc::new(Arc::new(inner).into()))
+        Self(Arc::new(Spread::new(inner)))
     }
 
     /// Unmaps idle functions and gives memory back, for ever. Run it on a background

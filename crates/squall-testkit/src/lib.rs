@@ -2,6 +2,24 @@
 //! test needs a WebAssembly toolchain. Development only: no crate of the product
 //! depends on it.
 
+use std::process::ExitCode;
+
+/// The life of a load generator: `run` gets the arguments, and what it gives is a line on
+/// stdout, or the problem on stderr.
+pub fn generator(name: &str, run: impl FnOnce(&[String]) -> Result<String, String>) -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err(problem) => {
+            eprintln!("{name}: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Answers every request with one short text. 22 kB.
 pub const HELLO: &[u8] = include_bytes!("../guests/hello.wasm");
 

@@ -42,6 +42,12 @@ pub struct Spread<T: ?Sized> {
     own: OnceLock<Box<[OnceLock<Local<T>>; SHARDS]>>,
 }
 
+impl<T> Spread<T> {
+    pub fn new(value: T) -> Self {
+        Arc::new(value).into()
+    }
+}
+
 impl<T: ?Sized> Spread<T> {
     /// The calling thread's reference. It keeps the value alive, wherever it goes.
     pub fn own(&self) -> Local<T> {

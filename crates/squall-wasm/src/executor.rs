@@ -226,8 +226,8 @@ impl WasmExecutor {
             function: function.clone(),
             engines: self.options.engines.clone(),
             pre,
-            log_owner: Arc::new(log_owner).into(),
-            reach: Arc::new(reach).into(),
+            log_owner: Spread::new(log_owner),
+            reach: Spread::new(reach),
             environment: ArcSwapOption::empty(),
             shared,
         });
@@ -316,7 +316,7 @@ impl Loaded {
         {
             return prepared.1.own();
         }
-        let made = Spread::from(Arc::new(GuestEnvironment::new(&self.function, environment)));
+        let made = Spread::new(GuestEnvironment::new(&self.function, environment));
         let own = made.own();
         self.environment.store(Some(Arc::new((environment.clone(), made))));
         own

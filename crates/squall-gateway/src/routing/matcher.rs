@@ -33,7 +33,7 @@ pub(crate) struct Candidate {
 
 impl Candidate {
     fn new(route: &Arc<Route>, by: Pattern) -> Spread<Self> {
-        Arc::new(Self { route: route.clone(), by }).into()
+        Spread::new(Self { route: route.clone(), by })
     }
 }
 

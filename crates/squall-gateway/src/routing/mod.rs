@@ -95,8 +95,8 @@ impl Compiling<'_> {
         let RevisionState { app, id, .. } = self.revision;
         let pool = self.door.upstreams.compile(app, name, settings);
         let (app, revision, upstream) = (app.clone(), id.clone(), name.to_owned());
-        let key = Arc::new(UpstreamKey { app, revision, upstream });
-        Some(Backend::Upstream(pool, Arc::new(key.into())))
+        let key = Spread::new(UpstreamKey { app, revision, upstream });
+        Some(Backend::Upstream(pool, Arc::new(key)))
     }
 
     /// The counters of a route of this app, also of an earlier configuration.
@@ -256,7 +256,7 @@ impl Site {
         let header = gateway.and_then(|gateway| gateway.revision_header.as_deref());
         Self {
             app: app.clone(),
-            name: Arc::new(app.name.clone()).into(),
+            name: Spread::new(app.name.clone()),
             environment: app.environment.clone().into(),
             shares,
             revision_header: header.and_then(|name| name.parse().ok()),
@@ -303,7 +303,7 @@ impl RouteTable {
                 .revisions
                 .entry(address)
                 .or_insert_with(|| {
-                    let compile = || Arc::new(Arc::new(Compiled::new(revision, door)).into());
+                    let compile = || Arc::new(Spread::new(Compiled::new(revision, door)));
                     kept.unwrap_or_else(compile)
                 })
                 .clone()
@@ -314,7 +314,7 @@ impl RouteTable {
             for revision in &app.revisions {
                 let shares = vec![(100, of_revision(revision))];
                 let host = preview_host(&revision.id, &app.name);
-                previews.push((host, Arc::new(Arc::new(Site::new(app, shares)).into())));
+                previews.push((host, Arc::new(Spread::new(Site::new(app, shares)))));
             }
             let mut sum = 0;
             let shares: Vec<_> = app
@@ -326,7 +326,7 @@ impl RouteTable {
                 })
                 .collect();
             if !shares.is_empty() {
-                sites.push(Arc::new(Spread::from(Arc::new(Site::new(app, shares)))));
+                sites.push(Arc::new(Spread::new(Site::new(app, shares))));
             }
         }
         table.empty = sites.is_empty();

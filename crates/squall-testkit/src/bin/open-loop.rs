@@ -18,17 +18,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match run(&arguments) {
-        Ok(line) => {
-            println!("{line}");
-            ExitCode::SUCCESS
-        }
-        Err(problem) => {
-            eprintln!("open-loop: {problem}");
-            ExitCode::FAILURE
-        }
-    }
+    squall_testkit::generator("open-loop", run)
 }
 
 fn run(arguments: &[String]) -> Result<String, String> {

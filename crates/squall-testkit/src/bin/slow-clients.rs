@@ -17,17 +17,7 @@ const BODY: &[u8] = b"POST / HTTP/1.1\r\nHost: sink.localhost\r\nContent-Length:
 const BETWEEN_BYTES: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match run(&arguments) {
-        Ok(line) => {
-            println!("{line}");
-            ExitCode::SUCCESS
-        }
-        Err(problem) => {
-            eprintln!("slow-clients: {problem}");
-            ExitCode::FAILURE
-        }
-    }
+    squall_testkit::generator("slow-clients", run)
 }
 
 fn run(arguments: &[String]) -> Result<String, String> {

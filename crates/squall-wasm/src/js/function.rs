@@ -88,7 +88,7 @@ impl JsFunction {
             snapshot,
             world,
             environment: ArcSwapOption::empty(),
-            log_owner: Arc::new(log_owner).into(),
+            log_owner: Spread::new(log_owner),
             shared,
             recordings,
         }))
@@ -143,7 +143,7 @@ impl JsFunction {
             return known.1.own();
         }
         let env = encode_env(&self.function, environment);
-        let world = Spread::from(Arc::new(World { env, ..self.world.clone() }));
+        let world = Spread::new(World { env, ..self.world.clone() });
         let own = world.own();
         self.environment.store(Some(Arc::new((environment.clone(), world))));
         own
