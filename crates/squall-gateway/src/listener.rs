@@ -353,6 +353,7 @@ impl Leaving {
         let Self { stream, core } = self;
         connection.open().move_to(core.clone());
         connection.count_move();
+        connection.door().counters.moved.fetch_add(1, Ordering::Relaxed);
         core.handle.spawn(async move {
             match stream.attach() {
                 Ok(stream) => drive(connection, stream).await,

@@ -20,6 +20,8 @@ pub(crate) struct Counters {
     pub(crate) slow_clients: AtomicU64,
     pub(crate) floods: AtomicU64,
     pub(crate) refused_clients: AtomicU64,
+    /// Connections that followed their packets to another core.
+    pub(crate) moved: AtomicU64,
     /// Connections that hold nothing but their socket.
     pub(crate) resting: AtomicUsize,
 }
@@ -118,6 +120,12 @@ impl Counters {
                 "counter",
                 "Connections closed because their client had as many as it may.",
                 read(&self.refused_clients),
+            ),
+            (
+                "http_connection_moves_total",
+                "counter",
+                "Moves of connections to the core of the CPU that their packets arrive at.",
+                read(&self.moved),
             ),
             (
                 "http_request_bytes_total",

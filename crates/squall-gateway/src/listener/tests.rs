@@ -311,6 +311,7 @@ fn a_connection_follows_its_packets() {
         });
         let (number, mut stream) = client.join().unwrap();
         assert!(number >= 64, "{number}");
+        assert!(door.metrics().contains("\nsquall_http_connection_moves_total 1\n"));
         // And it goes on as before.
         stream.write_all(b"GET /api/x HTTP/1.1\r\nHost: one.localhost\r\n\r\n").unwrap();
         let mut answer = [0; 12];
