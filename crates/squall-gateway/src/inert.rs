@@ -27,7 +27,7 @@ impl UsageSink for Inert {
 impl LogSink for Inert {
     fn line(&self, _: LogLine) {}
     fn app_line(&self, _: AppLine) {}
-    fn access(&self, _: AccessRecord) {}
+    fn access(&self, _: &AccessRecord<'_>) {}
 }
 
 impl Invoke for Inert {

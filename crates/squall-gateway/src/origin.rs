@@ -45,7 +45,7 @@ pub(crate) struct Account {
     /// Who calls, once that is verified.
     pub(crate) identity: Option<Identity>,
     /// What became of the request at an upstream, where the route leads to one.
-    pub(crate) upstream: Option<Box<UpstreamCall>>,
+    pub(crate) upstream: Option<UpstreamCall>,
     /// What the cache did, where the route has one.
     pub(crate) cached: Option<Outcome>,
     /// Given back when this is dropped.
@@ -169,7 +169,7 @@ impl OriginRequest {
     async fn forward(
         self,
         account: &mut Account,
-        pool: &Arc<UpstreamPool>,
+        pool: &Spread<UpstreamPool>,
         usage: &Spread<UpstreamKey>,
     ) -> Result<Response<Body>, Rejection> {
         let Self { door, client, target, matched, mut head, body, upgrade } = self;
@@ -193,9 +193,9 @@ impl OriginRequest {
             host: route.rewrite.as_ref().and_then(|rewrite| rewrite.host.as_deref()),
             response_timeout: route.policies.response_timeout,
             upgrade,
-            call: account.upstream.insert(Box::new(UpstreamCall::to(pool.name.clone()))),
+            call: account.upstream.insert(UpstreamCall::to(pool.name.own())),
         };
-        pool.forward(Request::from_parts(head, body), context).await
+        UpstreamPool::forward(&pool.own(), Request::from_parts(head, body), context).await
     }
 
     async fn invoke(

@@ -120,14 +120,14 @@ impl Drop for RequestEnd {
                 return;
             }
         }
-        door.contracts.logs.access(AccessRecord {
+        door.contracts.logs.access(&AccessRecord {
             at: self.account.at,
-            route: route.map(|route| route.name.own()),
-            function: self.account.function.take(),
-            app: self.app.take(),
-            method: std::mem::take(&mut self.method),
-            host: std::mem::take(&mut self.host),
-            path: std::mem::take(&mut self.path),
+            route: route.map(|route| &*route.name),
+            function: self.account.function.as_deref(),
+            app: self.app.as_deref(),
+            method: &self.method,
+            host: &self.host,
+            path: &self.path,
             status: self.status,
             code: self.account.code,
             duration_us,
@@ -136,10 +136,10 @@ impl Drop for RequestEnd {
             client: self.client,
             version: self.version,
             tls: self.connection.tls_version(),
-            caller: self.account.identity.as_ref().map(|known| Box::new(known.caller())),
-            upstream: self.account.upstream.take(),
+            caller: self.account.identity.as_ref().map(|known| known.caller()),
+            upstream: self.account.upstream.as_ref(),
             cache: self.account.cached.map(Outcome::as_str),
-            user_agent: self.user_agent.take(),
+            user_agent: self.user_agent.as_ref(),
             trace: self.account.trace,
         });
     }

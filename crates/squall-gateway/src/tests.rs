@@ -14,6 +14,7 @@ use squall_types::state::{
     AppState, ApplySnapshot as _, Asset, BlobId, FunctionKey, FunctionSpec, HandlerWorld,
     RevisionState, Share, Snapshot,
 };
+use squall_types::trace::TraceContext;
 use squall_types::usage::{UsageRecord, UsageSink};
 use squall_types::{AppName, Body, ErrorCode, Invoke, InvokeError, RevisionId};
 
@@ -25,7 +26,21 @@ mod routes;
 #[derive(Default)]
 struct Fake {
     usage: Mutex<Vec<UsageRecord>>,
-    access: Mutex<Vec<AccessRecord>>,
+    access: Mutex<Vec<Accessed>>,
+}
+
+/// What tests look at in an access record.
+#[derive(Debug, Clone)]
+struct Accessed {
+    path: String,
+    route: Option<String>,
+    code: Option<ErrorCode>,
+    bytes_out: u64,
+    trace: TraceContext,
+    /// The table that knows the caller, its name, and what is shown of its key.
+    caller: Option<(String, String, Option<String>)>,
+    /// All of it, for what must not be there.
+    text: String,
 }
 
 impl UsageSink for Fake {
@@ -36,8 +51,19 @@ impl UsageSink for Fake {
 impl LogSink for Fake {
     fn line(&self, _: LogLine) {}
     fn app_line(&self, _: AppLine) {}
-    fn access(&self, record: AccessRecord) {
-        self.access.lock().unwrap().push(record);
+    fn access(&self, record: &AccessRecord<'_>) {
+        let owned = |text: &str| text.to_owned();
+        self.access.lock().unwrap().push(Accessed {
+            path: owned(record.path),
+            route: record.route.map(owned),
+            code: record.code,
+            bytes_out: record.bytes_out,
+            trace: record.trace,
+            caller: record.caller.map(|caller| {
+                (owned(caller.source), owned(caller.name), caller.key_prefix.map(owned))
+            }),
+            text: format!("{record:?}"),
+        });
     }
 }
 impl Invoke for Fake {

@@ -43,7 +43,7 @@ impl LogSink for Seen {
     fn line(&self, line: LogLine) {
         self.lines.lock().unwrap().push(line);
     }
-    fn access(&self, _: AccessRecord) {}
+    fn access(&self, _: &AccessRecord<'_>) {}
 }
 
 struct Fake(Arc<Seen>);

@@ -34,19 +34,21 @@ impl Pace {
     }
 }
 
-/// Entries of one piece: 20 to 40 µs of work.
-const PIECE: usize = 64;
-
 /// Counts steps of a batch, and yields the CPU after each piece.
-#[derive(Default)]
 pub(crate) struct Courtesy {
+    piece: usize,
     steps: usize,
 }
 
 impl Courtesy {
+    /// A piece of so many steps should be 20 to 40 µs of work.
+    pub(crate) fn every(piece: usize) -> Self {
+        Self { piece, steps: 0 }
+    }
+
     pub(crate) fn step(&mut self) {
         self.steps += 1;
-        if self.steps.is_multiple_of(PIECE) {
+        if self.steps.is_multiple_of(self.piece) {
             std::thread::yield_now();
         }
     }

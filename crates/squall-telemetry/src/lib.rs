@@ -1,9 +1,9 @@
 //! What a node remembers of its own work: the usage ledger and the logs.
 //!
-//! Both are written to on every request, so both follow one plan: the caller moves a
-//! record into the buffer of its own thread and goes on; a thread of this crate formats
-//! and writes it a moment later. Nothing here runs on a request core for longer than
-//! a push to a vector takes, and nothing runs at all while nothing happens.
+//! Both are written to on every request, so both follow one plan: the caller puts a
+//! record, or a line, into the buffer of its own thread and goes on; a thread of this crate
+//! sums it up and writes it a moment later. A request core waits for nothing here, and
+//! nothing runs at all while nothing happens.
 
 pub mod ledger;
 pub mod logs;

@@ -1,11 +1,10 @@
 //! Buffers that many threads fill and one thread empties.
 //!
 //! A thread keeps to one shard, so its lock is free but for the instant in which the
-//! emptying thread exchanges the vector for another one.
+//! emptying thread exchanges the buffer for another one.
 
-use std::sync::Mutex;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
@@ -13,78 +12,63 @@ use squall_types::shard::{Padded, SHARDS, own_shard};
 
 use crate::lock;
 
-/// A buffer that was mostly empty is given back when it holds more places than this.
+/// A buffer that was mostly empty is given back when it has room for more items than this.
 const KEEP_CAPACITY: usize = 1024;
 
-struct Buffer<T> {
-    items: Vec<T>,
-    bytes: usize,
-    refused: u64,
+/// What one thread fills.
+pub(crate) trait Buffer: Default {
+    fn is_empty(&self) -> bool;
+    /// Empties it for another use.
+    fn clear(&mut self);
 }
 
-/// Bounded buffers of `T`, one for each thread that fills them.
-pub(crate) struct Shards<T> {
-    shards: [Padded<Mutex<Buffer<T>>>; SHARDS],
-    max_items: usize,
-    max_bytes: usize,
+impl<T> Buffer for Vec<T> {
+    fn is_empty(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn clear(&mut self) {
+        clear(self, KEEP_CAPACITY);
+    }
 }
 
-impl<T> Shards<T> {
-    /// Bounds are for each shard.
-    pub(crate) fn new(max_items: usize, max_bytes: usize) -> Self {
-        let shards = std::array::from_fn(|_| {
-            Padded(Mutex::new(Buffer { items: Vec::new(), bytes: 0, refused: 0 }))
-        });
-        Self { shards, max_items, max_bytes }
+/// Empties `items`, and gives room for more than `keep` back when most of it was not used.
+pub(crate) fn clear<T>(items: &mut Vec<T>, keep: usize) {
+    let is_too_large = items.capacity() > keep && items.len() < items.capacity() / 8;
+    items.clear();
+    if is_too_large {
+        *items = Vec::new();
+    }
+}
+
+/// Buffers, one for each thread that fills them.
+#[derive(Default)]
+pub(crate) struct Shards<B>([Padded<Mutex<B>>; SHARDS]);
+
+impl<B: Buffer> Shards<B> {
+    /// The calling thread's.
+    pub(crate) fn own(&self) -> MutexGuard<'_, B> {
+        lock(&self.0[own_shard()].0)
     }
 
-    /// Adds an item that holds about `bytes` on the heap, or gives it back when the
-    /// shard is full.
-    pub(crate) fn push(&self, item: T, bytes: usize) -> Result<(), T> {
-        let mut buffer = lock(&self.shards[own_shard()].0);
-        if buffer.items.len() >= self.max_items || buffer.bytes + bytes > self.max_bytes {
-            return Err(item);
-        }
-        buffer.bytes += bytes;
-        buffer.items.push(item);
-        Ok(())
-    }
-
-    /// Counts an item that found no place.
-    pub(crate) fn refuse(&self) {
-        lock(&self.shards[own_shard()].0).refused += 1;
-    }
-
-    /// Hands the items of each shard to `take`, which empties the vector. `spare` is
-    /// exchanged with the full vectors, so that no lock is held while items are moved.
-    /// Returns how many were refused since the last time.
-    pub(crate) fn drain(&self, spare: &mut Vec<T>, mut take: impl FnMut(&mut Vec<T>)) -> u64 {
-        let mut refused = 0;
-        for shard in &self.shards {
+    /// Hands each buffer that is not empty to `take`. They are exchanged with `spare`, so
+    /// that no lock is held while their contents are moved.
+    pub(crate) fn drain(&self, spare: &mut B, mut take: impl FnMut(&mut B)) {
+        for shard in &self.0 {
             {
                 let mut buffer = lock(&shard.0);
-                refused += std::mem::take(&mut buffer.refused);
-                if buffer.items.is_empty() {
+                if buffer.is_empty() {
                     continue;
                 }
-                std::mem::swap(&mut buffer.items, spare);
-                buffer.bytes = 0;
+                std::mem::swap(&mut *buffer, spare);
             }
-            let used = spare.len();
             take(spare);
             spare.clear();
-            if spare.capacity() > KEEP_CAPACITY && used < spare.capacity() / 8 {
-                *spare = Vec::new();
-            }
         }
-        refused
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.shards.iter().all(|shard| {
-            let buffer = lock(&shard.0);
-            buffer.items.is_empty() && buffer.refused == 0
-        })
+        self.0.iter().all(|shard| lock(&shard.0).is_empty())
     }
 }
 

@@ -68,18 +68,18 @@ pub struct AppLine {
 }
 
 /// What is known of a request when it has ended; the access log is made of these.
-#[derive(Debug, Clone)]
-pub struct AccessRecord {
+#[derive(Debug, Clone, Copy)]
+pub struct AccessRecord<'a> {
     pub at: SystemTime,
     /// `None` when no function was reached (assets, rejections).
-    pub function: Option<Local<FunctionSpec>>,
+    pub function: Option<&'a FunctionSpec>,
     /// The app, where one matched.
-    pub app: Option<Local<crate::AppName>>,
+    pub app: Option<&'a crate::AppName>,
     /// The route that won, where one did.
-    pub route: Option<Local<str>>,
-    pub method: http::Method,
-    pub host: String,
-    pub path: String,
+    pub route: Option<&'a str>,
+    pub method: &'a http::Method,
+    pub host: &'a str,
+    pub path: &'a str,
     /// 499 when the client went away first.
     pub status: u16,
     pub code: Option<ErrorCode>,
@@ -92,13 +92,13 @@ pub struct AccessRecord {
     /// `None` without TLS.
     pub tls: Option<TlsVersion>,
     /// Who that is, where a policy asked.
-    pub caller: Option<Box<Caller>>,
+    pub caller: Option<Caller<'a>>,
     /// Where the request was sent, when the route leads to an upstream.
-    pub upstream: Option<Box<UpstreamCall>>,
+    pub upstream: Option<&'a UpstreamCall>,
     /// What the cache of the route did: `hit`, `stale`, `revalidated`, `collapsed`, `miss` or
     /// `bypass`.
     pub cache: Option<&'static str>,
-    pub user_agent: Option<http::HeaderValue>,
+    pub user_agent: Option<&'a http::HeaderValue>,
     pub trace: TraceContext,
 }
 
@@ -118,20 +118,20 @@ impl TlsVersion {
 }
 
 /// A caller whose identity was verified.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Caller {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller<'a> {
     /// The `[identity]` table that knows it.
-    pub source: String,
+    pub source: &'a str,
     /// The id of an API client, the subject of a token, or the name of a user.
-    pub name: String,
+    pub name: &'a str,
     /// The part of an API key that is no secret. Never the key.
-    pub key_prefix: Option<String>,
+    pub key_prefix: Option<&'a str>,
 }
 
 /// What became of a request at an upstream.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct UpstreamCall {
-    pub name: Arc<str>,
+    pub name: Local<str>,
     /// Of the last target that was tried; `None` when there was none to try.
     pub address: Option<SocketAddr>,
     /// From the first try to the head of the response, or to giving up.
@@ -141,7 +141,7 @@ pub struct UpstreamCall {
 
 impl UpstreamCall {
     /// Nothing was tried yet.
-    pub fn to(name: Arc<str>) -> Self {
+    pub fn to(name: Local<str>) -> Self {
         Self { name, address: None, duration_us: 0, tries: 0 }
     }
 }
@@ -150,7 +150,7 @@ impl UpstreamCall {
 pub trait LogSink: Send + Sync + 'static {
     fn line(&self, line: LogLine);
     fn app_line(&self, line: AppLine);
-    fn access(&self, record: AccessRecord);
+    fn access(&self, record: &AccessRecord<'_>);
 }
 
 /// A line or an access record as it is stored, filtered and sent to people.

@@ -74,6 +74,12 @@ impl<T: ?Sized> Deref for Spread<T> {
     }
 }
 
+impl<T: ?Sized + fmt::Display> fmt::Display for Spread<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
 /// A reference whose clones are counted apart from those of other threads.
 pub struct Local<T: ?Sized>(Arc<Arc<T>>);
 

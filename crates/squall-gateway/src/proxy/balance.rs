@@ -1,12 +1,11 @@
 //! Which target a request goes to.
 
 use std::net::IpAddr;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{HeaderMap, HeaderName, Uri, header};
 use squall_types::gateway::{Balance, HashKey};
-use squall_types::shard::{Padded, SHARDS, own_shard};
+use squall_types::shard::{Padded, SHARDS, Spread, own_shard};
 use squall_types::trace::random;
 
 use super::target::Target;
@@ -14,7 +13,7 @@ use super::target::Target;
 /// The targets that an upstream has at one time. Replaced as a whole when names resolve
 /// to something else.
 pub(crate) struct TargetSet {
-    pub(crate) targets: Vec<Arc<Target>>,
+    pub(crate) targets: Vec<Spread<Target>>,
     balance: Balance,
     equal_weights: bool,
     /// Whose turn it is, for each core.
@@ -25,7 +24,7 @@ impl TargetSet {
     pub(crate) fn new(targets: Vec<Arc<Target>>, balance: Balance) -> Self {
         Self {
             equal_weights: targets.windows(2).all(|pair| pair[0].weight() == pair[1].weight()),
-            targets,
+            targets: targets.into_iter().map(Spread::from).collect(),
             balance,
             turns: (0..SHARDS).map(|_| Padded::default()).collect(),
         }
@@ -37,7 +36,7 @@ impl TargetSet {
         &self,
         key: Option<u64>,
         may: impl Fn(&Target) -> bool,
-    ) -> Option<&Arc<Target>> {
+    ) -> Option<&Spread<Target>> {
         if let [only] = self.targets.as_slice() {
             return may(only).then_some(only);
         }
@@ -51,13 +50,13 @@ impl TargetSet {
 
     /// Smooth weighted round robin, as nginx has it: everyone gains its weight, the richest
     /// is chosen and pays the sum. Heavy targets are not chosen many times in a row.
-    fn next_in_turn(&self, may: impl Fn(&Target) -> bool) -> Option<&Arc<Target>> {
+    fn next_in_turn(&self, may: impl Fn(&Target) -> bool) -> Option<&Spread<Target>> {
         let turns = &self.turns[own_shard()].0;
         let mut credits = turns.lock().unwrap_or_else(PoisonError::into_inner);
         if credits.is_empty() {
             // Cores that begin at different places do not all choose the same one at first.
             let sum: i64 = self.targets.iter().map(|target| i64::from(target.weight())).sum();
-            let begin = |_: &Arc<Target>| i64::from(u32::from_ne_bytes(random())) % sum.max(1);
+            let begin = |_: &Spread<Target>| i64::from(u32::from_ne_bytes(random())) % sum.max(1);
             credits.extend(self.targets.iter().map(begin));
         }
         let mut sum = 0;
@@ -80,7 +79,7 @@ impl TargetSet {
 
     /// Two at random, and of them the one with fewer requests for its weight
     /// (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing").
-    fn less_busy_of_two(&self, may: impl Fn(&Target) -> bool) -> Option<&Arc<Target>> {
+    fn less_busy_of_two(&self, may: impl Fn(&Target) -> bool) -> Option<&Spread<Target>> {
         let able = || self.targets.iter().filter(|target| may(target));
         let count = able().count();
         if count < 2 {
@@ -93,7 +92,7 @@ impl TargetSet {
         let second = (first + 1 + (dice as u32) as usize % (count - 1)) % count;
         let (first, second) = (able().nth(first)?, able().nth(second)?);
         let load = |target: &Target, other: &Target| {
-            let requests = u64::from(target.counters.in_flight.load(Ordering::Relaxed)) + 1;
+            let requests = u64::from(target.in_flight()) + 1;
             requests * u64::from(other.weight())
         };
         Some(if load(second, first) < load(first, second) { second } else { first })
@@ -101,7 +100,7 @@ impl TargetSet {
 
     /// Weighted rendezvous hashing: every target draws a number for the key, the highest
     /// wins. When one leaves, only its own keys move (Thaler and Ravishankar, 1998).
-    fn by_key(&self, key: u64, may: impl Fn(&Target) -> bool) -> Option<&Arc<Target>> {
+    fn by_key(&self, key: u64, may: impl Fn(&Target) -> bool) -> Option<&Spread<Target>> {
         let able = self.targets.iter().filter(|target| may(target));
         if self.equal_weights {
             return able.max_by_key(|target| mix(key ^ target.hash));
@@ -160,6 +159,7 @@ fn find<'a>(mut pairs: impl Iterator<Item = &'a str>, name: &str) -> Option<u64>
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::sync::atomic::Ordering;
 
     use super::*;
 
@@ -178,7 +178,7 @@ mod tests {
         counts
     }
 
-    fn label(target: Option<&Arc<Target>>) -> String {
+    fn label(target: Option<&Spread<Target>>) -> String {
         target.unwrap().label.clone()
     }
 
@@ -202,14 +202,14 @@ mod tests {
     #[test]
     fn the_busier_of_two_is_left_alone() {
         let set = set(Balance::LeastConnections, &[1, 1, 1, 1]);
-        set.targets[0].counters.in_flight.store(100, Ordering::Relaxed);
+        set.targets[0].traffic().in_flight.store(100, Ordering::Relaxed);
         let picks = counts((0..400).map(|_| label(set.choose(None, |_| true))));
         assert!(!picks.contains_key("10.0.0.0:80"), "{picks:?}");
         assert_eq!(picks.len(), 3);
         // Twice the weight bears twice the requests.
         let set = self::set(Balance::LeastConnections, &[2, 1]);
-        set.targets[0].counters.in_flight.store(2, Ordering::Relaxed);
-        set.targets[1].counters.in_flight.store(1, Ordering::Relaxed);
+        set.targets[0].traffic().in_flight.store(2, Ordering::Relaxed);
+        set.targets[1].traffic().in_flight.store(1, Ordering::Relaxed);
         assert_eq!(label(set.choose(None, |_| true)), "10.0.0.0:80");
     }
 

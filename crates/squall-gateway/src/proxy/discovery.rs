@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use squall_types::ErrorCode;
+use squall_types::shard::Spread;
 
 use super::balance::TargetSet;
 use super::pool::{Resolution, UpstreamPool};
@@ -64,7 +65,7 @@ async fn resolve_all(pool: &UpstreamPool) {
             }
             Err(error) => {
                 pool.counters.resolve_failures.fetch_add(1, Ordering::Relaxed);
-                targets.extend(had().cloned());
+                targets.extend(had().map(|target| target.shared().clone()));
                 failure = Some(error);
             }
         }
@@ -77,7 +78,7 @@ async fn resolve_all(pool: &UpstreamPool) {
         return;
     }
     let same = targets.len() == before.targets.len()
-        && targets.iter().zip(&before.targets).all(|(new, old)| Arc::ptr_eq(new, old));
+        && targets.iter().zip(&before.targets).all(|(new, old)| Arc::ptr_eq(new, old.shared()));
     if !same {
         pool.set.store(Arc::new(TargetSet::new(targets, pool.settings.balance)));
     }
@@ -88,6 +89,6 @@ async fn resolve_all(pool: &UpstreamPool) {
 fn keep_or_add(before: &TargetSet, origin: &Arc<Origin>, address: SocketAddr) -> Arc<Target> {
     let same =
         |target: &&Arc<Target>| Arc::ptr_eq(&target.origin, origin) && target.address == address;
-    let kept = before.targets.iter().find(same).cloned();
+    let kept = before.targets.iter().map(Spread::shared).find(same).cloned();
     kept.unwrap_or_else(|| Arc::new(Target::new(origin.clone(), address)))
 }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use squall_types::shard::Local;
+
 use super::circuit::Passage;
 use super::pool::UpstreamPool;
 use super::target::Target;
 
 /// A request's place in an upstream, from before the first try to the end of the response.
 pub(crate) struct Admission {
-    pub(super) pool: Arc<UpstreamPool>,
+    pub(super) pool: Local<UpstreamPool>,
     pub(super) passage: Passage,
     pub(super) counted: bool,
 }
@@ -22,7 +24,7 @@ impl Drop for Admission {
 
 /// One try.
 pub(crate) struct Flight {
-    target: Arc<Target>,
+    target: Local<Target>,
     admission: Arc<Admission>,
     judged: bool,
 }
@@ -37,15 +39,19 @@ pub(crate) enum Fault {
 }
 
 impl Flight {
-    pub(crate) fn begin(target: &Arc<Target>, admission: &Arc<Admission>) -> Self {
-        target.counters.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { target: target.clone(), admission: admission.clone(), judged: false }
+    pub(crate) fn begin(target: Local<Target>, admission: &Arc<Admission>) -> Self {
+        target.traffic().in_flight.fetch_add(1, Ordering::Relaxed);
+        Self { target, admission: admission.clone(), judged: false }
+    }
+
+    pub(crate) fn target(&self) -> &Local<Target> {
+        &self.target
     }
 
     /// A head has come. The target is judged by it; the body may still break off.
     pub(crate) fn answered(&mut self, status: u16) {
         let class = usize::from(status / 100).clamp(1, 5) - 1;
-        self.target.counters.answered[class].fetch_add(1, Ordering::Relaxed);
+        self.target.traffic().answered[class].fetch_add(1, Ordering::Relaxed);
         self.judged = status >= 500;
         self.judge(self.judged);
     }
@@ -82,6 +88,6 @@ impl Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.target.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.target.traffic().in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -10,6 +10,7 @@ use squall_types::dial::{Dialed, Endpoint, Offer};
 use squall_types::gateway::Protocol;
 use squall_types::log::UpstreamCall;
 use squall_types::outbound::{OutboundError, OutboundErrorKind};
+use squall_types::shard::Local;
 use squall_types::trace::random;
 use squall_types::{Body, BodyError, ErrorCode};
 
@@ -64,7 +65,7 @@ impl Drop for Noted<'_> {
 
 /// What all tries of a request have in common.
 struct Forwarding<'a> {
-    pool: &'a Arc<UpstreamPool>,
+    pool: &'a Local<UpstreamPool>,
     head: &'a http::request::Parts,
     body: &'a ReplayBody,
     forwarded: &'a Forwarded<'a>,
@@ -103,21 +104,21 @@ impl UpstreamPool {
     /// returns the response. Its body is read from the upstream as it is taken; dropping
     /// it, or this future, gives the request up.
     pub(crate) async fn forward(
-        self: &Arc<Self>,
+        pool: &Local<Self>,
         request: Request<Body>,
         mut context: Context<'_>,
     ) -> Result<Response<Body>, Rejection> {
         let started = Instant::now();
         let mut noted = Noted { call: context.call, started };
-        self.resolved().await?;
-        let admission = self.admit(started)?;
+        pool.resolved().await?;
+        let admission = Self::admit(pool, started)?;
         let (head, body) = request.into_parts();
         let body = ReplayBody::new(body);
         let upgrade = context.upgrade.take();
-        let times = &self.settings.timeouts;
+        let times = &pool.settings.timeouts;
         let longest = [times.total_ms.map(Duration::from_millis), context.response_timeout];
         let forwarding = Forwarding {
-            pool: self,
+            pool,
             head: &head,
             body: &body,
             forwarded: &context.forwarded,
@@ -130,27 +131,27 @@ impl UpstreamPool {
             },
             admission: &admission,
         };
-        let key = self.settings.hash_on.as_ref().and_then(|key| {
+        let key = pool.settings.hash_on.as_ref().and_then(|key| {
             balance::key_of(key, context.forwarded.client, &head.uri, &head.headers)
         });
-        let (answer, target, flight) = forwarding.try_until_answered(key, &mut noted).await?;
+        let (answer, flight) = forwarding.try_until_answered(key, &mut noted).await?;
         let idle = forwarding.limits.idle;
         match answer {
             Answer::Http2(answer) => Ok(response::from_http2(answer, idle, flight)),
             Answer::Http1(exchange, head) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
                 let upgrade = upgrade.expect("a switch that nobody asked for is refused");
-                Ok(Tunnel::open(upgrade, *exchange, head, idle, self, flight))
+                Ok(Tunnel::open(upgrade, *exchange, head, idle, pool, flight))
             }
             Answer::Http1(exchange, head) => {
-                let keeps_for = Duration::from_millis(self.settings.keep_alive_ms);
+                let keeps_for = Duration::from_millis(pool.settings.keep_alive_ms);
                 let said = head.keeps_for.map(|said| said.saturating_sub(KEEP_ALIVE_MARGIN));
                 let keep = head.keep_alive.then(|| Keep {
-                    target: target.clone(),
-                    most: self.settings.keep_alive,
+                    most: pool.settings.keep_alive,
                     keeps_for: said.map_or(keeps_for, |said| said.min(keeps_for)),
                 });
+                let target = flight.target().clone();
                 response::from_http1(exchange, head, keep, idle, flight)
-                    .map_err(|why| self.refuse(ErrorCode::UpstreamProtocol, &target, why))
+                    .map_err(|why| pool.refuse(ErrorCode::UpstreamProtocol, &target, why))
             }
         }
     }
@@ -167,9 +168,9 @@ impl Forwarding<'_> {
         &self,
         key: Option<u64>,
         noted: &mut Noted<'_>,
-    ) -> Result<(Answer, Arc<Target>, Flight), Rejection> {
+    ) -> Result<(Answer, Flight), Rejection> {
         let pool = self.pool;
-        let mut tried: Vec<Arc<Target>> = Vec::new();
+        let mut tried: Vec<Local<Target>> = Vec::new();
         loop {
             let now = Instant::now();
             let Some(target) = pool.choose(key, now, &tried) else {
@@ -179,8 +180,8 @@ impl Forwarding<'_> {
             };
             let retries_left = (pool.settings.retry.attempts as usize).saturating_sub(tried.len());
             noted.tries(&target);
-            let mut flight = Flight::begin(&target, self.admission);
-            match self.try_once(&target).await {
+            let mut flight = Flight::begin(target, self.admission);
+            match self.try_once(flight.target()).await {
                 Ok(answer) => {
                     let status = answer.status();
                     flight.answered(status.as_u16());
@@ -190,10 +191,10 @@ impl Forwarding<'_> {
                         && self.is_idempotent()
                         && self.body.can_be_repeated()
                         // It asks to be left alone for a while: only others are tried.
-                        && (!answer.says_retry_after() || pool.has_another(now, &tried, &target))
+                        && (!answer.says_retry_after() || pool.has_another(now, &tried, flight.target()))
                         && self.backoff(tried.len()).await;
                     if !again {
-                        return Ok((answer, target, flight));
+                        return Ok((answer, flight));
                     }
                 }
                 Err(miss) => {
@@ -211,13 +212,13 @@ impl Forwarding<'_> {
                         && self.backoff(tried.len()).await;
                     if !again {
                         return Err(match miss.fault {
-                            Some(_) => pool.refuse(miss.code, &target, &miss.message),
+                            Some(_) => pool.refuse(miss.code, flight.target(), &miss.message),
                             None => Rejection::new(miss.code, miss.message),
                         });
                     }
                 }
             }
-            tried.push(target);
+            tried.push(flight.target().clone());
         }
     }
 
@@ -242,7 +243,7 @@ impl Forwarding<'_> {
         true
     }
 
-    async fn try_once(&self, target: &Arc<Target>) -> Result<Answer, Miss> {
+    async fn try_once(&self, target: &Target) -> Result<Answer, Miss> {
         let mut fresh = false;
         loop {
             let wire = self.connect(target, fresh).await?;
@@ -280,7 +281,7 @@ impl Forwarding<'_> {
     }
 
     /// A connection that waits, or a new one.
-    async fn connect(&self, target: &Arc<Target>, fresh: bool) -> Result<Wire, Miss> {
+    async fn connect(&self, target: &Target, fresh: bool) -> Result<Wire, Miss> {
         let pool = self.pool;
         let by_http2 = match pool.settings.protocol {
             _ if self.upgrade.is_some() => false,
@@ -292,7 +293,7 @@ impl Forwarding<'_> {
             if !fresh
                 && let Some(connection) = target.take_idle(Instant::now(), !self.is_idempotent())
             {
-                target.counters.reused.fetch_add(1, Ordering::Relaxed);
+                target.traffic().reused.fetch_add(1, Ordering::Relaxed);
                 return Ok(Wire::Http1(connection));
             }
             let dialed = self.dial(target, self.http1_endpoint(target)).await?;
@@ -302,7 +303,7 @@ impl Forwarding<'_> {
             && let Some(sender) = open.as_ref().and_then(http2::Open::sender)
             && !fresh
         {
-            target.counters.reused.fetch_add(1, Ordering::Relaxed);
+            target.traffic().reused.fetch_add(1, Ordering::Relaxed);
             return Ok(Wire::Http2(sender));
         }
         // One request opens the connection; those that come meanwhile wait for it.

@@ -19,13 +19,13 @@ fn read(counter: &AtomicU64) -> u64 {
 
 const OF_TARGETS: [OfTarget; 7] = [
     ("in_flight", "gauge", "Requests that are at a target now.", |target, _| {
-        u64::from(target.counters.in_flight.load(Ordering::Relaxed))
+        u64::from(target.in_flight())
     }),
     ("connections_total", "counter", "Connections opened.", |target, _| {
         read(&target.counters.connections)
     }),
     ("reused_total", "counter", "Tries on a connection that was open.", |target, _| {
-        read(&target.counters.reused)
+        target.reused()
     }),
     ("idle_connections", "gauge", "Connections that wait for a request.", |target, _| {
         target.waiting() as u64
@@ -92,8 +92,7 @@ pub(super) fn write(pools: &[Arc<UpstreamPool>], out: &mut String) {
     write_head(out, name, "counter", "Responses of targets, by class of status.");
     for (labels, _, targets) in &named {
         for target in targets {
-            for (class, count) in target.counters.answered.iter().enumerate() {
-                let count = read(count);
+            for (class, count) in target.answered().into_iter().enumerate() {
                 if count > 0 {
                     let (label, class) = (&target.label, class + 1);
                     let _ = writeln!(

@@ -102,7 +102,7 @@ impl Upstreams {
     /// By app and name.
     pub(crate) fn live(&self) -> Vec<Arc<UpstreamPool>> {
         let mut live: Vec<_> = self.lock().values().flatten().filter_map(Weak::upgrade).collect();
-        live.sort_by(|a, b| (&a.app, &a.name).cmp(&(&b.app, &b.name)));
+        live.sort_by(|a, b| (&a.app, &*a.name).cmp(&(&b.app, &*b.name)));
         live
     }
 

@@ -9,6 +9,7 @@ use squall_types::dial::Dial;
 use squall_types::gateway::{CircuitState, Upstream};
 use squall_types::log::{AppLine, Level, LogSink};
 use squall_types::outbound::{OutboundError, OutboundErrorKind};
+use squall_types::shard::{Local, Spread};
 use squall_types::{AppName, ErrorCode, InvokeError};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
@@ -39,7 +40,7 @@ pub(crate) enum Resolution {
 
 pub(crate) struct UpstreamPool {
     pub(crate) app: AppName,
-    pub(crate) name: Arc<str>,
+    pub(crate) name: Spread<str>,
     pub(crate) settings: Upstream,
     pub(super) dial: Arc<dyn Dial>,
     logs: Arc<dyn LogSink>,
@@ -88,7 +89,7 @@ impl UpstreamPool {
         let origins = settings.targets.iter().filter_map(|target| Origin::new(target, settings));
         Self {
             app,
-            name: name.into(),
+            name: Arc::<str>::from(name).into(),
             dial,
             logs,
             origins: origins.map(Arc::new).collect(),
@@ -129,7 +130,7 @@ impl UpstreamPool {
     }
 
     pub(crate) fn targets(&self) -> Vec<Arc<Target>> {
-        self.set.load().targets.clone()
+        self.set.load().targets.iter().map(|target| target.shared().clone()).collect()
     }
 
     pub(crate) fn circuit_state(&self) -> Option<CircuitState> {
@@ -167,33 +168,33 @@ impl UpstreamPool {
     }
 
     /// Lets a request in, for as long as what is returned lives.
-    pub(super) fn admit(self: &Arc<Self>, now: Instant) -> Result<Arc<Admission>, Rejection> {
-        let now_ms = self.ms_at(now);
-        let passage = match &self.circuit {
+    pub(super) fn admit(pool: &Local<Self>, now: Instant) -> Result<Arc<Admission>, Rejection> {
+        let now_ms = pool.ms_at(now);
+        let passage = match &pool.circuit {
             None => Passage::Usual,
             Some(circuit) => circuit.pass(now_ms).map_err(|wait_ms| {
-                self.counters.refused.fetch_add(1, Ordering::Relaxed);
-                let message = format!("{} is given rest: too much of it failed", self.name);
+                pool.counters.refused.fetch_add(1, Ordering::Relaxed);
+                let message = format!("{} is given rest: too much of it failed", pool.name);
                 let mut rejection = refuse(ErrorCode::CircuitOpen, message);
                 let seconds = wait_ms.div_ceil(1_000);
                 rejection.retry_after_s = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
                 rejection
             })?,
         };
-        let most = self.settings.circuit_breaker.as_ref().and_then(|breaker| breaker.max_requests);
-        let admission = Admission { pool: self.clone(), passage, counted: most.is_some() };
+        let most = pool.settings.circuit_breaker.as_ref().and_then(|breaker| breaker.max_requests);
+        let admission = Admission { pool: pool.clone(), passage, counted: most.is_some() };
         if let Some(most) = most {
             // Counted before it is compared, and taken back by the admission's end.
-            let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
+            let before = pool.in_flight.fetch_add(1, Ordering::Relaxed);
             if before >= most {
-                self.counters.refused.fetch_add(1, Ordering::Relaxed);
-                let message = format!("{most} requests are at {} already", self.name);
+                pool.counters.refused.fetch_add(1, Ordering::Relaxed);
+                let message = format!("{most} requests are at {} already", pool.name);
                 let mut rejection = refuse(ErrorCode::UpstreamOverloaded, message);
                 rejection.retry_after_s = Some(1);
                 return Err(rejection);
             }
         }
-        self.budget.count_request(now_ms);
+        pool.budget.count_request(now_ms);
         Ok(Arc::new(admission))
     }
 
@@ -213,28 +214,28 @@ impl UpstreamPool {
         &self,
         key: Option<u64>,
         now: Instant,
-        tried: &[Arc<Target>],
-    ) -> Option<Arc<Target>> {
+        tried: &[Local<Target>],
+    ) -> Option<Local<Target>> {
         let now_ms = self.ms_at(now);
         let set = self.set.load();
         let is_new = |target: &Target| is_new(target, tried);
         let checked = |target: &Target| target.health.passes_checks();
         let well = |target: &Target| checked(target) && !target.health.is_ejected(now_ms);
         if let Some(target) = set.choose(key, |target| well(target) && is_new(target)) {
-            return Some(target.clone());
+            return Some(target.own());
         }
         if let Some(target) = set.choose(key, well).filter(|_| !tried.is_empty()) {
-            return Some(target.clone());
+            return Some(target.own());
         }
         let last = set
             .choose(key, |target| checked(target) && is_new(target))
             .or_else(|| set.choose(key, checked))?;
         self.counters.panics.fetch_add(1, Ordering::Relaxed);
-        Some(last.clone())
+        Some(last.own())
     }
 
     /// Whether a try could go to a target that has not been tried and is well.
-    pub(super) fn has_another(&self, now: Instant, tried: &[Arc<Target>], last: &Target) -> bool {
+    pub(super) fn has_another(&self, now: Instant, tried: &[Local<Target>], last: &Target) -> bool {
         let now_ms = self.ms_at(now);
         self.set.load().targets.iter().any(|target| {
             !std::ptr::eq(&**target, last)
@@ -351,7 +352,7 @@ impl UpstreamPool {
     }
 }
 
-fn is_new(target: &Target, tried: &[Arc<Target>]) -> bool {
+fn is_new(target: &Target, tried: &[Local<Target>]) -> bool {
     !tried.iter().any(|one| std::ptr::eq(&**one, target))
 }
 

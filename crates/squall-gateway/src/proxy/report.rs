@@ -50,8 +50,8 @@ fn of_target(target: &Target, now_ms: u64) -> TargetReport {
         Some(_) => TargetHealth::Ejected,
         None => TargetHealth::Up,
     };
-    let classes = counters.answered.iter().enumerate();
-    let responses = classes.map(|(class, count)| (format!("{}xx", class + 1), read(count)));
+    let classes = target.answered().into_iter().enumerate();
+    let responses = classes.map(|(class, count)| (format!("{}xx", class + 1), count));
     let failures =
         FAILURES.iter().map(|(reason, counter)| ((*reason).to_owned(), read(counter(counters))));
     TargetReport {
@@ -59,10 +59,10 @@ fn of_target(target: &Target, now_ms: u64) -> TargetReport {
         weight: target.weight(),
         health,
         ejected_for_ms,
-        in_flight: counters.in_flight.load(Ordering::Relaxed).into(),
+        in_flight: target.in_flight().into(),
         idle_connections: target.waiting() as u64,
         connections_opened: read(&counters.connections),
-        connections_reused: read(&counters.reused),
+        connections_reused: target.reused(),
         responses: responses.filter(|(_, count)| *count > 0).collect(),
         failures: failures.filter(|(_, count)| *count > 0).collect(),
         ejections: read(&counters.ejections),

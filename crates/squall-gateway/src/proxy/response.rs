@@ -1,7 +1,6 @@
 //! The body of an upstream's response, read from its connection as the client takes it.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,15 +18,14 @@ use super::target::Target;
 
 /// What becomes of a connection when it has served its request.
 pub(crate) struct Keep {
-    pub(crate) target: Arc<Target>,
     pub(crate) most: usize,
     pub(crate) keeps_for: Duration,
 }
 
 impl Keep {
-    fn take_back(&self, exchange: Exchange) {
+    fn take_back(&self, exchange: Exchange, target: &Target) {
         if let Some(connection) = exchange.into_reusable() {
-            self.target.put_idle(connection, self.most, self.keeps_for);
+            target.put_idle(connection, self.most, self.keeps_for);
         }
     }
 }
@@ -54,7 +52,7 @@ pub(crate) fn from_http1(
     })?;
     let mut response = if piece == Piece::End {
         if let Some(keep) = keep {
-            keep.take_back(*exchange);
+            keep.take_back(*exchange, flight.target());
         }
         flight.land();
         Response::new(Body::full(first))
@@ -98,7 +96,7 @@ struct Http1Body {
 impl Http1Body {
     fn finish(&mut self) {
         if let (Some(exchange), Some(keep)) = (self.exchange.take(), self.keep.take()) {
-            keep.take_back(*exchange);
+            keep.take_back(*exchange, self.flight.target());
         }
         self.flight.land();
     }

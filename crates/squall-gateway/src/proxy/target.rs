@@ -81,6 +81,18 @@ pub(crate) struct Target {
 struct Seat {
     idle: Mutex<Vec<Idle>>,
     http2: http2::Shared,
+    traffic: Traffic,
+}
+
+/// What every request counts.
+#[derive(Default)]
+pub(crate) struct Traffic {
+    /// Less than nothing, which wraps around, where requests ended that began elsewhere: the
+    /// sum of all cores is what it says.
+    pub(crate) in_flight: AtomicU32,
+    /// By class of status, 1xx to 5xx.
+    pub(crate) answered: [AtomicU64; 5],
+    pub(crate) reused: AtomicU64,
 }
 
 struct Idle {
@@ -88,19 +100,14 @@ struct Idle {
     until: Instant,
 }
 
-/// On one cache line, since each request counts on it in any case.
+/// What happens now and then.
 #[derive(Debug, Default)]
-#[repr(align(64))]
 pub(crate) struct Counters {
-    pub(crate) in_flight: AtomicU32,
-    /// By class of status, 1xx to 5xx.
-    pub(crate) answered: [AtomicU64; 5],
     pub(crate) connect_failures: AtomicU64,
     pub(crate) timeouts: AtomicU64,
     pub(crate) broken: AtomicU64,
     pub(crate) malformed: AtomicU64,
     pub(crate) connections: AtomicU64,
-    pub(crate) reused: AtomicU64,
     pub(crate) ejections: AtomicU64,
     pub(crate) checks_failed: AtomicU64,
 }
@@ -131,6 +138,34 @@ impl Target {
 
     pub(crate) fn http2(&self) -> &http2::Shared {
         &self.seats[own_shard()].0.http2
+    }
+
+    /// Where this core counts.
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.seats[own_shard()].0.traffic
+    }
+
+    fn all_traffic(&self) -> impl Iterator<Item = &Traffic> {
+        self.seats.iter().map(|seat| &seat.0.traffic)
+    }
+
+    /// Requests that are here now.
+    pub(crate) fn in_flight(&self) -> u32 {
+        let counts = self.all_traffic().map(|own| own.in_flight.load(Ordering::Relaxed));
+        counts.fold(0, u32::wrapping_add)
+    }
+
+    /// Responses by class of status, 1xx to 5xx.
+    pub(crate) fn answered(&self) -> [u64; 5] {
+        let of = |class: usize| {
+            self.all_traffic().map(|own| own.answered[class].load(Ordering::Relaxed)).sum()
+        };
+        std::array::from_fn(of)
+    }
+
+    /// Tries on a connection that was open.
+    pub(crate) fn reused(&self) -> u64 {
+        self.all_traffic().map(|own| own.reused.load(Ordering::Relaxed)).sum()
     }
 
     /// The connection of this core that was used last and is still good. `carefully` looks

@@ -189,7 +189,7 @@ async fn send(
     pool: &Arc<UpstreamPool>,
     request: Request<Body>,
 ) -> Result<Response<Body>, ErrorCode> {
-    let mut call = UpstreamCall::to(pool.name.clone());
+    let mut call = UpstreamCall::to(pool.name.own());
     let context = Context {
         forwarded: Forwarded {
             client: "192.0.2.9".parse().unwrap(),
@@ -203,7 +203,8 @@ async fn send(
         upgrade: None,
         call: &mut call,
     };
-    pool.forward(request, context).await.map_err(|rejection| rejection.code)
+    let sent = UpstreamPool::forward(&pool.clone().into(), request, context).await;
+    sent.map_err(|rejection| rejection.code)
 }
 
 /// Status and body, or the code.
@@ -365,7 +366,7 @@ async fn faults_have_their_codes() {
         let origin = Origin::start(&[act]).await;
         let pool = bench.pool(&[origin.url()], times);
         assert_eq!(ask(&pool, "GET").await, Err(expected), "{:?}", origin.asked());
-        assert_eq!(pool.targets()[0].counters.in_flight.load(Ordering::Relaxed), 0);
+        assert_eq!(pool.targets()[0].in_flight(), 0);
         assert_eq!(pool.targets()[0].waiting(), 0);
     }
     let origin = Origin::start(&[Act::Silence]).await;
@@ -564,7 +565,7 @@ async fn grpc_passes_with_its_trailers_over_one_connection() {
     });
     futures_util::future::join_all(calls).await;
     assert_eq!(connections.load(Ordering::Relaxed), 1);
-    assert_eq!(pool.targets()[0].counters.in_flight.load(Ordering::Relaxed), 0);
+    assert_eq!(pool.targets()[0].in_flight(), 0);
 }
 
 #[tokio::test]

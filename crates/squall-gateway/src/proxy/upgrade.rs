@@ -8,7 +8,6 @@
 //! and its place among those in flight end with it.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -19,6 +18,7 @@ use http::{Response, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use squall_types::Body;
+use squall_types::shard::Local;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
@@ -128,7 +128,7 @@ impl Tunnel {
         exchange: Exchange,
         head: ResponseHead,
         idle: Duration,
-        pool: &Arc<UpstreamPool>,
+        pool: &Local<UpstreamPool>,
         flight: Flight,
     ) -> Response<Body> {
         let protocol = head.upgrade.unwrap_or_else(|| upgrade.protocol.clone());
@@ -306,7 +306,7 @@ impl Direction {
 }
 
 struct OpenTunnel {
-    pool: Arc<UpstreamPool>,
+    pool: Local<UpstreamPool>,
     _flight: Flight,
 }
 

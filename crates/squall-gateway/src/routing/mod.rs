@@ -96,7 +96,7 @@ impl Compiling<'_> {
         let pool = self.door.upstreams.compile(app, name, settings);
         let (app, revision, upstream) = (app.clone(), id.clone(), name.to_owned());
         let key = Spread::new(UpstreamKey { app, revision, upstream });
-        Some(Backend::Upstream(pool, Arc::new(key)))
+        Some(Backend::Upstream(Arc::new(pool.into()), Arc::new(key)))
     }
 
     /// The counters of a route of this app, also of an earlier configuration.

@@ -21,7 +21,7 @@ use crate::route_metrics::RouteMetrics;
 use crate::transform::{HeaderPlan, QueryPlan, Redirection, RewritePlan};
 
 pub(crate) struct Route {
-    pub(crate) name: Spread<str>,
+    pub(crate) name: Arc<str>,
     /// Its place among all routes of the revision.
     order: usize,
     pub(crate) conditions: Conditions,
@@ -49,7 +49,7 @@ pub(crate) enum Target {
 pub(crate) enum Backend {
     Function(Arc<Spread<FunctionSpec>>),
     /// With what its usage is written down by.
-    Upstream(Arc<UpstreamPool>, Arc<Spread<UpstreamKey>>),
+    Upstream(Arc<Spread<UpstreamPool>>, Arc<Spread<UpstreamKey>>),
     /// The files of the app.
     Assets,
 }
@@ -137,7 +137,7 @@ impl Route {
             policies: Policies::compile(&name, &route.policy, compiling),
             metrics,
             has_parameters,
-            name: name.into(),
+            name,
         })
     }
 
@@ -185,7 +185,7 @@ impl Route {
             policies: Policies::compile(&name, policy, compiling),
             metrics,
             has_parameters: false,
-            name: name.into(),
+            name,
         }
     }
 }

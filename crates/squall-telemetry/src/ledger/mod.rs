@@ -40,6 +40,8 @@ const LONGEST_FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// Records that a thread may buffer before it sums them itself (the flusher hangs in
 /// a sync that takes seconds).
 const SHARD_RECORDS: usize = 64 << 10;
+/// They are summed and encoded, which is 20 to 40 µs of work.
+const RECORDS_OF_PIECE: usize = 64;
 /// Buffers are emptied more often than written to the disk, before they outgrow the caches of
 /// the threads that fill them.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
@@ -109,7 +111,7 @@ pub struct Ledger {
 struct Inner {
     options: LedgerOptions,
     folder: Folder,
-    shards: Shards<UsageRecord>,
+    shards: Shards<Vec<UsageRecord>>,
     alarm: Alarm,
     /// Lock order: writer, folder (a file lock), state.
     writer: Mutex<Writer>,
@@ -160,7 +162,7 @@ impl Ledger {
         let inner = Arc::new(Inner {
             folder: Folder::open(options.dir.clone())?,
             options,
-            shards: Shards::new(SHARD_RECORDS, usize::MAX),
+            shards: Shards::default(),
             alarm: Alarm::default(),
             writer: Mutex::new(Writer { segment: None, created: Day(0), last_warning: None }),
             state: Mutex::new(State {
@@ -280,12 +282,15 @@ impl Drop for Ledger {
 
 impl UsageSink for Ledger {
     fn record(&self, record: UsageRecord) {
-        let mut record = record;
-        while let Err(refused) = self.inner.shards.push(record, 0) {
+        let mut own = self.inner.shards.own();
+        while own.len() >= SHARD_RECORDS {
             // The flusher hangs; sum up here rather than lose or grow without bound.
+            drop(own);
             self.inner.collect(&mut lock(&self.inner.state));
-            record = refused;
+            own = self.inner.shards.own();
         }
+        own.push(record);
+        drop(own);
         self.inner.alarm.wake();
     }
 }
@@ -368,7 +373,7 @@ impl Inner {
     /// Takes all records out of the shards, sums and encodes them. Returns how many.
     fn collect(&self, state: &mut State) -> usize {
         let mut batch = Batch::default();
-        let mut courtesy = Courtesy::default();
+        let mut courtesy = Courtesy::every(RECORDS_OF_PIECE);
         let mut spare = std::mem::take(&mut state.spare);
         self.shards.drain(&mut spare, |records| {
             for record in records.drain(..) {

@@ -1,28 +1,29 @@
 //! The JSON of a log line, in and out.
 
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use squall_types::log::{
     AccessFields, AccessRecord, AppLine, Level, LogEntry, LogFilter, LogLine, Source,
 };
-use squall_types::trace::HexId;
 
 use crate::rfc3339::Clock;
 
-/// What callers leave in the shards.
-pub(super) enum Item {
-    Line(LogLine),
-    App(AppLine),
-    Access(AccessRecord),
+/// What callers say.
+pub(super) enum Item<'a> {
+    Line(&'a LogLine),
+    App(&'a AppLine),
+    Access(&'a AccessRecord<'a>),
     /// The log speaks about itself.
     Notice {
         at: SystemTime,
-        message: String,
+        message: &'a str,
     },
 }
 
-impl Item {
+impl Item<'_> {
     pub(super) fn at(&self) -> SystemTime {
         match self {
             Item::Line(line) => line.at,
@@ -36,6 +37,16 @@ impl Item {
         matches!(self, Item::Access(_))
     }
 
+    /// Bytes of what may be long, before they are escaped.
+    pub(super) fn length(&self) -> usize {
+        match self {
+            Item::Line(line) => line.message.len(),
+            Item::App(line) => line.message.len(),
+            Item::Access(record) => record.host.len() + record.path.len(),
+            Item::Notice { message, .. } => message.len(),
+        }
+    }
+
     fn level(&self) -> Level {
         match self {
             Item::Line(line) => line.level,
@@ -47,15 +58,23 @@ impl Item {
         }
     }
 
+    fn source(&self) -> Source {
+        match self {
+            Item::Line(line) => line.source,
+            Item::Access(_) => Source::Access,
+            Item::App(_) | Item::Notice { .. } => Source::Platform,
+        }
+    }
+
     /// App, function and revision, as far as they are known.
     fn origin(&self) -> [Option<&str>; 3] {
-        let spec = match self {
+        let function = match self {
             Item::Line(line) => Some(&*line.function),
-            Item::Access(record) => record.function.as_deref(),
+            Item::Access(record) => record.function,
             Item::App(_) | Item::Notice { .. } => None,
         };
-        if let Some(spec) = spec {
-            let key = &spec.key;
+        if let Some(function) = function {
+            let key = &function.key;
             return [
                 Some(key.app.as_str()),
                 Some(key.function.as_str()),
@@ -63,62 +82,90 @@ impl Item {
             ];
         }
         let app = match self {
-            Item::Access(record) => record.app.as_deref(),
+            Item::Access(record) => record.app,
             Item::App(line) => Some(&line.app),
             _ => None,
         };
         [app.map(|app| app.as_str()), None, None]
     }
+}
 
-    fn status(&self) -> Option<u16> {
-        match self {
-            Item::Access(record) => Some(record.status),
-            _ => None,
-        }
-    }
+/// A line as it was written, as far as filters look at it. An access record has other fields
+/// instead of a message.
+#[derive(Deserialize)]
+pub(super) struct Stored<'a> {
+    at: &'a str,
+    level: Level,
+    source: Source,
+    app: Option<&'a str>,
+    function: Option<&'a str>,
+    revision: Option<&'a str>,
+    #[serde(borrow)]
+    message: Option<Cow<'a, str>>,
+    code: Option<&'a str>,
+    #[serde(default)]
+    trace_id: &'a str,
+    status: Option<u16>,
+    duration_us: Option<u64>,
+}
 
-    fn trace_id(&self) -> Option<HexId> {
-        match self {
-            Item::Line(line) => Some(line.trace.trace_id_hex()),
-            Item::Access(record) => Some(record.trace.trace_id_hex()),
-            Item::App(_) | Item::Notice { .. } => None,
-        }
+impl<'a> Stored<'a> {
+    /// `None` when it is not a line that this version wrote.
+    pub(super) fn read(line: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(line).ok()
     }
 
     /// Whether a filter wants it. A notice concerns everybody who looks at log lines.
     pub(super) fn matches(&self, filter: &LogFilter) -> bool {
-        if matches!(self, Item::Notice { .. }) {
+        let is_status = |wanted| self.status.is_some_and(|status| status_matches(wanted, status));
+        let is_notice = self.source == Source::Platform && self.app.is_none();
+        if is_notice {
             return filter.status.is_none() && filter.trace_id.is_none();
         }
-        let [app, function, _] = self.origin();
-        let trace_id = self.trace_id();
-        matches(
-            filter,
-            app,
-            function,
-            self.level(),
-            self.status(),
-            trace_id.as_ref().map_or("", HexId::as_str),
-        )
+        filter.app.as_deref().is_none_or(|wanted| self.app == Some(wanted))
+            && filter.function.as_deref().is_none_or(|wanted| self.function == Some(wanted))
+            && filter.level.is_none_or(|wanted| self.level >= wanted)
+            && filter.status.as_deref().is_none_or(is_status)
+            && filter
+                .trace_id
+                .as_deref()
+                .is_none_or(|wanted| wanted.eq_ignore_ascii_case(self.trace_id))
+    }
+
+    /// The whole of it; `line` is what it was read from.
+    pub(super) fn entry(&self, line: &[u8]) -> Option<LogEntry> {
+        let mut access = AccessFields::default();
+        let message = match &self.message {
+            Some(message) => message.clone().into_owned(),
+            None => {
+                access = serde_json::from_slice(line).ok()?;
+                let (method, path) = (access.method.as_deref()?, access.path.as_deref()?);
+                access_message(method, path, self.status?, self.duration_us?)
+            }
+        };
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        Some(LogEntry {
+            at: self.at.to_owned(),
+            level: self.level,
+            source: self.source,
+            app: owned(self.app),
+            function: owned(self.function),
+            revision: owned(self.revision),
+            message,
+            code: owned(self.code),
+            trace_id: self.trace_id.to_owned(),
+            status: self.status,
+            duration_us: self.duration_us,
+            access,
+        })
     }
 }
 
-fn matches(
-    filter: &LogFilter,
-    app: Option<&str>,
-    function: Option<&str>,
-    level: Level,
-    status: Option<u16>,
-    trace_id: &str,
-) -> bool {
-    filter.app.as_deref().is_none_or(|wanted| app == Some(wanted))
-        && filter.function.as_deref().is_none_or(|wanted| function == Some(wanted))
-        && filter.level.is_none_or(|wanted| level >= wanted)
-        && filter
-            .status
-            .as_deref()
-            .is_none_or(|wanted| status.is_some_and(|status| status_matches(wanted, status)))
-        && filter.trace_id.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(trace_id))
+/// Reads one line of a log file; `None` when it is not one that this version wrote or
+/// the filter does not want it.
+pub(super) fn parse(line: &[u8], filter: &LogFilter) -> Option<LogEntry> {
+    let stored = Stored::read(line)?;
+    if stored.matches(filter) { stored.entry(line) } else { None }
 }
 
 /// `404`, or a class such as `5xx`.
@@ -127,69 +174,6 @@ fn status_matches(wanted: &str, status: u16) -> bool {
         [class @ b'1'..=b'9', b'x' | b'X', b'x' | b'X'] => u16::from(class - b'0') == status / 100,
         _ => wanted.parse() == Ok(status),
     }
-}
-
-/// A stored line. An access record has other fields instead of a message.
-#[derive(Deserialize)]
-struct Stored {
-    at: String,
-    level: Level,
-    source: Source,
-    app: Option<String>,
-    function: Option<String>,
-    revision: Option<String>,
-    message: Option<String>,
-    code: Option<String>,
-    #[serde(default)]
-    trace_id: String,
-    status: Option<u16>,
-    duration_us: Option<u64>,
-}
-
-/// Reads one line of a log file; `None` when it is not one that this version wrote or
-/// the filter does not want it.
-pub(super) fn parse(line: &[u8], filter: &LogFilter) -> Option<LogEntry> {
-    let stored: Stored = serde_json::from_slice(line).ok()?;
-    let notice = stored.source == Source::Platform && stored.app.is_none();
-    let wanted = if notice {
-        filter.status.is_none() && filter.trace_id.is_none()
-    } else {
-        matches(
-            filter,
-            stored.app.as_deref(),
-            stored.function.as_deref(),
-            stored.level,
-            stored.status,
-            &stored.trace_id,
-        )
-    };
-    if !wanted {
-        return None;
-    }
-    let mut access = AccessFields::default();
-    let message = match stored.message {
-        Some(message) => message,
-        None => {
-            // Only what is wanted is read whole.
-            access = serde_json::from_slice(line).ok()?;
-            let (method, path) = (access.method.as_deref()?, access.path.as_deref()?);
-            access_message(method, path, stored.status?, stored.duration_us?)
-        }
-    };
-    Some(LogEntry {
-        at: stored.at,
-        level: stored.level,
-        source: stored.source,
-        app: stored.app,
-        function: stored.function,
-        revision: stored.revision,
-        message,
-        code: stored.code,
-        trace_id: stored.trace_id,
-        status: stored.status,
-        duration_us: stored.duration_us,
-        access,
-    })
 }
 
 /// `GET /path 200 1.2ms`
@@ -212,7 +196,7 @@ pub(super) struct Formatter {
 impl Formatter {
     /// Appends one line with its newline. By hand, since a line is written for every
     /// request; only strings that come from outside go through the JSON escaper.
-    pub(super) fn write(&mut self, item: &Item, out: &mut Vec<u8>) {
+    pub(super) fn write(&mut self, item: &Item<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"at\":\"");
         out.extend_from_slice(self.clock.rfc3339(item.at()).as_bytes());
         out.extend_from_slice(match item.level() {
@@ -221,7 +205,7 @@ impl Formatter {
             Level::Warn => b"\",\"level\":\"warn\",\"source\":\"",
             Level::Error => b"\",\"level\":\"error\",\"source\":\"",
         });
-        out.extend_from_slice(match source(item) {
+        out.extend_from_slice(match item.source() {
             Source::Stdout => b"stdout\"",
             Source::Stderr => b"stderr\"",
             Source::Platform => b"platform\"",
@@ -259,13 +243,13 @@ impl Formatter {
         out.extend_from_slice(b"}\n");
     }
 
-    fn access(&mut self, record: &AccessRecord, out: &mut Vec<u8>) {
-        if let Some(route) = &record.route {
+    fn access(&mut self, record: &AccessRecord<'_>, out: &mut Vec<u8>) {
+        if let Some(route) = record.route {
             string(out, ",\"route\":", route);
         }
         raw(out, ",\"method\":\"", record.method.as_str());
-        string(out, ",\"host\":", &record.host);
-        string(out, ",\"path\":", &record.path);
+        string(out, ",\"host\":", record.host);
+        string(out, ",\"path\":", record.path);
         self.number(out, ",\"status\":", record.status.into());
         if let Some(code) = record.code {
             raw(out, ",\"code\":\"", &code.to_string());
@@ -274,22 +258,24 @@ impl Formatter {
         self.number(out, ",\"bytes_in\":", record.bytes_in);
         self.number(out, ",\"bytes_out\":", record.bytes_out);
         out.extend_from_slice(b",\"client\":\"");
-        let _ = std::io::Write::write_fmt(out, format_args!("{}", record.client));
+        self.address(out, record.client);
         raw(out, "\",\"version\":\"", version(record.version));
         if let Some(tls) = record.tls {
             raw(out, ",\"tls\":\"", tls.as_str());
         }
         if let Some(caller) = &record.caller {
-            string(out, ",\"identity\":", &caller.source);
-            string(out, ",\"caller\":", &caller.name);
-            if let Some(prefix) = &caller.key_prefix {
+            string(out, ",\"identity\":", caller.source);
+            string(out, ",\"caller\":", caller.name);
+            if let Some(prefix) = caller.key_prefix {
                 string(out, ",\"key_prefix\":", prefix);
             }
         }
-        if let Some(upstream) = &record.upstream {
+        if let Some(upstream) = record.upstream {
             string(out, ",\"upstream\":", &upstream.name);
             if let Some(address) = upstream.address {
-                raw(out, ",\"upstream_address\":\"", &address.to_string());
+                out.extend_from_slice(b",\"upstream_address\":\"");
+                self.socket_address(out, address);
+                out.push(b'"');
             }
             self.number(out, ",\"upstream_us\":", upstream.duration_us);
             self.number(out, ",\"upstream_tries\":", upstream.tries.into());
@@ -297,7 +283,7 @@ impl Formatter {
         if let Some(cache) = record.cache {
             raw(out, ",\"cache\":\"", cache);
         }
-        if let Some(user_agent) = &record.user_agent {
+        if let Some(user_agent) = record.user_agent {
             string(out, ",\"user_agent\":", &String::from_utf8_lossy(user_agent.as_bytes()));
         }
         trace(out, &record.trace);
@@ -308,67 +294,26 @@ impl Formatter {
         out.extend_from_slice(self.integer.format(number).as_bytes());
     }
 
-    /// The entry that followers receive: what `parse` makes of the written line.
-    pub(super) fn entry(&mut self, item: &Item) -> LogEntry {
-        let [app, function, revision] = item.origin().map(|name| name.map(str::to_owned));
-        let (message, code, duration_us) = match item {
-            Item::Line(line) => (line.message.clone(), line.code, None),
-            Item::App(line) => (line.message.clone(), line.code, None),
-            Item::Access(record) => {
-                let message = access_message(
-                    record.method.as_str(),
-                    &record.path,
-                    record.status,
-                    record.duration_us,
-                );
-                (message, record.code, Some(record.duration_us))
-            }
-            Item::Notice { message, .. } => (message.clone(), None, None),
+    /// As `Display` writes it, which takes longer.
+    fn address(&mut self, out: &mut Vec<u8>, address: IpAddr) {
+        let IpAddr::V4(address) = address else {
+            return put(out, format_args!("{address}"));
         };
-        LogEntry {
-            at: self.clock.rfc3339(item.at()).to_owned(),
-            level: item.level(),
-            source: source(item),
-            app,
-            function,
-            revision,
-            message,
-            code: code.map(|code| code.to_string()),
-            trace_id: item.trace_id().map_or_else(String::new, |id| id.as_str().to_owned()),
-            status: item.status(),
-            duration_us,
-            access: match item {
-                Item::Access(record) => access_fields(record),
-                _ => AccessFields::default(),
-            },
+        for (index, octet) in address.octets().into_iter().enumerate() {
+            if index > 0 {
+                out.push(b'.');
+            }
+            out.extend_from_slice(self.integer.format(octet).as_bytes());
         }
     }
-}
 
-fn access_fields(record: &AccessRecord) -> AccessFields {
-    let (caller, upstream) = (record.caller.as_ref(), record.upstream.as_ref());
-    let user_agent = record.user_agent.as_ref();
-    AccessFields {
-        route: record.route.as_ref().map(|route| route.to_string()),
-        method: Some(record.method.to_string()),
-        host: Some(record.host.clone()),
-        path: Some(record.path.clone()),
-        bytes_in: Some(record.bytes_in),
-        bytes_out: Some(record.bytes_out),
-        client: Some(record.client.to_string()),
-        version: Some(version(record.version).to_owned()),
-        tls: record.tls.map(|tls| tls.as_str().to_owned()),
-        identity: caller.map(|caller| caller.source.clone()),
-        caller: caller.map(|caller| caller.name.clone()),
-        key_prefix: caller.and_then(|caller| caller.key_prefix.clone()),
-        upstream: upstream.map(|upstream| upstream.name.to_string()),
-        upstream_address: upstream
-            .and_then(|upstream| upstream.address)
-            .map(|address| address.to_string()),
-        upstream_us: upstream.map(|upstream| upstream.duration_us),
-        upstream_tries: upstream.map(|upstream| upstream.tries),
-        cache: record.cache.map(str::to_owned),
-        user_agent: user_agent.map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned()),
+    fn socket_address(&mut self, out: &mut Vec<u8>, address: SocketAddr) {
+        if address.is_ipv6() {
+            return put(out, format_args!("{address}"));
+        }
+        self.address(out, address.ip());
+        out.push(b':');
+        out.extend_from_slice(self.integer.format(address.port()).as_bytes());
     }
 }
 
@@ -381,12 +326,8 @@ fn version(version: http::Version) -> &'static str {
     }
 }
 
-fn source(item: &Item) -> Source {
-    match item {
-        Item::Line(line) => line.source,
-        Item::Access(_) => Source::Access,
-        Item::App(_) | Item::Notice { .. } => Source::Platform,
-    }
+fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    std::io::Write::write_fmt(out, text).expect("a vector takes everything");
 }
 
 /// A string that needs no escaping, behind a key that ends in its opening quote.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use squall_types::log::{LogEntry, LogEvent, LogFilter};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use super::entry::{Formatter, Item};
+use super::entry::Stored;
 use crate::lock;
 
 /// Events that wait for one follower.
@@ -49,20 +49,21 @@ impl Followers {
         self.count() > 0 && lock(&self.list).iter().any(|follower| follower.dropped > 0)
     }
 
-    /// Sends each item to whoever wants it.
-    pub(super) fn send<'a>(
-        &self,
-        items: impl Iterator<Item = &'a Item>,
-        formatter: &mut Formatter,
-    ) {
+    /// Sends each line to whoever wants it.
+    pub(super) fn send<'a>(&self, lines: impl Iterator<Item = &'a [u8]>) {
         if self.count() == 0 {
             return;
         }
         let mut list = lock(&self.list);
-        for item in items {
-            let mut entry: Option<Arc<LogEntry>> = None;
-            for follower in list.iter_mut().filter(|follower| item.matches(&follower.filter)) {
-                let entry = entry.get_or_insert_with(|| Arc::new(formatter.entry(item)));
+        for line in lines {
+            let Some(stored) = Stored::read(line) else { continue };
+            let mut wanted =
+                list.iter_mut().filter(|follower| stored.matches(&follower.filter)).peekable();
+            if wanted.peek().is_none() {
+                continue;
+            }
+            let Some(entry) = stored.entry(line).map(Arc::new) else { continue };
+            for follower in wanted {
                 if !follower.send(entry.clone()) {
                     self.dropped_total.fetch_add(1, Ordering::Relaxed);
                 }

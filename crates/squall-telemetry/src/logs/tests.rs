@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::UNIX_EPOCH;
+use std::sync::LazyLock;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use squall_types::limits::Limits;
 use squall_types::log::{Caller, Level, Source, TlsVersion, UpstreamCall};
@@ -63,15 +64,33 @@ fn app_line(app: &str, ms: u64, message: &str) -> AppLine {
     }
 }
 
-fn access(ms: u64, path: &str, status: u16) -> AccessRecord {
+/// What access records point to.
+struct Known {
+    function: Arc<FunctionSpec>,
+    upstream: UpstreamCall,
+    user_agent: http::HeaderValue,
+}
+
+static KNOWN: LazyLock<Known> = LazyLock::new(|| Known {
+    function: spec("shop"),
+    upstream: UpstreamCall {
+        name: Arc::<str>::from("users").into(),
+        address: Some("[::1]:8080".parse().unwrap()),
+        duration_us: 1_000,
+        tries: 2,
+    },
+    user_agent: http::HeaderValue::from_bytes(b"curl \xff \"quoted\"").unwrap(),
+});
+
+fn access(ms: u64, path: &str, status: u16) -> AccessRecord<'_> {
     AccessRecord {
         at: at(ms),
-        function: Some(spec("shop").into()),
-        app: Some(Arc::new(AppName::parse("shop").unwrap()).into()),
-        route: Some(Arc::<str>::from("or\"ders").into()),
-        method: http::Method::GET,
-        host: "shop.localhost".into(),
-        path: path.to_owned(),
+        function: Some(&KNOWN.function),
+        app: Some(&KNOWN.function.key.app),
+        route: Some("or\"ders"),
+        method: &http::Method::GET,
+        host: "shop.localhost",
+        path,
         status,
         code: (status >= 500).then_some(ErrorCode::Trapped),
         duration_us: 1_234,
@@ -80,19 +99,10 @@ fn access(ms: u64, path: &str, status: u16) -> AccessRecord {
         client: "127.0.0.1".parse().unwrap(),
         version: http::Version::HTTP_11,
         tls: Some(TlsVersion::V13),
-        caller: Some(Box::new(Caller {
-            source: "partners".into(),
-            name: "acme".into(),
-            key_prefix: Some("sk_abc".into()),
-        })),
-        upstream: Some(Box::new(UpstreamCall {
-            name: "users".into(),
-            address: Some("[::1]:8080".parse().unwrap()),
-            duration_us: 1_000,
-            tries: 2,
-        })),
+        caller: Some(Caller { source: "partners", name: "acme", key_prefix: Some("sk_abc") }),
+        upstream: Some(&KNOWN.upstream),
         cache: None,
-        user_agent: Some(http::HeaderValue::from_bytes(b"curl \xff \"quoted\"").unwrap()),
+        user_agent: Some(&KNOWN.user_agent),
         trace: trace(2),
     }
 }
@@ -114,7 +124,7 @@ fn recent_entries_are_in_order_of_time_and_survive_a_restart() {
     let dir = tempdir().unwrap();
     let logs = open(dir.path());
     logs.line(line("shop", 2, "second \"line\"\n\u{1b}[31m"));
-    logs.access(access(1, "/first?\u{7f}é", 200));
+    logs.access(&access(1, "/first?\u{7f}é", 200));
     logs.line(line("blog", 3, "third"));
     logs.flush();
     let want = ["GET /first?\u{7f}é 200 1.2ms", "second \"line\"\n\u{1b}[31m", "third"];
@@ -133,7 +143,7 @@ fn recent_entries_are_in_order_of_time_and_survive_a_restart() {
 fn an_access_record_is_read_back_whole() {
     let dir = tempdir().unwrap();
     let logs = open(dir.path());
-    logs.access(access(1, "/", 200));
+    logs.access(&access(1, "/", 200));
     let bare = AccessRecord {
         route: None,
         tls: None,
@@ -141,7 +151,7 @@ fn an_access_record_is_read_back_whole() {
         upstream: None,
         ..access(2, "/", 200)
     };
-    logs.access(bare);
+    logs.access(&bare);
     logs.line(line("shop", 3, "a line has none of it"));
     logs.flush();
     let entries = logs.recent(&LogFilter::default(), 3);
@@ -170,9 +180,9 @@ fn check_filter(filter: LogFilter, want: &[&str]) {
     let mut follower = logs.follow(filter.clone());
     logs.line(line("shop", 1, "one"));
     logs.line(LogLine { level: Level::Error, ..line("blog", 2, "two") });
-    logs.access(access(3, "/3", 200));
-    logs.access(access(4, "/4", 404));
-    logs.access(access(5, "/5", 503));
+    logs.access(&access(3, "/3", 200));
+    logs.access(&access(4, "/4", 404));
+    logs.access(&access(5, "/5", 503));
     logs.app_line(app_line("shop", 6, "upstream \"users\" broke off"));
     logs.flush();
     assert_eq!(messages(&logs, &filter, 100), want);
@@ -341,7 +351,7 @@ fn what_the_writer_can_not_take_is_counted_in_the_log() {
     {
         // Holding the writer's lock stops it.
         let _writer = lock(&logs.inner.writer);
-        for n in 0..SHARD_ITEMS as u64 + 7 {
+        for n in 0..lines::MOST_LINES as u64 + 7 {
             logs.line(line("shop", n % 10, "flood"));
         }
     }
@@ -361,9 +371,9 @@ fn without_an_access_log_only_followers_see_access_records() {
     let mut options = LogsOptions::new(dir.path());
     options.access_log = false;
     let logs = Logs::open(options).unwrap();
-    logs.access(access(1, "/", 200));
+    logs.access(&access(1, "/", 200));
     let mut follower = logs.follow(LogFilter::default());
-    logs.access(access(2, "/followed", 200));
+    logs.access(&access(2, "/followed", 200));
     let Some(LogEvent::Entry(entry)) = follower.blocking_recv() else { panic!("an entry") };
     assert_eq!(entry.message, "GET /followed 200 1.2ms");
     assert_eq!(everything(&logs), Vec::<String>::new());

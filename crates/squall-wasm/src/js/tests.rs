@@ -53,7 +53,7 @@ impl LogSink for World {
     fn line(&self, line: LogLine) {
         self.lines.lock().unwrap().push(line.message);
     }
-    fn access(&self, _: AccessRecord) {}
+    fn access(&self, _: &AccessRecord<'_>) {}
 }
 impl UsageSink for World {
     fn record(&self, record: UsageRecord) {

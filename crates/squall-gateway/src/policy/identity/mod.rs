@@ -99,12 +99,12 @@ impl Identity {
     }
 
     /// For the access log.
-    pub(crate) fn caller(&self) -> Caller {
+    pub(crate) fn caller(&self) -> Caller<'_> {
         let key_prefix = match &self.who {
-            Who::Client(_, prefix) => Some(String::from_utf8_lossy(prefix).into_owned()),
+            Who::Client(_, prefix) => std::str::from_utf8(prefix).ok(),
             Who::Subject(_) => None,
         };
-        Caller { source: self.source.text.clone(), name: self.name().to_owned(), key_prefix }
+        Caller { source: &self.source.text, name: self.name(), key_prefix }
     }
 
     fn scopes(&self) -> &[String] {
