@@ -7,6 +7,7 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// More are done in several calls.
 const AT_ONCE: usize = 128;
@@ -125,6 +126,8 @@ fn submit(
         unsafe { libc::syscall(libc::SYS_io_submit, context, controls.len(), pointers.as_ptr()) };
     let taken = usize::try_from(taken).unwrap_or(0);
     events.clear();
+    // SAFETY: the context is open, and this thread is the only one that knows it.
+    unsafe { reap(context, taken, events) };
     while events.len() < taken {
         let missing = taken - events.len();
         events.reserve(missing);
@@ -158,6 +161,46 @@ fn submit(
         let part = unsafe { std::slice::from_raw_parts(start, length) };
         done(control.data as usize, send(control.fd as RawFd, part));
     }
+}
+
+/// `struct aio_ring` of fs/aio.c: what the number of a context points to. The kernel keeps it
+/// for programs that take events without a call (as libaio, fio and Seastar do).
+#[repr(C)]
+struct Ring {
+    id: u32,
+    length: u32,
+    head: AtomicU32,
+    tail: AtomicU32,
+    magic: u32,
+    compatible_features: u32,
+    incompatible_features: u32,
+    header_bytes: u32,
+}
+
+const MAGIC: u32 = 0xa10a_10a1;
+
+/// Takes events that are there, at most `most`.
+///
+/// # Safety
+/// `context` must be one that io_setup(2) gave, and nobody else may take its events meanwhile.
+unsafe fn reap(context: libc::c_ulong, most: usize, events: &mut Vec<Event>) {
+    let start = context as *const Ring;
+    // SAFETY: the kernel maps the ring at this address, for as long as the context is open.
+    let ring = unsafe { &*start };
+    let is_known = ring.magic == MAGIC
+        && ring.incompatible_features == 0
+        && ring.header_bytes as usize == size_of::<Ring>();
+    if !is_known || ring.length == 0 {
+        return;
+    }
+    let tail = ring.tail.load(Ordering::Acquire);
+    let mut head = ring.head.load(Ordering::Relaxed);
+    while head != tail && events.len() < most {
+        // SAFETY: the events follow the header; the one at `head` was written before `tail`.
+        events.push(unsafe { start.add(1).cast::<Event>().add(head as usize).read() });
+        head = (head + 1) % ring.length;
+    }
+    ring.head.store(head, Ordering::Release);
 }
 
 fn send(fd: RawFd, part: &[u8]) -> io::Result<usize> {

@@ -17,10 +17,11 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::fd::RawFd;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::runtime::{self, Handle, RuntimeFlavor};
 
 use batch::Batch;
 pub(crate) use tcp::Tcp;
@@ -60,6 +61,14 @@ struct Outbox {
     bytes: Vec<u8>,
     writes: Vec<Write>,
     batch: Batch,
+    end: Option<End>,
+}
+
+/// The task that sends at the end of a turn.
+struct End {
+    runtime: runtime::Id,
+    /// `None` until it ran once.
+    waker: Option<Waker>,
 }
 
 struct Write {
@@ -76,7 +85,7 @@ fn post(line: &Arc<Line>, fd: RawFd, parts: &[IoSlice<'_>], waker: &Waker) -> bo
     if length > LONG_BYTES || !is_short() {
         return false;
     }
-    let first_of_turn = OUTBOX.with_borrow_mut(|outbox| {
+    let posted = OUTBOX.with_borrow_mut(|outbox| {
         let is_last = outbox.writes.last().is_some_and(|last| Arc::ptr_eq(&last.line, line));
         let is_full =
             outbox.bytes.len() + length > FULL_BYTES || outbox.writes.len() == FULL_WRITES;
@@ -88,7 +97,7 @@ fn post(line: &Arc<Line>, fd: RawFd, parts: &[IoSlice<'_>], waker: &Waker) -> bo
         if line.is_stuck() {
             return None;
         }
-        let turn = if outbox.writes.is_empty() { Some(runtime_with_turns()?) } else { None };
+        let without_end = if outbox.writes.is_empty() { outbox.ask_for_end()? } else { None };
         let start = outbox.bytes.len();
         parts.iter().for_each(|part| outbox.bytes.extend_from_slice(part));
         let end = outbox.bytes.len();
@@ -100,12 +109,11 @@ fn post(line: &Arc<Line>, fd: RawFd, parts: &[IoSlice<'_>], waker: &Waker) -> bo
                 outbox.writes.push(Write { line, fd, part: start..end, waker });
             }
         }
-        Some(turn)
+        Some(without_end)
     });
-    let Some(first_of_turn) = first_of_turn else { return false };
-    if let Some(runtime) = first_of_turn {
-        let end = EndOfTurn;
-        runtime.spawn(async move { drop(end) });
+    let Some(without_end) = posted else { return false };
+    if let Some(runtime) = without_end {
+        runtime.spawn(EndOfTurn(runtime.id()));
     }
     true
 }
@@ -124,18 +132,56 @@ fn runtime_with_turns() -> Option<Handle> {
     (runtime.runtime_flavor() == RuntimeFlavor::CurrentThread).then_some(runtime)
 }
 
-/// Sends also when its task is dropped with the runtime.
-struct EndOfTurn;
+/// Runs behind all that was ready when it was woken. Sends also when it is dropped with its
+/// runtime.
+struct EndOfTurn(runtime::Id);
+
+impl Future for EndOfTurn {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        OUTBOX.with_borrow_mut(|outbox| {
+            outbox.send();
+            if let Some(end) = outbox.end.as_mut().filter(|end| end.runtime == self.0) {
+                end.waker.get_or_insert_with(|| cx.waker().clone());
+            }
+        });
+        Poll::Pending
+    }
+}
 
 impl Drop for EndOfTurn {
     fn drop(&mut self) {
         send_now();
+        let _ = OUTBOX.try_with(|outbox| {
+            let mut outbox = outbox.borrow_mut();
+            outbox.end.take_if(|end| end.runtime == self.0);
+        });
     }
 }
 
 impl Outbox {
+    /// Has everything sent at the end of the turn. Gives the runtime back when it has no task
+    /// for that yet, and `None` when there is no end of a turn.
+    fn ask_for_end(&mut self) -> Option<Option<Handle>> {
+        let handle = runtime_with_turns()?;
+        let runtime = handle.id();
+        match &self.end {
+            Some(end) if end.runtime == runtime => {
+                if let Some(waker) = &end.waker {
+                    waker.wake_by_ref();
+                }
+                Some(None)
+            }
+            _ => {
+                self.end = Some(End { runtime, waker: None });
+                Some(Some(handle))
+            }
+        }
+    }
+
     fn send(&mut self) {
-        let Self { bytes, writes, batch } = self;
+        let Self { bytes, writes, batch, .. } = self;
         let parts = writes.iter().map(|write| (write.fd, &bytes[write.part.clone()]));
         batch.write(parts, |index, result| {
             let write = &writes[index];

@@ -239,3 +239,24 @@ proptest! {
         runtime.unwrap().block_on(all_arrives_in_order(connections));
     }
 }
+
+/// A turn has an end of its own in each runtime that a thread has been in.
+#[test]
+fn what_was_written_leaves_in_whichever_runtime_runs() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (one, two) = (runtime(), runtime());
+    let (mut ours, mut theirs) = one.block_on(connected());
+    let (mut our_other, mut other) = two.block_on(connected());
+    let mut read = [0; 1];
+    for _ in 0..3 {
+        one.block_on(async {
+            ours.write_all(b"1").await.unwrap();
+            theirs.read_exact(&mut read).await.unwrap();
+        });
+        two.block_on(async {
+            our_other.write_all(b"2").await.unwrap();
+            other.read_exact(&mut read).await.unwrap();
+        });
+    }
+    assert_eq!(read, *b"2");
+}
