@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
@@ -106,13 +106,13 @@ pub(crate) struct OriginRequest {
 
 impl OriginRequest {
     /// The same again, to be sent apart from its caller's connection.
-    pub(crate) fn without_body(&self) -> Self {
+    pub(crate) fn without_body(&self) -> Box<Self> {
         let mut head = Request::new(()).into_parts().0;
         head.method = self.head.method.clone();
         head.uri = self.head.uri.clone();
         head.version = self.head.version;
         head.headers = self.head.headers.clone();
-        Self {
+        Box::new(Self {
             door: self.door.clone(),
             client: self.client,
             target: self.target.clone(),
@@ -120,23 +120,32 @@ impl OriginRequest {
             head,
             body: Body::empty(),
             upgrade: None,
-        }
+        })
     }
 
     /// Dropping the future, or the response's body, gives the call up.
     pub(crate) async fn send(
-        self,
+        self: Box<Self>,
         account: &mut Account,
         backend: &Backend,
     ) -> Result<Response<Body>, Rejection> {
-        let timeout = self.matched.route().policies.response_timeout;
-        let function = match backend {
-            Backend::Function(function) => function.own(),
+        match backend {
+            Backend::Function(function) => self.call(account, function.own()).await,
             // It keeps to the timeout itself, and tells what the time went to.
-            Backend::Upstream(pool, usage) => return self.forward(account, pool, usage).await,
-            Backend::Assets => return self.serve_file().await,
-        };
-        let called = self.invoke(account, function);
+            Backend::Upstream(pool, usage) => self.forward(account, pool, usage).await,
+            Backend::Assets => Box::pin(self.serve_file()).await,
+        }
+    }
+
+    /// Calls a function, for as long as the route gives it.
+    async fn call(
+        self: Box<Self>,
+        account: &mut Account,
+        function: Local<FunctionSpec>,
+    ) -> Result<Response<Body>, Rejection> {
+        let timeout = self.matched.route().policies.response_timeout;
+        // Pinned, since it would have a place before and another while it is waited for.
+        let called = pin!(self.invoke(account, function));
         match timeout {
             None => called.await,
             Some(longest) => tokio::time::timeout(longest, called).await.unwrap_or_else(|_| {
@@ -147,8 +156,8 @@ impl OriginRequest {
     }
 
     /// A file of the app, or its page for what is missing.
-    async fn serve_file(self) -> Result<Response<Body>, Rejection> {
-        let Self { door, target, matched, head, .. } = self;
+    async fn serve_file(self: Box<Self>) -> Result<Response<Body>, Rejection> {
+        let Self { door, target, matched, head, .. } = *self;
         let revision = &matched.compiled.revision;
         let path = rewritten(&matched, &target);
         let path = path.as_ref().map_or(target.path(), PathAndQuery::path);
@@ -167,12 +176,12 @@ impl OriginRequest {
 
     /// Sends the request to an upstream.
     async fn forward(
-        self,
+        self: Box<Self>,
         account: &mut Account,
         pool: &Spread<UpstreamPool>,
         usage: &Spread<UpstreamKey>,
     ) -> Result<Response<Body>, Rejection> {
-        let Self { door, client, target, matched, mut head, body, upgrade } = self;
+        let Self { door, client, target, matched, mut head, body, upgrade } = *self;
         let route = matched.route();
         let meter = account.start_meter(&door, usage.own().into());
         let body = count_in(body, meter);
@@ -199,17 +208,17 @@ impl OriginRequest {
     }
 
     async fn invoke(
-        self,
+        self: Box<Self>,
         account: &mut Account,
         function: Local<FunctionSpec>,
     ) -> Result<Response<Body>, Rejection> {
-        let Self { door, client, target, matched, mut head, body, .. } = self;
+        let Self { door, client, target, matched, mut head, body, .. } = *self;
         let revision = &matched.compiled.revision;
         let assets = revision.manifest.assets.as_ref();
         if let Some(assets) = assets.filter(|assets| assets.first)
             && let Some(file) = assets::find(revision, assets, &head, target.path())
         {
-            return assets::serve(&door, file, &head).await;
+            return Box::pin(assets::serve(&door, file, &head)).await;
         }
         account.function = Some(function.clone());
         let meter = account.start_meter(&door, function.clone().into());
@@ -252,7 +261,7 @@ impl OriginRequest {
             && let Some(assets) = assets
             && let Some(file) = assets::find(revision, assets, &kept, target.path())
         {
-            return assets::serve(&door, file, &kept).await;
+            return Box::pin(assets::serve(&door, file, &kept)).await;
         }
         let mut response = invoked?;
         check_response(&mut response)?;

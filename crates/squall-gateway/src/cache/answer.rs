@@ -36,14 +36,14 @@ pub(super) struct Question<'a> {
 
 /// Answers from the store, or asks what is behind the route and keeps what may be kept.
 pub(crate) async fn answer(
-    request: OriginRequest,
+    request: Box<OriginRequest>,
     account: &mut Account,
     backend: &Backend,
     plan: &CachePlan,
 ) -> Result<Response<Body>, Rejection> {
     if request.upgrade.is_some() {
         note(plan, account, Outcome::Bypass);
-        return request.send(account, backend).await;
+        return Box::pin(request.send(account, backend)).await;
     }
     let head = &request.head;
     let authenticated = account.identity.is_some();
@@ -64,7 +64,7 @@ pub(crate) async fn answer(
 
 /// Sends a request on that the cache has nothing to do with, but for what it changes.
 async fn pass(
-    request: OriginRequest,
+    request: Box<OriginRequest>,
     account: &mut Account,
     backend: &Backend,
     plan: &CachePlan,
@@ -74,7 +74,7 @@ async fn pass(
     let method = request.head.method.clone();
     let changes = (!method.is_safe())
         .then(|| (request.matched.app().name.clone(), plan.url(&Wanted::by(&request))));
-    let mut response = request.send(account, backend).await?;
+    let mut response = Box::pin(request.send(account, backend)).await?;
     if let Some((app, url)) = changes {
         for url in rfc::invalidated(&method, &url, response.status(), response.headers()) {
             door.cache.remove_url(&app, &url);
@@ -88,7 +88,7 @@ async fn pass(
 impl Question<'_> {
     async fn answer(
         &self,
-        request: OriginRequest,
+        request: Box<OriginRequest>,
         account: &mut Account,
     ) -> Result<Response<Body>, Rejection> {
         let mut waits = 0;
@@ -142,11 +142,13 @@ impl Question<'_> {
                 && waits < WAITS_MAX
                 && self.cache.unstored.why(&self.hash, Instant::now()).is_none();
             if !collapses {
-                return self.fetch(request, account, fetch, None).await;
+                return Box::pin(self.fetch(request, account, fetch, None)).await;
             }
             let sequence = self.store.sequence();
             let landing = match self.cache.flights.turn(self.hash, sequence) {
-                Turn::Leads(lead) => return self.fetch(request, account, fetch, Some(lead)).await,
+                Turn::Leads(lead) => {
+                    return Box::pin(self.fetch(request, account, fetch, Some(lead))).await;
+                }
                 Turn::Waits(landing) => flight::wait(landing).await,
             };
             // It was given up: whoever comes first fetches.
@@ -159,7 +161,7 @@ impl Question<'_> {
                     self.count_hit(&request, account, Outcome::Collapsed, &response, 0);
                     Ok(response)
                 }
-                None => self.fetch(request, account, fetch, None).await,
+                None => Box::pin(self.fetch(request, account, fetch, None)).await,
             };
         }
     }

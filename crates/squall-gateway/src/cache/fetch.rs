@@ -39,7 +39,7 @@ impl Question<'_> {
     /// `lead` is for the fetch that others wait for.
     pub(super) async fn fetch(
         &self,
-        mut request: OriginRequest,
+        mut request: Box<OriginRequest>,
         account: &mut Account,
         fetch: Fetch,
         lead: Option<Lead>,

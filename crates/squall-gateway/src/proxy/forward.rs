@@ -110,7 +110,9 @@ impl UpstreamPool {
     ) -> Result<Response<Body>, Rejection> {
         let started = Instant::now();
         let mut noted = Noted { call: context.call, started };
-        pool.resolved().await?;
+        if !pool.is_resolved() {
+            Box::pin(pool.resolved()).await?;
+        }
         let admission = Self::admit(pool, started)?;
         let (head, body) = request.into_parts();
         let body = ReplayBody::new(body);
@@ -246,7 +248,11 @@ impl Forwarding<'_> {
     async fn try_once(&self, target: &Target) -> Result<Answer, Miss> {
         let mut fresh = false;
         loop {
-            let wire = self.connect(target, fresh).await?;
+            let waiting = if fresh { None } else { self.waiting(target) };
+            let wire = match waiting {
+                Some(connection) => Wire::Http1(connection),
+                None => Box::pin(self.connect(target, fresh)).await?,
+            };
             // What can not be sent again was sent before, and ended the loop there.
             let Some(body) = self.body.for_next_try() else {
                 return Err(Miss::broken("the request's body can not be sent again".to_owned()));
@@ -267,7 +273,8 @@ impl Forwarding<'_> {
                         Err(failure) => return Err(Miss::of_http1(failure)),
                     }
                 }
-                Wire::Http2(sender) => match self.speak_http2(target, sender, body).await {
+                Wire::Http2(sender) => match Box::pin(self.speak_http2(target, sender, body)).await
+                {
                     Ok(response) => return Ok(Answer::Http2(response)),
                     // A connection on its way out (GOAWAY) took nothing.
                     Err(miss) if miss.untouched && !fresh && self.body.can_be_repeated() => {
@@ -280,22 +287,29 @@ impl Forwarding<'_> {
         }
     }
 
-    /// A connection that waits, or a new one.
-    async fn connect(&self, target: &Target, fresh: bool) -> Result<Wire, Miss> {
-        let pool = self.pool;
-        let by_http2 = match pool.settings.protocol {
+    fn speaks_http2(&self, target: &Target) -> bool {
+        match self.pool.settings.protocol {
             _ if self.upgrade.is_some() => false,
             Protocol::Http1 => false,
             Protocol::Http2 => true,
             Protocol::Auto => target.origin.https() && !http2::is_ruled_out(target),
-        };
-        if !by_http2 {
-            if !fresh
-                && let Some(connection) = target.take_idle(Instant::now(), !self.is_idempotent())
-            {
-                target.traffic().reused.fetch_add(1, Ordering::Relaxed);
-                return Ok(Wire::Http1(connection));
-            }
+        }
+    }
+
+    /// A connection of HTTP/1.1 that waits for a request.
+    fn waiting(&self, target: &Target) -> Option<Box<Connection>> {
+        if self.speaks_http2(target) {
+            return None;
+        }
+        let connection = target.take_idle(Instant::now(), !self.is_idempotent())?;
+        target.traffic().reused.fetch_add(1, Ordering::Relaxed);
+        Some(connection)
+    }
+
+    /// A new connection, or one of HTTP/2, which serves many requests.
+    async fn connect(&self, target: &Target, fresh: bool) -> Result<Wire, Miss> {
+        let pool = self.pool;
+        if !self.speaks_http2(target) {
             let dialed = self.dial(target, self.http1_endpoint(target)).await?;
             return Ok(Wire::Http1(Connection::new(stream_of(dialed))));
         }

@@ -141,11 +141,12 @@ impl UpstreamPool {
         self.circuit.as_ref().is_some_and(Circuit::is_open)
     }
 
+    pub(super) fn is_resolved(&self) -> bool {
+        !self.set.load().targets.is_empty()
+    }
+
     /// Waits for the names to be resolved the first time.
     pub(super) async fn resolved(&self) -> Result<(), Rejection> {
-        if !self.set.load().targets.is_empty() {
-            return Ok(());
-        }
         let longest = Duration::from_millis(self.settings.timeouts.connect_ms);
         let mut resolution = self.resolution.subscribe();
         let known = resolution.wait_for(|now| !matches!(now, Resolution::Pending));
