@@ -350,3 +350,21 @@ fn trace(out: &mut Vec<u8>, trace: &squall_types::trace::TraceContext) {
     out.extend_from_slice(&header[36..52]);
     out.push(b'"');
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_written_as_they_are_displayed() {
+        let mut formatter = Formatter::default();
+        for text in ["0.0.0.0:0", "192.0.2.10:65535", "[::1]:8080", "[::ffff:192.0.2.1]:80"] {
+            let address: SocketAddr = text.parse().unwrap();
+            let mut out = Vec::new();
+            formatter.socket_address(&mut out, address);
+            out.push(b' ');
+            formatter.address(&mut out, address.ip());
+            assert_eq!(String::from_utf8(out).unwrap(), format!("{address} {}", address.ip()));
+        }
+    }
+}
