@@ -151,9 +151,9 @@ impl UpstreamPool {
                     most: pool.settings.keep_alive,
                     keeps_for: said.map_or(keeps_for, |said| said.min(keeps_for)),
                 });
-                let target = flight.target().clone();
-                response::from_http1(exchange, head, keep, idle, flight)
-                    .map_err(|why| pool.refuse(ErrorCode::UpstreamProtocol, &target, why))
+                response::from_http1(exchange, head, keep, idle, flight).map_err(|(why, flight)| {
+                    pool.refuse(ErrorCode::UpstreamProtocol, flight.target(), why)
+                })
             }
         }
     }

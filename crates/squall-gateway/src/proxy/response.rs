@@ -31,14 +31,14 @@ impl Keep {
 }
 
 /// The response, with as much of its body as has come along with the head. `keep` is
-/// `None` when the upstream closes the connection.
+/// `None` when the upstream closes the connection. What is no response comes with its flight.
 pub(crate) fn from_http1(
     mut exchange: Box<Exchange>,
     head: ResponseHead,
     keep: Option<Keep>,
     idle: Duration,
     mut flight: Flight,
-) -> Result<Response<Body>, &'static str> {
+) -> Result<Response<Body>, (&'static str, Flight)> {
     let mut decoder = Decoder::new(head.framing);
     let mut first = Bytes::new();
     let mut piece = decoder.next(exchange.unread(), false);
@@ -46,10 +46,13 @@ pub(crate) fn from_http1(
         first = data;
         piece = decoder.next(exchange.unread(), false);
     }
-    let piece = piece.map_err(|error| {
-        flight.failed(Fault::Malformed);
-        error.0
-    })?;
+    let piece = match piece {
+        Ok(piece) => piece,
+        Err(error) => {
+            flight.failed(Fault::Malformed);
+            return Err((error.0, flight));
+        }
+    };
     let mut response = if piece == Piece::End {
         if let Some(keep) = keep {
             keep.take_back(*exchange, flight.target());

@@ -152,7 +152,8 @@ impl Target {
     /// Requests that are here now.
     pub(crate) fn in_flight(&self) -> u32 {
         let counts = self.all_traffic().map(|own| own.in_flight.load(Ordering::Relaxed));
-        counts.fold(0, u32::wrapping_add)
+        // Cores count on while they are summed up: an end may be seen before its beginning.
+        counts.fold(0, u32::wrapping_add).cast_signed().max(0).cast_unsigned()
     }
 
     /// Responses by class of status, 1xx to 5xx.

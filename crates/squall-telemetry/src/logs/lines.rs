@@ -36,16 +36,18 @@ impl Lines {
             self.refused += 1;
             return;
         }
-        self.formatter.write(item, &mut self.text);
-        let (at, is_access, end) = (item.at(), item.is_access(), self.text.len());
-        self.lines.push(Line { at, is_access, end });
+        self.add(item);
     }
 
     /// Adds a line whatever else there is.
     pub(super) fn push_notice(&mut self, message: &str) {
-        let at = SystemTime::now();
-        self.formatter.write(&Item::Notice { at, message }, &mut self.text);
-        self.lines.push(Line { at, is_access: false, end: self.text.len() });
+        self.add(&Item::Notice { at: SystemTime::now(), message });
+    }
+
+    fn add(&mut self, item: &Item<'_>) {
+        self.formatter.write(item, &mut self.text);
+        let (at, is_access, end) = (item.at(), item.is_access(), self.text.len());
+        self.lines.push(Line { at, is_access, end });
     }
 
     pub(super) fn append(&mut self, other: &Self) {
