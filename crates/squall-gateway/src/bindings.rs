@@ -126,7 +126,7 @@ fn prepare(bound: BoundRequest, trace: squall_types::trace::TraceContext) -> Req
     if let Ok(parent) = HeaderValue::from_bytes(&trace.header()) {
         headers.insert(TRACEPARENT, parent);
     }
-    if let Ok(id) = HeaderValue::from_str(trace.trace_id_hex().as_str()) {
+    if let Ok(id) = HeaderValue::from_bytes(trace.trace_id_hex().as_bytes()) {
         headers.insert(REQUEST_ID, id);
     }
     if let Some(authority) = request.uri().authority()

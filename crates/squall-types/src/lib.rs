@@ -4,6 +4,7 @@
 //! other. This crate holds no I/O, no clock and no engine: only names, plain data
 //! and the traits that separate who asks from who does.
 
+pub mod address;
 pub mod bindings;
 pub mod invoke;
 pub mod usage;

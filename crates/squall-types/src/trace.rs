@@ -54,17 +54,15 @@ impl TraceContext {
     /// The `traceparent` value, 55 ASCII bytes.
     pub fn header(&self) -> [u8; 55] {
         let mut out = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        write_hex(&self.trace_id, &mut out[3..35]);
-        write_hex(&self.span_id, &mut out[36..52]);
+        out[3..35].copy_from_slice(hex(self.trace_id).as_flattened());
+        out[36..52].copy_from_slice(hex(self.span_id).as_flattened());
         out[54] = b'0' + u8::from(self.sampled);
         out
     }
 
     /// The trace id as 32 lowercase hex digits.
     pub fn trace_id_hex(&self) -> HexId {
-        let mut out = [0; 32];
-        write_hex(&self.trace_id, &mut out);
-        HexId(out)
+        HexId(hex(self.trace_id))
     }
 }
 
@@ -76,11 +74,15 @@ impl fmt::Debug for TraceContext {
 
 /// 32 lowercase hex digits, kept inline.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct HexId([u8; 32]);
+pub struct HexId([[u8; 2]; 16]);
 
 impl HexId {
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_flattened()
+    }
+
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("hex digits are ASCII")
+        std::str::from_utf8(self.as_bytes()).expect("hex digits are ASCII")
     }
 }
 
@@ -125,12 +127,13 @@ fn read_hex(text: &[u8], out: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-fn write_hex(bytes: &[u8], out: &mut [u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (byte, pair) in bytes.iter().zip(out.chunks_exact_mut(2)) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
-    }
+/// Two digits for each byte, by arithmetic that compilers do for many bytes at once.
+fn hex<const N: usize>(bytes: [u8; N]) -> [[u8; 2]; N] {
+    let digit = |nibble: u8| {
+        let letters = if nibble > 9 { b'a' - b'9' - 1 } else { 0 };
+        b'0' + nibble + letters
+    };
+    bytes.map(|byte| [digit(byte >> 4), digit(byte & 15)])
 }
 
 #[cfg(test)]

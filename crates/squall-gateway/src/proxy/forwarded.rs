@@ -1,10 +1,10 @@
 //! What an upstream is told about the caller and the request, in the gateway's own words.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use bytes::{BufMut as _, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use squall_types::address::AddressText;
 use squall_types::trace::TraceContext;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -44,51 +44,50 @@ impl Forwarded<'_> {
 
     /// The port that the client spoke to, by the URL that it used.
     fn port(&self) -> &str {
-        let behind_host = match self.authority.rfind(']') {
-            Some(bracket) => &self.authority[bracket..],
-            None => self.authority,
-        };
         let default = if self.https { "443" } else { "80" };
-        behind_host.rsplit_once(':').map_or(default, |(_, port)| port)
+        // Colons before a bracket are an IPv6 address's own.
+        let ends = |byte: &u8| matches!(byte, b':' | b']');
+        match self.authority.as_bytes().iter().rposition(ends) {
+            Some(colon) if self.authority.as_bytes()[colon] == b':' => &self.authority[colon + 1..],
+            _ => default,
+        }
     }
 
     /// As lines of a head.
     pub(crate) fn write(&self, out: &mut BytesMut) {
-        let (client, proto, host) = (self.client, self.proto(), self.authority);
-        // Writing to memory does not fail.
-        let _ = write!(out, "x-forwarded-for: {client}\r\nforwarded: ");
-        self.write_forwarded(out);
-        for part in [
-            "\r\nx-forwarded-proto: ",
-            proto,
-            "\r\nx-forwarded-host: ",
-            host,
-            "\r\nx-forwarded-port: ",
-            self.port(),
-            "\r\nx-request-id: ",
-            self.trace.trace_id_hex().as_str(),
-            "\r\ntraceparent: ",
-        ] {
-            out.put_slice(part.as_bytes());
-        }
-        out.put_slice(&self.trace.header());
+        let client = AddressText::new(self.client);
+        put(out, &[b"x-forwarded-for: ", client.as_bytes(), b"\r\nforwarded: "]);
+        self.write_forwarded(&client, out);
+        put(
+            out,
+            &[
+                b"\r\nx-forwarded-proto: ",
+                self.proto().as_bytes(),
+                b"\r\nx-forwarded-host: ",
+                self.authority.as_bytes(),
+                b"\r\nx-forwarded-port: ",
+                self.port().as_bytes(),
+                b"\r\nx-request-id: ",
+                self.trace.trace_id_hex().as_bytes(),
+                b"\r\ntraceparent: ",
+                &self.trace.header(),
+                b"\r\n",
+            ],
+        );
         if let Some(via) = self.via {
-            out.put_slice(b"\r\nvia: ");
-            out.put_slice(via_value(via).as_bytes());
+            put(out, &[b"via: ", via_value(via).as_bytes(), b"\r\n"]);
         }
-        out.put_slice(b"\r\n");
     }
 
     /// As RFC 7239 has it. IPv6 and ports need quotes (section 6).
-    fn write_forwarded(&self, out: &mut BytesMut) {
-        let _ = match self.client {
-            IpAddr::V4(address) => write!(out, "for={address}"),
-            IpAddr::V6(address) => write!(out, "for=\"[{address}]\""),
-        };
-        let quote = if self.authority.contains([':', '[']) { "\"" } else { "" };
-        for part in [";host=", quote, self.authority, quote, ";proto=", self.proto()] {
-            out.put_slice(part.as_bytes());
-        }
+    fn write_forwarded(&self, client: &AddressText, out: &mut BytesMut) {
+        let (before, behind): (&[u8], &[u8]) =
+            if self.client.is_ipv6() { (b"for=\"[", b"]\"") } else { (b"for=", b"") };
+        let authority = self.authority.as_bytes();
+        let is_plain = !authority.iter().any(|byte| matches!(byte, b':' | b'['));
+        let quote: &[u8] = if is_plain { b"" } else { b"\"" };
+        put(out, &[before, client.as_bytes(), behind, b";host=", quote, authority, quote]);
+        put(out, &[b";proto=", self.proto().as_bytes()]);
     }
 
     /// The same in a map, for HTTP/2.
@@ -98,19 +97,26 @@ impl Forwarded<'_> {
                 headers.insert(name, value);
             }
         };
-        set(X_FORWARDED_FOR, self.client.to_string().as_bytes());
+        let client = AddressText::new(self.client);
+        set(X_FORWARDED_FOR, client.as_bytes());
         let mut forwarded = BytesMut::new();
-        self.write_forwarded(&mut forwarded);
+        self.write_forwarded(&client, &mut forwarded);
         set(header::FORWARDED, &forwarded);
         set(X_FORWARDED_PROTO, self.proto().as_bytes());
         set(X_FORWARDED_HOST, self.authority.as_bytes());
         set(X_FORWARDED_PORT, self.port().as_bytes());
-        set(X_REQUEST_ID, self.trace.trace_id_hex().as_str().as_bytes());
+        set(X_REQUEST_ID, self.trace.trace_id_hex().as_bytes());
         set(TRACEPARENT, &self.trace.header());
         if let Some(via) = self.via {
             // Behind those of the proxies that came before.
             headers.append(header::VIA, HeaderValue::from_static(via_value(via)));
         }
+    }
+}
+
+pub(super) fn put(out: &mut BytesMut, parts: &[&[u8]]) {
+    for part in parts {
+        out.put_slice(part);
     }
 }
 

@@ -3,7 +3,7 @@
 use bytes::{BufMut as _, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
-use crate::proxy::forwarded::Forwarded;
+use crate::proxy::forwarded::{Forwarded, put};
 
 /// How the upstream finds the end of the request's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +31,8 @@ pub(crate) struct RequestHead<'a> {
 impl RequestHead<'_> {
     pub(crate) fn write(&self, framing: RequestFraming, out: &mut BytesMut) {
         out.reserve(512);
-        put(out, &[self.method.as_str().as_bytes(), b" "]);
-        put(out, &[self.prefix.as_bytes(), self.path_and_query.as_bytes()]);
+        let (method, path) = (self.method.as_str().as_bytes(), self.path_and_query.as_bytes());
+        put(out, &[method, b" ", self.prefix.as_bytes(), path]);
         put(out, &[b" HTTP/1.1\r\nhost: ", self.host, b"\r\n"]);
         for (name, value) in self.headers {
             if !is_ours(name) {
@@ -56,12 +56,6 @@ impl RequestHead<'_> {
             put(out, &[b"connection: upgrade\r\nupgrade: ", protocol, b"\r\n"]);
         }
         out.put_slice(b"\r\n");
-    }
-}
-
-fn put(out: &mut BytesMut, parts: &[&[u8]]) {
-    for part in parts {
-        out.put_slice(part);
     }
 }
 
