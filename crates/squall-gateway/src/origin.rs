@@ -1,7 +1,5 @@
 //! Calls what is behind a route: a function, an upstream, or the app's files.
 
-use std::io::Write as _;
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,6 +10,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use squall_types::address::AddressText;
 use squall_types::clients::ApiClient;
 use squall_types::log::UpstreamCall;
 use squall_types::shard::{Local, Spread};
@@ -176,35 +175,35 @@ impl OriginRequest {
 
     /// Sends the request to an upstream.
     async fn forward(
-        self: Box<Self>,
+        mut self: Box<Self>,
         account: &mut Account,
         pool: &Spread<UpstreamPool>,
         usage: &Spread<UpstreamKey>,
     ) -> Result<Response<Body>, Rejection> {
-        let Self { door, client, target, matched, mut head, body, upgrade } = *self;
-        let route = matched.route();
-        let meter = account.start_meter(&door, usage.own().into());
-        let body = count_in(body, meter);
-        guard::strip_request(&mut head.headers);
-        set_squall_headers(&mut head.headers, &matched, &target, account);
-        route.request_headers.apply(&mut head.headers);
-        let path = rewritten(&matched, &target);
-        head.uri = Uri::from(path.unwrap_or_else(|| target.path_and_query.clone()));
-        head.extensions.clear();
+        let meter = account.start_meter(&self.door, usage.own().into());
+        let body = count_in(std::mem::replace(&mut self.body, Body::empty()), meter);
+        let upgrade = self.upgrade.take();
+        let headers = &mut self.head.headers;
+        guard::strip_request(headers);
+        set_squall_headers(headers, &self.matched, &self.target, account);
+        let route = self.matched.route();
+        route.request_headers.apply(headers);
+        let path = rewritten(&self.matched, &self.target);
         let context = proxy::Context {
             forwarded: proxy::Forwarded {
-                client: client.address,
-                https: client.https,
-                authority: &target.authority,
+                client: self.client.address,
+                https: self.client.https,
+                authority: &self.target.authority,
                 trace: account.trace,
-                via: pool.settings.via.then_some(head.version),
+                via: pool.settings.via.then_some(self.head.version),
             },
+            path_and_query: path.as_ref().unwrap_or(&self.target.path_and_query),
             host: route.rewrite.as_ref().and_then(|rewrite| rewrite.host.as_deref()),
             response_timeout: route.policies.response_timeout,
             upgrade,
             call: account.upstream.insert(UpstreamCall::to(pool.name.own())),
         };
-        UpstreamPool::forward(&pool.own(), Request::from_parts(head, body), context).await
+        UpstreamPool::forward(&pool.own(), &self.head, body, context).await
     }
 
     async fn invoke(
@@ -290,7 +289,9 @@ fn prepare_head(
     guard::strip_request(headers);
     // For what follows at once: the map would grow in steps.
     headers.reserve(6);
-    headers.insert(FORWARDED_FOR, address_value(client.address));
+    if let Ok(address) = HeaderValue::from_bytes(AddressText::new(client.address).as_bytes()) {
+        headers.insert(FORWARDED_FOR, address);
+    }
     let proto = if client.https { "https" } else { "http" };
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
     let host = route.rewrite.as_ref().and_then(|rewrite| rewrite.host.as_deref());
@@ -307,7 +308,7 @@ fn prepare_head(
     if let Ok(parent) = HeaderValue::from_bytes(&account.trace.header()) {
         headers.insert(TRACEPARENT, parent);
     }
-    if let Ok(id) = HeaderValue::from_str(account.trace.trace_id_hex().as_str()) {
+    if let Ok(id) = HeaderValue::from_bytes(account.trace.trace_id_hex().as_bytes()) {
         headers.insert(REQUEST_ID, id);
     }
     set_squall_headers(headers, matched, target, account);
@@ -317,16 +318,6 @@ fn prepare_head(
     // Each part was checked on its own; together they are a URI.
     head.uri = uri.build().expect("a checked authority and a checked path");
     head.extensions.clear();
-}
-
-/// Written on the stack: it is done for every request.
-fn address_value(address: IpAddr) -> HeaderValue {
-    // The longest is an IPv6 address whose end is written as IPv4.
-    let mut text = [0; 45];
-    let mut left = &mut text[..];
-    write!(left, "{address}").expect("an address is not longer");
-    let length = 45 - left.len();
-    HeaderValue::from_bytes(&text[..length]).expect("an address is ASCII")
 }
 
 /// What functions and upstreams are told and a caller can not: the parameters of the path,

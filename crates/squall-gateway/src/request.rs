@@ -27,7 +27,7 @@ use crate::proxy::upgrade::{self, Upgrade};
 use crate::rejection::Rejection;
 use crate::response::{OutgoingBody, RequestEnd};
 use crate::routing::sticky::Point;
-use crate::routing::{Asked, Backend, Fixed, Match, Target};
+use crate::routing::{Asked, Backend, Fixed, Match, Route, Target};
 use crate::transform::Redirection;
 use crate::turn;
 
@@ -81,7 +81,7 @@ pub(crate) async fn serve(
     if let Some(meter) = &end.account.meter {
         meter.set_status(end.status);
     }
-    let request_id = HeaderValue::from_str(end.account.trace.trace_id_hex().as_str());
+    let request_id = HeaderValue::from_bytes(end.account.trace.trace_id_hex().as_bytes());
     if let Ok(id) = request_id {
         response.headers_mut().insert(REQUEST_ID, id);
     }
@@ -142,14 +142,11 @@ fn begin(
     })
 }
 
-/// A request that has found its route.
-struct Exchange<'a> {
-    connection: &'a Connection,
-    client: Client,
-    target: guard::Target,
-    matched: Match,
-    head: http::request::Parts,
-    body: Incoming,
+/// What a first look at a request leads to.
+enum Reading {
+    Answered(Response<Body>),
+    /// It has found its route. Behind a pointer: it is handed on several times.
+    Routed(Box<OriginRequest>),
 }
 
 async fn answer(
@@ -158,6 +155,43 @@ async fn answer(
     end: &mut RequestEnd,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Rejection> {
+    let mut request = match read(connection, client, end, request)? {
+        Reading::Answered(response) => return Ok(response),
+        Reading::Routed(request) => request,
+    };
+    let candidate = request.matched.candidate.clone();
+    let route = &candidate.route;
+
+    if route.policies.choose_callers() {
+        // Boxed, since many routes let everybody in.
+        Box::pin(admit(connection.door(), route, &mut request, end)).await?;
+    }
+
+    match &route.target {
+        Target::Redirect(redirect) => Ok(redirected(&request, redirect)),
+        Target::Response(fixed) => Ok(respond(fixed)),
+        Target::Backend(backend) => call(connection, request, end, route, backend).await,
+        Target::Split(split) => {
+            let point = match &split.sticky {
+                Some(sticky) => sticky.point(&request.head.headers),
+                None => Point::anywhere(),
+            };
+            end.reply.set_cookies.extend(point.set_cookie);
+            match split.choose(point.at) {
+                Some(backend) => call(connection, request, end, route, backend).await,
+                None => Err(Rejection::new(ErrorCode::NoRoute, "the route's split has no side")),
+            }
+        }
+    }
+}
+
+/// Checks the request and finds its route, up to what everybody is asked there.
+fn read(
+    connection: &Connection,
+    client: Client,
+    end: &mut RequestEnd,
+    request: Request<Incoming>,
+) -> Result<Reading, Rejection> {
     let door = connection.door();
     let (mut head, body) = request.into_parts();
     let target = guard::check(&head.method, head.version, &head.uri, &head.headers)
@@ -172,70 +206,57 @@ async fn answer(
     }
 
     if door.options.fixed_response_path.as_deref() == Some(target.path()) {
-        return Ok(fixed_response());
+        return Ok(Reading::Answered(fixed_response()));
     }
 
     let matched = find_route(door, end, &target, &head)?;
     end.take_route(&matched);
-    let candidate = matched.candidate.clone();
-    let route = &candidate.route;
+    let policies = &matched.route().policies;
     end.reply.https = client.https;
-    let mut exchange = Exchange { connection, client, target, matched, head, body };
-
-    route.policies.read(&exchange.head.headers, &mut end.reply);
-    if let Some(addresses) = &route.policies.addresses {
+    policies.read(&head.headers, &mut end.reply);
+    if let Some(addresses) = &policies.addresses {
         addresses.check(client.address)?;
     }
-    if let Some(allowed) = route.policies.preflight(&exchange.head, &mut end.reply) {
-        return Ok(allowed);
+    if let Some(allowed) = policies.preflight(&head, &mut end.reply) {
+        return Ok(Reading::Answered(allowed));
     }
-
-    let https_port = door.options.https_port;
-    if let Some(elsewhere) =
-        route.policies.https.check(client.https, &exchange.target, https_port)?
-    {
-        return Ok(elsewhere);
+    if let Some(elsewhere) = policies.https.check(client.https, &target, door.options.https_port)? {
+        return Ok(Reading::Answered(elsewhere));
     }
+    policy::size::check(&policies.limits, &head, &target, &body)?;
 
-    policy::size::check(&route.policies.limits, &exchange.head, &exchange.target, &exchange.body)?;
+    let body = end.guard_body(body, policies.body_rate_min_bytes_per_s);
+    let body = policy::size::limit(body, policies.limits.body_bytes);
+    let (door, upgrade) = (door.clone(), None);
+    let request = OriginRequest { door, client, target, matched, head, body, upgrade };
+    Ok(Reading::Routed(Box::new(request)))
+}
 
+/// Asks those who choose callers: limits by address, authentication, all other limits.
+async fn admit(
+    door: &Door,
+    route: &Route,
+    request: &mut OriginRequest,
+    end: &mut RequestEnd,
+) -> Result<(), Rejection> {
+    let OriginRequest { client, target, matched, head, .. } = request;
+    let address = client.address;
     let allowance = &route.policies.allowance;
     let arrival = Arrival { accepted: end.account.accepted, at: end.account.at };
     let told = &mut end.reply.allowance;
-    let anybody =
-        Caller { address: client.address, headers: &exchange.head.headers, identity: None };
+    let anybody = Caller { address, headers: &head.headers, identity: None };
     allowance.admit_anybody(&door.limits, &anybody, arrival, told).await?;
     if let Some(authenticator) = &route.policies.authenticator {
-        let Exchange { target, matched, head, .. } = &mut exchange;
         let (headers, target) = (&mut head.headers, &mut target.path_and_query);
         end.account.identity =
             authenticator.authenticate(headers, target, &matched.app().clients).await?;
     }
     let identity = end.account.identity.as_ref();
-    let caller = Caller {
-        address: client.address,
-        headers: &exchange.head.headers,
-        identity: identity.map(Identity::limit_key),
-    };
+    let limit_key = identity.map(Identity::limit_key);
+    let caller = Caller { address, headers: &head.headers, identity: limit_key };
     let known = identity.and_then(Identity::client);
     end.account.held = allowance.admit(&door.limits, &caller, known, arrival, told).await?;
-
-    match &route.target {
-        Target::Redirect(redirect) => Ok(exchange.redirect(redirect)),
-        Target::Response(fixed) => Ok(respond(fixed)),
-        Target::Backend(backend) => exchange.call(end, backend).await,
-        Target::Split(split) => {
-            let point = match &split.sticky {
-                Some(sticky) => sticky.point(&exchange.head.headers),
-                None => Point::anywhere(),
-            };
-            end.reply.set_cookies.extend(point.set_cookie);
-            match split.choose(point.at) {
-                Some(backend) => exchange.call(end, backend).await,
-                None => Err(Rejection::new(ErrorCode::NoRoute, "the route's split has no side")),
-            }
-        }
-    }
+    Ok(())
 }
 
 /// The app and revision of the host, and their route for the rest.
@@ -267,48 +288,38 @@ fn asked<'a>(
     Asked { method, path: target.path(), query, headers: &head.headers }
 }
 
-impl Exchange<'_> {
-    fn redirect(&self, redirect: &Redirection) -> Response<Body> {
-        let scheme = if self.client.https { "https" } else { "http" };
-        let (by, wanted) = (&self.matched.candidate.by, &self.target.path_and_query);
-        let location = redirect.location(scheme, &self.target.authority, by, wanted);
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = redirect.status;
-        // Of checked parts: it can be sent.
-        if let Ok(location) = HeaderValue::try_from(location) {
-            response.headers_mut().insert(header::LOCATION, location);
-        }
-        response
+fn redirected(request: &OriginRequest, redirect: &Redirection) -> Response<Body> {
+    let OriginRequest { client, target, matched, .. } = request;
+    let scheme = if client.https { "https" } else { "http" };
+    let (by, wanted) = (&matched.candidate.by, &target.path_and_query);
+    let location = redirect.location(scheme, &target.authority, by, wanted);
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = redirect.status;
+    // Of checked parts: it can be sent.
+    if let Ok(location) = HeaderValue::try_from(location) {
+        response.headers_mut().insert(header::LOCATION, location);
     }
+    response
+}
 
-    /// Calls what is behind the route.
-    async fn call(
-        self,
-        end: &mut RequestEnd,
-        backend: &Backend,
-    ) -> Result<Response<Body>, Rejection> {
-        let Self { connection, client, target, matched, mut head, body } = self;
-        let policies = &matched.route().policies;
-        let body = end.guard_body(body, policies.body_rate_min_bytes_per_s);
-        let body = policy::size::limit(body, policies.limits.body_bytes);
-        let upgrade = match backend {
-            Backend::Upstream(..) => upgrade::wanted(&mut head)
-                .filter(|_| http_body::Body::is_end_stream(&body))
-                .map(|wanted| {
-                    let draining = connection.door().connections.draining();
-                    Upgrade::new(wanted, draining, end.promise_to_tunnel())
-                }),
-            _ => None,
-        };
-        let door = connection.door().clone();
-        // It is handed on several times from here.
-        let request =
-            Box::new(OriginRequest { door, client, target, matched, head, body, upgrade });
-        let candidate = request.matched.candidate.clone();
-        match &candidate.route.policies.cache {
-            Some(plan) => cache::answer(request, &mut end.account, backend, plan).await,
-            None => request.send(&mut end.account, backend).await,
-        }
+/// Calls what is behind the route.
+async fn call(
+    connection: &Connection,
+    mut request: Box<OriginRequest>,
+    end: &mut RequestEnd,
+    route: &Route,
+    backend: &Backend,
+) -> Result<Response<Body>, Rejection> {
+    if let Backend::Upstream(..) = backend
+        && let Some(wanted) = upgrade::wanted(&mut request.head)
+        && http_body::Body::is_end_stream(&request.body)
+    {
+        let draining = connection.door().connections.draining();
+        request.upgrade = Some(Upgrade::new(wanted, draining, end.promise_to_tunnel()));
+    }
+    match &route.policies.cache {
+        Some(plan) => cache::answer(request, &mut end.account, backend, plan).await,
+        None => request.send(&mut end.account, backend).await,
     }
 }
 

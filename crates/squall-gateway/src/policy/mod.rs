@@ -97,6 +97,11 @@ impl Policies {
         }
     }
 
+    /// Whether it depends on the caller, or on what others do, who is let in.
+    pub(crate) fn choose_callers(&self) -> bool {
+        self.authenticator.is_some() || !self.allowance.is_empty()
+    }
+
     /// Reads what the response will depend on, before the head is handed on.
     pub(crate) fn read(&self, asked: &HeaderMap, reply: &mut Reply) {
         reply.cors = self.cors.as_ref().map(|cors| cors.permit(asked));

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::{HeaderMap, HeaderName, Uri, header};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, header};
 use squall_types::gateway::{Balance, HashKey};
 use squall_types::shard::{Padded, SHARDS, Spread, own_shard};
 use squall_types::trace::random;
@@ -129,13 +130,18 @@ pub(crate) fn hash(bytes: &[u8]) -> u64 {
 }
 
 /// What a request is hashed by, where it has it.
-pub(crate) fn key_of(key: &HashKey, client: IpAddr, uri: &Uri, headers: &HeaderMap) -> Option<u64> {
+pub(crate) fn key_of(
+    key: &HashKey,
+    client: IpAddr,
+    target: &PathAndQuery,
+    headers: &HeaderMap,
+) -> Option<u64> {
     match key {
         HashKey::Ip => match client {
             IpAddr::V4(address) => Some(hash(&address.octets())),
             IpAddr::V6(address) => Some(hash(&address.octets())),
         },
-        HashKey::Path => Some(hash(uri.path().as_bytes())),
+        HashKey::Path => Some(hash(target.path().as_bytes())),
         HashKey::Header(name) => {
             let name = HeaderName::try_from(name).ok()?;
             headers.get(name).map(|value| hash(value.as_bytes()))
@@ -145,7 +151,7 @@ pub(crate) fn key_of(key: &HashKey, client: IpAddr, uri: &Uri, headers: &HeaderM
                 headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
             find(cookies.flat_map(|line| line.split(';')), name)
         }
-        HashKey::Query(name) => find(uri.query()?.split('&'), name),
+        HashKey::Query(name) => find(target.query()?.split('&'), name),
     }
 }
 
@@ -238,12 +244,12 @@ mod tests {
 
     #[test]
     fn keys_are_found_where_they_are() {
-        let uri: Uri = "/a/b?x=1&user=7".parse().unwrap();
+        let target = PathAndQuery::from_static("/a/b?x=1&user=7");
         let mut headers = HeaderMap::new();
         headers.insert("cookie", "a=b; user=7".parse().unwrap());
         headers.insert("x-user", "7".parse().unwrap());
         let client = "192.0.2.1".parse().unwrap();
-        let find = |key: HashKey| key_of(&key, client, &uri, &headers);
+        let find = |key: HashKey| key_of(&key, client, &target, &headers);
         let seven = Some(hash(b"7"));
         assert_eq!(find(HashKey::Query("user".into())), seven);
         assert_eq!(find(HashKey::Cookie("user".into())), seven);

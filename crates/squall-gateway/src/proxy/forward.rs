@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderValue};
+use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode, Uri};
 use squall_types::dial::{Dialed, Endpoint, Offer};
 use squall_types::gateway::Protocol;
@@ -17,7 +18,7 @@ use squall_types::{Body, BodyError, ErrorCode};
 use super::balance;
 use super::flight::{Admission, Fault, Flight};
 use super::forwarded::Forwarded;
-use super::http1::{Connection, Exchange, Failure, RequestHead, ResponseHead, Stream, TimeLimits};
+use super::http1::{Connection, Exchange, Failure, RequestHead, Stream, TimeLimits};
 use super::http2;
 use super::pool::{UpstreamPool, refuse};
 use super::replay::ReplayBody;
@@ -34,6 +35,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// What is known of a request beside itself.
 pub(crate) struct Context<'a> {
     pub(crate) forwarded: Forwarded<'a>,
+    /// As the upstream is to see it, behind its own path.
+    pub(crate) path_and_query: &'a PathAndQuery,
     /// The Host that the route asks for.
     pub(crate) host: Option<&'a str>,
     /// The route's own limit, from the request's head to the response's.
@@ -69,6 +72,7 @@ struct Forwarding<'a> {
     head: &'a http::request::Parts,
     body: &'a ReplayBody,
     forwarded: &'a Forwarded<'a>,
+    path_and_query: &'a PathAndQuery,
     host: Option<&'a str>,
     upgrade: Option<&'a HeaderValue>,
     limits: TimeLimits,
@@ -77,7 +81,7 @@ struct Forwarding<'a> {
 
 /// A try that got a head.
 enum Answer {
-    Http1(Box<Exchange>, ResponseHead),
+    Http1(Box<Exchange>),
     Http2(Response<hyper::body::Incoming>),
 }
 
@@ -102,10 +106,12 @@ enum Wire {
 impl UpstreamPool {
     /// Sends a request of which hop-by-hop fields and claims of identity were removed, and
     /// returns the response. Its body is read from the upstream as it is taken; dropping
-    /// it, or this future, gives the request up.
+    /// it, or this future, gives the request up. Of `head` only the method and the headers
+    /// count.
     pub(crate) async fn forward(
         pool: &Local<Self>,
-        request: Request<Body>,
+        head: &http::request::Parts,
+        body: Body,
         mut context: Context<'_>,
     ) -> Result<Response<Body>, Rejection> {
         let started = Instant::now();
@@ -114,16 +120,16 @@ impl UpstreamPool {
             Box::pin(pool.resolved()).await?;
         }
         let admission = Self::admit(pool, started)?;
-        let (head, body) = request.into_parts();
         let body = ReplayBody::new(body);
         let upgrade = context.upgrade.take();
         let times = &pool.settings.timeouts;
         let longest = [times.total_ms.map(Duration::from_millis), context.response_timeout];
         let forwarding = Forwarding {
             pool,
-            head: &head,
+            head,
             body: &body,
             forwarded: &context.forwarded,
+            path_and_query: context.path_and_query,
             host: context.host,
             upgrade: upgrade.as_ref().map(Upgrade::protocol),
             limits: TimeLimits {
@@ -134,24 +140,25 @@ impl UpstreamPool {
             admission: &admission,
         };
         let key = pool.settings.hash_on.as_ref().and_then(|key| {
-            balance::key_of(key, context.forwarded.client, &head.uri, &head.headers)
+            balance::key_of(key, context.forwarded.client, context.path_and_query, &head.headers)
         });
-        let (answer, flight) = forwarding.try_until_answered(key, &mut noted).await?;
+        let (answer, flight) = forwarding.try_until_answered(key, started, &mut noted).await?;
         let idle = forwarding.limits.idle;
         match answer {
             Answer::Http2(answer) => Ok(response::from_http2(answer, idle, flight)),
-            Answer::Http1(exchange, head) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
+            Answer::Http1(exchange) if exchange.answer().is_switch() => {
                 let upgrade = upgrade.expect("a switch that nobody asked for is refused");
-                Ok(Tunnel::open(upgrade, *exchange, head, idle, pool, flight))
+                Ok(Tunnel::open(upgrade, exchange, idle, pool, flight))
             }
-            Answer::Http1(exchange, head) => {
+            Answer::Http1(exchange) => {
+                let head = exchange.answer();
                 let keeps_for = Duration::from_millis(pool.settings.keep_alive_ms);
                 let said = head.keeps_for.map(|said| said.saturating_sub(KEEP_ALIVE_MARGIN));
                 let keep = head.keep_alive.then(|| Keep {
                     most: pool.settings.keep_alive,
                     keeps_for: said.map_or(keeps_for, |said| said.min(keeps_for)),
                 });
-                response::from_http1(exchange, head, keep, idle, flight).map_err(|(why, flight)| {
+                response::from_http1(exchange, keep, idle, flight).map_err(|(why, flight)| {
                     pool.refuse(ErrorCode::UpstreamProtocol, flight.target(), why)
                 })
             }
@@ -169,12 +176,12 @@ impl Forwarding<'_> {
     async fn try_until_answered(
         &self,
         key: Option<u64>,
+        mut now: Instant,
         noted: &mut Noted<'_>,
     ) -> Result<(Answer, Flight), Rejection> {
         let pool = self.pool;
         let mut tried: Vec<Local<Target>> = Vec::new();
         loop {
-            let now = Instant::now();
             let Some(target) = pool.choose(key, now, &tried) else {
                 let message = format!("no target of {} passes its health check", pool.name);
                 pool.log(ErrorCode::UpstreamUnavailable, &message);
@@ -183,7 +190,7 @@ impl Forwarding<'_> {
             let retries_left = (pool.settings.retry.attempts as usize).saturating_sub(tried.len());
             noted.tries(&target);
             let mut flight = Flight::begin(target, self.admission);
-            match self.try_once(flight.target()).await {
+            match self.try_once(flight.target(), now).await {
                 Ok(answer) => {
                     let status = answer.status();
                     flight.answered(status.as_u16());
@@ -221,6 +228,7 @@ impl Forwarding<'_> {
                 }
             }
             tried.push(flight.target().clone());
+            now = Instant::now();
         }
     }
 
@@ -245,10 +253,10 @@ impl Forwarding<'_> {
         true
     }
 
-    async fn try_once(&self, target: &Target) -> Result<Answer, Miss> {
+    async fn try_once(&self, target: &Target, now: Instant) -> Result<Answer, Miss> {
         let mut fresh = false;
         loop {
-            let waiting = if fresh { None } else { self.waiting(target) };
+            let waiting = if fresh { None } else { self.waiting(target, now) };
             let wire = match waiting {
                 Some(connection) => Wire::Http1(connection),
                 None => Box::pin(self.connect(target, fresh)).await?,
@@ -261,7 +269,7 @@ impl Forwarding<'_> {
                 Wire::Http1(connection) => {
                     let reused = connection.reused;
                     match self.speak_http1(target, connection, body).await {
-                        Ok((exchange, head)) => return Ok(Answer::Http1(exchange, head)),
+                        Ok(exchange) => return Ok(Answer::Http1(exchange)),
                         // It was closing the connection while this request was on its way.
                         Err(Failure::Closed { nothing_sent, .. })
                             if reused
@@ -297,11 +305,11 @@ impl Forwarding<'_> {
     }
 
     /// A connection of HTTP/1.1 that waits for a request.
-    fn waiting(&self, target: &Target) -> Option<Box<Connection>> {
+    fn waiting(&self, target: &Target, now: Instant) -> Option<Box<Connection>> {
         if self.speaks_http2(target) {
             return None;
         }
-        let connection = target.take_idle(Instant::now(), !self.is_idempotent())?;
+        let connection = target.take_idle(now, !self.is_idempotent())?;
         target.traffic().reused.fetch_add(1, Ordering::Relaxed);
         Some(connection)
     }
@@ -374,28 +382,24 @@ impl Forwarding<'_> {
         self.host.or(asked).unwrap_or(&target.origin.authority)
     }
 
-    fn path_and_query(&self) -> &str {
-        self.head.uri.path_and_query().map_or("/", |path| path.as_str())
-    }
-
     async fn speak_http1(
         &self,
         target: &Target,
         connection: Box<Connection>,
         body: Body,
-    ) -> Result<(Box<Exchange>, ResponseHead), Failure> {
+    ) -> Result<Box<Exchange>, Failure> {
         let head = RequestHead {
             method: &self.head.method,
             prefix: &target.origin.prefix,
-            path_and_query: self.path_and_query(),
+            path_and_query: self.path_and_query.as_str(),
             host: self.host(target).as_bytes(),
             headers: &self.head.headers,
             forwarded: Some(self.forwarded),
             upgrade: self.upgrade,
         };
         let mut exchange = Box::new(Exchange::new(connection, &head, body));
-        let head = exchange.head(&self.limits).await?;
-        Ok((exchange, head))
+        exchange.head(&self.limits).await?;
+        Ok(exchange)
     }
 
     async fn speak_http2(
@@ -407,7 +411,7 @@ impl Forwarding<'_> {
         let uri = Uri::builder()
             .scheme(if target.origin.https() { "https" } else { "http" })
             .authority(self.host(target))
-            .path_and_query(format!("{}{}", target.origin.prefix, self.path_and_query()))
+            .path_and_query(format!("{}{}", target.origin.prefix, self.path_and_query.as_str()))
             .build()
             .map_err(|cause| Miss::broken(format!("the request has no URL: {cause}")))?;
         let mut request = Request::new(body);
@@ -454,14 +458,14 @@ fn stream_of(dialed: Dialed) -> Stream {
 impl Answer {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Http1(_, head) => head.status,
+            Self::Http1(exchange) => exchange.answer().status,
             Self::Http2(response) => response.status(),
         }
     }
 
     fn says_retry_after(&self) -> bool {
         match self {
-            Self::Http1(_, head) => head.headers.contains_key(header::RETRY_AFTER),
+            Self::Http1(exchange) => exchange.answer().headers.contains_key(header::RETRY_AFTER),
             Self::Http2(response) => response.headers().contains_key(header::RETRY_AFTER),
         }
     }

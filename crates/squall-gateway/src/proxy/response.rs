@@ -13,7 +13,7 @@ use squall_types::{Body, BodyError, ErrorCode};
 use tokio::time::{Instant, Sleep};
 
 use super::flight::{Fault, Flight};
-use super::http1::{Decoder, Exchange, Piece, ResponseHead};
+use super::http1::{Decoder, Exchange, Piece};
 use super::target::Target;
 
 /// What becomes of a connection when it has served its request.
@@ -34,11 +34,11 @@ impl Keep {
 /// `None` when the upstream closes the connection. What is no response comes with its flight.
 pub(crate) fn from_http1(
     mut exchange: Box<Exchange>,
-    head: ResponseHead,
     keep: Option<Keep>,
     idle: Duration,
     mut flight: Flight,
 ) -> Result<Response<Body>, (&'static str, Flight)> {
+    let head = exchange.take_answer();
     let mut decoder = Decoder::new(head.framing);
     let mut first = Bytes::new();
     let mut piece = decoder.next(exchange.unread(), false);

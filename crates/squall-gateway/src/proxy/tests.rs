@@ -189,6 +189,7 @@ async fn send(
     pool: &Arc<UpstreamPool>,
     request: Request<Body>,
 ) -> Result<Response<Body>, ErrorCode> {
+    let (head, body) = request.into_parts();
     let mut call = UpstreamCall::to(pool.name.own());
     let context = Context {
         forwarded: Forwarded {
@@ -198,12 +199,13 @@ async fn send(
             trace: TraceContext::from_random([1; 24]),
             via: None,
         },
+        path_and_query: head.uri.path_and_query().unwrap(),
         host: None,
         response_timeout: None,
         upgrade: None,
         call: &mut call,
     };
-    let sent = UpstreamPool::forward(&pool.clone().into(), request, context).await;
+    let sent = UpstreamPool::forward(&pool.clone().into(), &head, body, context).await;
     sent.map_err(|rejection| rejection.code)
 }
 

@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
 use super::flight::Flight;
-use super::http1::{Exchange, ResponseHead, Stream};
+use super::http1::{Exchange, Stream};
 use super::pool::UpstreamPool;
 use super::websocket::{self, Frames};
 use crate::listener::Draining;
@@ -125,12 +125,12 @@ impl Tunnel {
     /// there on.
     pub(super) fn open(
         upgrade: Upgrade,
-        exchange: Exchange,
-        head: ResponseHead,
+        mut exchange: Box<Exchange>,
         idle: Duration,
         pool: &Local<UpstreamPool>,
         flight: Flight,
     ) -> Response<Body> {
+        let head = exchange.take_answer();
         let protocol = head.upgrade.unwrap_or_else(|| upgrade.protocol.clone());
         let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
         let frames = || is_websocket.then(Frames::default);

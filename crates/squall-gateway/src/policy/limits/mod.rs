@@ -143,14 +143,7 @@ impl Limits {
         arrival: Arrival,
         fields: &mut Fields,
     ) -> Result<(), Rejection> {
-        let mut asks = [Ask::NOTHING; ASKS_MAX];
-        let mut count = 0;
-        // Lists of the configuration are checked to be short enough.
-        for (place, rule) in asks.iter_mut().zip(rules.clone()) {
-            *place = rule.ask(caller);
-            count += 1;
-        }
-        let answer = match self.rates.take(&asks[..count], self.clock.ns(arrival.accepted)) {
+        let answer = match self.ask(rules.clone(), caller, arrival) {
             Taken::Now(decisions) => Ok(decisions),
             Taken::Later(answer) => answer.await,
         };
@@ -160,6 +153,22 @@ impl Limits {
             return Ok(());
         };
         judge(rules, &decisions, fields)
+    }
+
+    fn ask<'r>(
+        &self,
+        rules: impl Iterator<Item = &'r RateRule>,
+        caller: &Caller<'_>,
+        arrival: Arrival,
+    ) -> Taken {
+        let mut asks = [Ask::NOTHING; ASKS_MAX];
+        let mut count = 0;
+        // Lists of the configuration are checked to be short enough.
+        for (place, rule) in asks.iter_mut().zip(rules) {
+            *place = rule.ask(caller);
+            count += 1;
+        }
+        self.rates.take(&asks[..count], self.clock.ns(arrival.accepted))
     }
 }
 
@@ -286,6 +295,11 @@ impl RouteLimits {
             ConcurrencyRule { key: KeyRule::new(seed, &scope, route, &limit.by), most: limit.limit }
         });
         Self { before: rates(true), behind: rates(false), concurrency, plans: plans.clone() }
+    }
+
+    /// Whether it asks nothing of callers without a plan.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.before.is_empty() && self.behind.is_empty() && self.concurrency.is_none()
     }
 
     /// Before anybody knows who calls.

@@ -114,6 +114,8 @@ pub(crate) struct Exchange {
     to_head_request: bool,
     switches: bool,
     heads: HeadReader,
+    /// Once it has come.
+    answer: Option<ResponseHead>,
     informational: u32,
     heard: bool,
     /// Since when the upstream is being waited for.
@@ -139,6 +141,7 @@ impl Exchange {
             to_head_request: *head.method == Method::HEAD,
             switches: head.upgrade.is_some(),
             heads: HeadReader::default(),
+            answer: None,
             informational: 0,
             heard: false,
             quiet_since: None,
@@ -146,23 +149,38 @@ impl Exchange {
     }
 
     /// Sends, and reads the head of the response. The body may still be on its way.
-    pub(crate) async fn head(&mut self, limits: &TimeLimits) -> Result<ResponseHead, Failure> {
-        poll_fn(|cx| self.poll_head(limits, cx)).await
+    pub(crate) async fn head(&mut self, limits: &TimeLimits) -> Result<&ResponseHead, Failure> {
+        poll_fn(|cx| self.poll_head(limits, cx)).await?;
+        Ok(self.answer())
+    }
+
+    /// # Panics
+    /// Panics before there is a head, and when it was taken.
+    pub(crate) fn answer(&self) -> &ResponseHead {
+        self.answer.as_ref().expect("a head that has come and is still here")
+    }
+
+    /// # Panics
+    /// As `answer`.
+    pub(crate) fn take_answer(&mut self) -> ResponseHead {
+        self.answer.take().expect("a head that has come and is still here")
     }
 
     fn poll_head(
         &mut self,
         limits: &TimeLimits,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<ResponseHead, Failure>> {
+    ) -> Poll<Result<(), Failure>> {
         self.poll_send(cx).map_err(Failure::RequestBody)?;
         loop {
             if !self.connection.read.is_empty() {
                 let next = self.heads.next(&mut self.connection.read, self.to_head_request);
-                match next.map_err(Failure::Malformed)? {
-                    Some(head) if self.passes(&head)? => return Poll::Ready(Ok(head)),
-                    Some(_) => continue,
-                    None => {}
+                if let Some(head) = next.map_err(Failure::Malformed)? {
+                    if self.passes(&head)? {
+                        self.answer = Some(head);
+                        return Poll::Ready(Ok(()));
+                    }
+                    continue;
                 }
             }
             match self.poll_read(HEAD_READ_BYTES, cx) {
@@ -200,7 +218,7 @@ impl Exchange {
         if !head.status.is_informational() {
             return Ok(true);
         }
-        if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
+        if head.is_switch() {
             if self.switches && head.upgrade.is_some() {
                 return Ok(true);
             }

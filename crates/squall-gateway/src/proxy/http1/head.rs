@@ -1,6 +1,6 @@
 //! The head of a response: found, checked, and made a map without copying values.
 
-use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -27,12 +27,20 @@ pub(crate) struct ResponseHead {
     pub(crate) upgrade: Option<HeaderValue>,
 }
 
+impl ResponseHead {
+    /// The connection speaks something else from here on.
+    pub(crate) fn is_switch(&self) -> bool {
+        self.status == StatusCode::SWITCHING_PROTOCOLS
+    }
+}
+
 /// Finds heads in what was read.
 #[derive(Debug, Default)]
 pub(crate) struct HeadReader {
     /// Looked through already, without finding the end.
     scanned: usize,
     line_start: usize,
+    lines: usize,
 }
 
 impl HeadReader {
@@ -44,9 +52,11 @@ impl HeadReader {
         to_head_request: bool,
     ) -> Result<Option<ResponseHead>, Malformed> {
         let Some(end) = self.find_end(buffer)? else { return Ok(None) };
+        // Without the status and the empty line.
+        let fields = self.lines - 2;
         *self = Self::default();
         let head = buffer.split_to(end).freeze();
-        parse(&head, to_head_request).map(Some)
+        parse(&head, fields, to_head_request).map(Some)
     }
 
     /// The length of the head. Every line must end with CR LF: a lone LF is an end to some
@@ -64,6 +74,7 @@ impl HeadReader {
             let empty = place - self.line_start == 1;
             self.scanned = place + 1;
             self.line_start = place + 1;
+            self.lines += 1;
             if empty {
                 return Ok(Some(place + 1));
             }
@@ -76,33 +87,26 @@ impl HeadReader {
     }
 }
 
-fn parse(head: &Bytes, to_head_request: bool) -> Result<ResponseHead, Malformed> {
+/// `head` has a line for the status, as many as `fields`, and an empty one.
+fn parse(head: &Bytes, fields: usize, to_head_request: bool) -> Result<ResponseHead, Malformed> {
     if head.len() > HEAD_MAX_BYTES {
         return Err(Malformed("the head is too large"));
     }
-    let mut fields = [const { MaybeUninit::uninit() }; HEADERS_MAX];
-    let mut response = httparse::Response::new(&mut []);
-    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
-        &mut response,
-        head,
-        &mut fields,
-    );
-    match parsed {
-        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
-        Ok(_) => return Err(Malformed("the head is not whole")),
-        Err(error) => return Err(malformed_head(error)),
+    if fields > HEADERS_MAX {
+        return Err(Malformed("there are too many headers"));
     }
-    let status = response
-        .code
-        .and_then(|code| StatusCode::from_u16(code).ok())
-        .ok_or(Malformed("the status is no number from 100 to 999"))?;
-    let http_1_1 = response.version == Some(1);
+    let mut rest = 0..head.len();
+    let (http_1_1, status, reason) = parse_status(&head[next_line(head, &mut rest)])?;
     let mut found = Found::default();
-    let mut headers = HeaderMap::with_capacity(response.headers.len());
-    for field in response.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes())
-            .map_err(|_| Malformed("the name of a header is not valid"))?;
-        let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
+    let mut headers = HeaderMap::with_capacity(fields);
+    for _ in 0..fields {
+        let line = next_line(head, &mut rest);
+        let colon = head[line.clone()].iter().position(|byte| *byte == b':');
+        let colon = line.start + colon.ok_or(Malformed("a line of the head has no colon"))?;
+        // Neither a folded line nor a space before the colon makes a name.
+        let name = HeaderName::from_bytes(&head[line.start..colon])
+            .map_err(|_| Malformed("the name of a header is not valid, or a line is folded"))?;
+        let value = HeaderValue::from_maybe_shared(head.slice(trim(head, colon + 1..line.end)))
             .map_err(|_| Malformed("the value of a header is not valid"))?;
         if found.keeps(&name, &value)? {
             headers.append(name, value);
@@ -128,12 +132,11 @@ fn parse(head: &Bytes, to_head_request: bool) -> Result<ResponseHead, Malformed>
         // RFC 9110, section 8.6: there is none to speak of.
         headers.remove(header::CONTENT_LENGTH);
     }
-    let reason = response
-        .reason
-        .filter(|reason| !reason.is_empty() && Some(*reason) != status.canonical_reason());
+    let usual = status.canonical_reason().map(str::as_bytes);
+    let reason = Some(reason).filter(|reason| !reason.is_empty() && Some(*reason) != usual);
     Ok(ResponseHead {
         status,
-        reason: reason.map(|reason| head.slice_ref(reason.as_bytes())),
+        reason: reason.map(|reason| head.slice_ref(reason)),
         headers,
         framing,
         keep_alive: !found.close
@@ -144,15 +147,43 @@ fn parse(head: &Bytes, to_head_request: bool) -> Result<ResponseHead, Malformed>
     })
 }
 
-fn malformed_head(error: httparse::Error) -> Malformed {
-    Malformed(match error {
-        httparse::Error::HeaderName => "the name of a header is not valid, or a line is folded",
-        httparse::Error::HeaderValue => "the value of a header is not valid",
-        httparse::Error::Status => "the status line is not valid",
-        httparse::Error::TooManyHeaders => "there are too many headers",
-        httparse::Error::Version => "it does not speak HTTP/1",
-        _ => "the head is not valid",
-    })
+/// The next line without its end; `rest` is what comes behind it.
+fn next_line(head: &[u8], rest: &mut Range<usize>) -> Range<usize> {
+    let length = memchr::memchr(b'\n', &head[rest.clone()]).unwrap_or(rest.len());
+    let line = rest.start..(rest.start + length).saturating_sub(1).max(rest.start);
+    rest.start = (rest.start + length + 1).min(rest.end);
+    line
+}
+
+/// Whether it is HTTP/1.1 rather than 1.0, the status, and its reason (RFC 9112, section 4).
+fn parse_status(line: &[u8]) -> Result<(bool, StatusCode, &[u8]), Malformed> {
+    let (http_1_1, rest) = match line.split_at_checked(9) {
+        Some((b"HTTP/1.1 ", rest)) => (true, rest),
+        Some((b"HTTP/1.0 ", rest)) => (false, rest),
+        _ => return Err(Malformed("it does not speak HTTP/1")),
+    };
+    let bad = Malformed("the status line is not valid");
+    let (digits, rest) = rest.split_at_checked(3).ok_or(bad)?;
+    let status = StatusCode::from_bytes(digits)
+        .map_err(|_| Malformed("the status is no number from 100 to 999"))?;
+    let is_text = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~' | 0x80..);
+    match rest {
+        [] => Ok((http_1_1, status, rest)),
+        [b' ', reason @ ..] if reason.iter().all(is_text) => Ok((http_1_1, status, reason)),
+        _ => Err(bad),
+    }
+}
+
+/// `range` without the spaces and tabs around it.
+fn trim(head: &[u8], mut range: Range<usize>) -> Range<usize> {
+    let is_space = |place: usize| matches!(head[place], b' ' | b'\t');
+    while !range.is_empty() && is_space(range.start) {
+        range.start += 1;
+    }
+    while !range.is_empty() && is_space(range.end - 1) {
+        range.end -= 1;
+    }
+    range
 }
 
 /// What the fields say about the connection and the body.
