@@ -53,49 +53,80 @@ pub(crate) fn check(
     if *method == Method::CONNECT {
         return Err(refuse(ErrorCode::MalformedRequest, "CONNECT is not served"));
     }
-    check_framing(version, headers)?;
-    if let Some(expect) = headers.get(header::EXPECT)
-        && !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")
-    {
-        return Err(refuse(ErrorCode::ExpectationFailed, "only 100-continue may be expected"));
+    let fields = Fields::read(headers)?;
+    check_framing(version, &fields)?;
+    if version == Version::HTTP_2 {
+        check_connection_fields(headers)?;
     }
-    let (authority, host_bytes) = find_authority(version, uri, headers)?;
+    let (authority, host_bytes) = find_authority(version, uri, fields.host)?;
     let path_and_query = normalise(method, uri)?;
     Ok(Target { authority, host_bytes, path_and_query })
 }
 
-/// What hyper leaves to see; what it hides is the scanner's.
-fn check_framing(version: Version, headers: &HeaderMap) -> Result<(), Rejection> {
-    let coded = headers.contains_key(header::TRANSFER_ENCODING);
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    let length = lengths.next();
-    if lengths.next().is_some() || coded && length.is_some() {
-        return Err(refuse(ErrorCode::MalformedRequest, "the body's length is given twice"));
+/// What the first checks look at. Read by one look at all fields: asking the map for each
+/// takes longer.
+#[derive(Default)]
+struct Fields<'a> {
+    host: Option<&'a HeaderValue>,
+    length: Option<&'a HeaderValue>,
+    coding: Option<&'a HeaderValue>,
+}
+
+impl<'a> Fields<'a> {
+    fn read(headers: &'a HeaderMap) -> Result<Self, Rejection> {
+        let mut fields = Self::default();
+        for (name, value) in headers {
+            let place = match *name {
+                header::HOST => &mut fields.host,
+                header::CONTENT_LENGTH => &mut fields.length,
+                header::TRANSFER_ENCODING => &mut fields.coding,
+                header::EXPECT if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
+                    let message = "only 100-continue may be expected";
+                    return Err(refuse(ErrorCode::ExpectationFailed, message));
+                }
+                _ => continue,
+            };
+            if place.replace(value).is_some() {
+                return Err(match *name {
+                    header::HOST => {
+                        refuse(ErrorCode::BadHost, "there is more than one Host header")
+                    }
+                    _ => refuse(ErrorCode::MalformedRequest, "the body's length is given twice"),
+                });
+            }
+        }
+        Ok(fields)
     }
-    if let Some(length) = length {
+}
+
+/// What hyper leaves to see; what it hides is the scanner's.
+fn check_framing(version: Version, fields: &Fields<'_>) -> Result<(), Rejection> {
+    let malformed = |message: &str| Err(refuse(ErrorCode::MalformedRequest, message));
+    if fields.coding.is_some() && fields.length.is_some() {
+        return malformed("the body's length is given twice");
+    }
+    if let Some(length) = fields.length {
         let digits = length.as_bytes();
         let zero_led = digits.len() > 1 && digits[0] == b'0';
         if digits.is_empty() || zero_led || !digits.iter().all(u8::is_ascii_digit) {
-            return Err(refuse(ErrorCode::MalformedRequest, "Content-Length is not a number"));
+            return malformed("Content-Length is not a number");
         }
     }
-    if coded {
-        let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-        let only_chunked =
-            codings.next().is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-        if version != Version::HTTP_11 || !only_chunked || codings.next().is_some() {
-            return Err(refuse(ErrorCode::MalformedRequest, "only chunked transfer is understood"));
+    if let Some(coding) = fields.coding {
+        let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        if version != Version::HTTP_11 || !is_chunked {
+            return malformed("only chunked transfer is understood");
         }
     }
-    if version == Version::HTTP_2 {
-        // RFC 9113, section 8.2.2: connection-specific fields make a request malformed.
-        let te = headers.get(header::TE).is_some_and(|te| te.as_bytes() != b"trailers");
-        if te || headers.keys().any(|name| is_hop_by_hop(name.as_str())) {
-            return Err(refuse(
-                ErrorCode::MalformedRequest,
-                "HTTP/2 has no connection-specific headers",
-            ));
-        }
+    Ok(())
+}
+
+/// RFC 9113, section 8.2.2: connection-specific fields make a request of HTTP/2 malformed.
+fn check_connection_fields(headers: &HeaderMap) -> Result<(), Rejection> {
+    let te = headers.get(header::TE).is_some_and(|te| te.as_bytes() != b"trailers");
+    if te || headers.keys().any(|name| is_hop_by_hop(name.as_str())) {
+        let message = "HTTP/2 has no connection-specific headers";
+        return Err(refuse(ErrorCode::MalformedRequest, message));
     }
     Ok(())
 }
@@ -103,14 +134,9 @@ fn check_framing(version: Version, headers: &HeaderMap) -> Result<(), Rejection>
 fn find_authority(
     version: Version,
     uri: &Uri,
-    headers: &HeaderMap,
+    host: Option<&HeaderValue>,
 ) -> Result<(String, usize), Rejection> {
     let bad = |message: &str| refuse(ErrorCode::BadHost, message);
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let host = hosts.next();
-    if hosts.next().is_some() {
-        return Err(bad("there is more than one Host header"));
-    }
     let host = match host {
         Some(host) => Some(host.to_str().map_err(|_| bad("the Host header is not ASCII"))?),
         None => None,
@@ -142,7 +168,7 @@ fn check_authority(authority: &str) -> Option<usize> {
         authority[1..end].parse::<std::net::Ipv6Addr>().ok()?;
         (&authority[..=end], &authority[end + 1..])
     } else {
-        let end = authority.find(':').unwrap_or(authority.len());
+        let end = authority.bytes().position(|byte| byte == b':').unwrap_or(authority.len());
         (&authority[..end], &authority[end..])
     };
     if let Some(port) = port.strip_prefix(':') {
@@ -155,13 +181,22 @@ fn check_authority(authority: &str) -> Option<usize> {
         return Some(host.len());
     }
     let name = host.strip_suffix('.').unwrap_or(host);
-    let good = !name.is_empty()
-        && name.split('.').all(|label| {
-            !label.is_empty()
-                && label.len() <= 63
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-        });
-    good.then_some(name.len())
+    is_name(name).then_some(name.len())
+}
+
+/// Labels of letters, digits, hyphens and underscores with dots between them.
+fn is_name(name: &str) -> bool {
+    let mut label_bytes = 0;
+    for byte in name.bytes() {
+        match byte {
+            b'.' if label_bytes > 0 => label_bytes = 0,
+            b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' if label_bytes < 63 => {
+                label_bytes += 1;
+            }
+            _ => return false,
+        }
+    }
+    label_bytes > 0
 }
 
 /// The path with dot segments resolved and unreserved characters decoded. What could
@@ -187,11 +222,7 @@ fn normalise(method: &Method, uri: &Uri) -> Result<PathAndQuery, Rejection> {
         return Err(bad("the path holds bytes that must be percent-encoded"));
     }
     let path = target.path();
-    let plain = path.starts_with('/')
-        && !path.contains(['%', '\\'])
-        && !path.contains("//")
-        && !path.contains("/.");
-    if plain {
+    if is_normal(path) {
         return Ok(target.clone());
     }
     let normal = normalise_path(path).map_err(bad)?;
@@ -200,6 +231,16 @@ fn normalise(method: &Method, uri: &Uri) -> Result<PathAndQuery, Rejection> {
         None => PathAndQuery::try_from(normal),
     };
     rebuilt.map_err(|_| bad("the path is not valid"))
+}
+
+/// Nothing in it has to be looked at more closely.
+fn is_normal(path: &str) -> bool {
+    let mut before = 0;
+    path.starts_with('/')
+        && path.bytes().all(|byte| {
+            let pair = (std::mem::replace(&mut before, byte), byte);
+            !matches!(pair, (b'/', b'/' | b'.') | (_, b'%' | b'\\'))
+        })
 }
 
 fn normalise_path(path: &str) -> Result<String, &'static str> {
@@ -312,11 +353,11 @@ pub(crate) fn check_underscores(
     mode: UnderscoreHeaders,
     headers: &mut HeaderMap,
 ) -> Result<(), Rejection> {
-    if !headers.keys().any(|name| name.as_str().contains('_')) {
+    let has_underscore = |name: &&HeaderName| name.as_str().as_bytes().contains(&b'_');
+    if !headers.keys().any(|name| has_underscore(&name)) {
         return Ok(());
     }
-    let found: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
+    let found: Vec<HeaderName> = headers.keys().filter(has_underscore).cloned().collect();
     for name in found {
         let dashed = name.as_str().replace('_', "-");
         let shadows = is_ours(&dashed) || headers.contains_key(dashed.as_str());

@@ -488,13 +488,9 @@ async fn speak_http1(
     let service = {
         let connection = connection.clone();
         service_fn(move |request| {
-            let connection = connection.clone();
             // Boxed: hyper keeps the place of a request for the next one, so that an idle
             // connection would hold what only a busy one needs.
-            Box::pin(async move {
-                let response = crate::request::serve(connection, request).await;
-                Ok::<_, std::convert::Infallible>(response)
-            })
+            Box::pin(crate::request::serve(connection.clone(), request))
         })
     };
     let mut serving = http1::Builder::new()
@@ -546,13 +542,7 @@ async fn serve_http2(connection: Arc<Connection>, stream: Stream) -> hyper::Resu
     let phase = door.connections.phase.subscribe();
     let service = {
         let connection = connection.clone();
-        service_fn(move |request| {
-            let connection = connection.clone();
-            async move {
-                let response = crate::request::serve(connection, request).await;
-                Ok::<_, std::convert::Infallible>(response)
-            }
-        })
+        service_fn(move |request| crate::request::serve(connection.clone(), request))
     };
     let serving = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())

@@ -24,7 +24,7 @@ use crate::client::Client;
 use crate::policy::identity::Identity;
 use crate::policy::limits::Held;
 use crate::proxy::upgrade::Upgrade;
-use crate::proxy::{self, UpstreamPool};
+use crate::proxy::{self, ReplayBody, UpstreamPool};
 use crate::rejection::Rejection;
 use crate::request::{REQUEST_ID, TRACEPARENT};
 use crate::routing::{Backend, Match};
@@ -182,6 +182,7 @@ impl OriginRequest {
     ) -> Result<Response<Body>, Rejection> {
         let meter = account.start_meter(&self.door, usage.own().into());
         let body = count_in(std::mem::replace(&mut self.body, Body::empty()), meter);
+        let body = ReplayBody::new(body);
         let upgrade = self.upgrade.take();
         let headers = &mut self.head.headers;
         guard::strip_request(headers);
@@ -189,7 +190,7 @@ impl OriginRequest {
         let route = self.matched.route();
         route.request_headers.apply(headers);
         let path = rewritten(&self.matched, &self.target);
-        let context = proxy::Context {
+        let mut context = proxy::Context {
             forwarded: proxy::Forwarded {
                 client: self.client.address,
                 https: self.client.https,
@@ -203,7 +204,7 @@ impl OriginRequest {
             upgrade,
             call: account.upstream.insert(UpstreamCall::to(pool.name.own())),
         };
-        UpstreamPool::forward(&pool.own(), &self.head, body, context).await
+        UpstreamPool::forward(&pool.own(), &self.head, &body, &mut context).await
     }
 
     async fn invoke(

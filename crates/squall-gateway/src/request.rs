@@ -1,9 +1,11 @@
 //! The life of a request.
 //!
 //! `serve` is the wrapper: it knows when a request began, turns a rejection into a
-//! response and makes sure that the end is counted. `answer` reads from top to bottom as
-//! the page in ARCHITECTURE.md says, and leaves with `?` where a request ends early.
+//! response and makes sure that the end is counted. `read`, `admit` and `answer` go from top
+//! to bottom as the page in ARCHITECTURE.md says, and leave with `?` where a request ends
+//! early.
 
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -34,11 +36,12 @@ use crate::turn;
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Serves one request of a connection.
-pub(crate) async fn serve(
+/// Serves one request of a connection. All that needs no waiting is done before there is a
+/// future, which is moved to its place on the connection as a whole.
+pub(crate) fn serve(
     connection: Arc<Connection>,
     request: Request<Incoming>,
-) -> Response<OutgoingBody> {
+) -> impl Future<Output = Result<Response<OutgoingBody>, Infallible>> {
     let door = connection.door();
     let number = connection.next_request();
     let headers = request.headers();
@@ -50,32 +53,49 @@ pub(crate) async fn serve(
     );
     let mut end = begin(&connection, client.address, &request);
     let accept = headers.get(header::ACCEPT).cloned();
-    let head_only = *request.method() == Method::HEAD;
-
-    let result = match connection.is_refused(number) {
+    let reading = match connection.is_refused(number) {
         true => {
             door.counters.refused_framing.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let why = "the request's framing can be read in two ways";
             Err(Rejection::new(ErrorCode::MalformedRequest, why).closing())
         }
-        false => answer(&connection, client, &mut end, request).await,
+        false => read(&connection, client, &mut end, request),
     };
-    turn::served(end.account.meter.as_ref().map_or(0, |meter| meter.cpu_ns()));
+    async move {
+        let result = match reading {
+            Ok(Reading::Routed(request)) => answer(&connection, request, &mut end).await,
+            Ok(Reading::Answered(response)) => Ok(response),
+            Err(rejection) => Err(rejection),
+        };
+        turn::served(end.account.meter.as_ref().map_or(0, |meter| meter.cpu_ns()));
+        let response = result.unwrap_or_else(|rejection| refused(rejection, accept, &mut end));
+        Ok(send(&connection, response, end))
+    }
+}
 
-    let mut response = result.unwrap_or_else(|rejection| {
-        end.account.code = Some(rejection.code);
-        if let Some(meter) = &end.account.meter {
-            meter.fail(rejection.code);
-        }
-        let mut asked = HeaderMap::new();
-        if let Some(accept) = accept {
-            asked.insert(header::ACCEPT, accept);
-        }
-        rejection.into_response(&asked)
-    });
+/// The response to a request that was not let through, or failed behind.
+fn refused(
+    rejection: Rejection,
+    accept: Option<HeaderValue>,
+    end: &mut RequestEnd,
+) -> Response<Body> {
+    end.account.code = Some(rejection.code);
+    if let Some(meter) = &end.account.meter {
+        meter.fail(rejection.code);
+    }
+    let asked = accept.map(|accept| (header::ACCEPT, accept));
+    rejection.into_response(&HeaderMap::from_iter(asked))
+}
+
+/// What is done to every response.
+fn send(
+    connection: &Connection,
+    mut response: Response<Body>,
+    mut end: Box<RequestEnd>,
+) -> Response<OutgoingBody> {
     if let Some(matched) = &end.matched {
         let (method, reply) = (&end.method, &mut end.reply);
-        policy::finish(&matched.route, method, reply, &door.encoders, &mut response);
+        policy::finish(&matched.route, method, reply, &connection.door().encoders, &mut response);
     }
     end.status = response.status().as_u16();
     if let Some(meter) = &end.account.meter {
@@ -95,6 +115,7 @@ pub(crate) async fn serve(
     if connection.is_closing() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    let head_only = end.method == Method::HEAD;
     let bodyless =
         head_only || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if head_only && !response.headers().contains_key(header::CONTENT_LENGTH) {
@@ -151,14 +172,9 @@ enum Reading {
 
 async fn answer(
     connection: &Connection,
-    client: Client,
+    mut request: Box<OriginRequest>,
     end: &mut RequestEnd,
-    request: Request<Incoming>,
 ) -> Result<Response<Body>, Rejection> {
-    let mut request = match read(connection, client, end, request)? {
-        Reading::Answered(response) => return Ok(response),
-        Reading::Routed(request) => request,
-    };
     let candidate = request.matched.candidate.clone();
     let route = &candidate.route;
 
@@ -348,6 +364,6 @@ mod tests {
         fn size<A, B, F>(_: impl Fn(A, B) -> F) -> usize {
             size_of::<F>()
         }
-        assert!(size(serve) <= 5 << 10, "{} bytes", size(serve));
+        assert!(size(serve) <= 2 << 10, "{} bytes", size(serve));
     }
 }

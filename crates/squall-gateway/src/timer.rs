@@ -7,7 +7,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
@@ -27,6 +27,8 @@ struct LazySleep {
     armed: Option<Armed>,
     /// Where the armed timer goes in the end.
     home: Option<LazyTimer>,
+    /// Whom the armed timer wakes when it fires.
+    waker: Option<Waker>,
 }
 
 impl Timer for LazyTimer {
@@ -36,7 +38,7 @@ impl Timer for LazyTimer {
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
         let mut sleep = match self.spare().take() {
-            Some(armed) => LazySleep { deadline, armed: Some(armed), home: None },
+            Some(armed) => LazySleep { deadline, armed: Some(armed), home: None, waker: None },
             None => LazySleep::new(deadline),
         };
         sleep.move_to(deadline);
@@ -62,7 +64,7 @@ impl LazyTimer {
 impl LazySleep {
     fn new(deadline: Instant) -> Self {
         let armed = Box::pin(tokio::time::sleep_until(deadline.into()));
-        Self { deadline, armed: Some(armed), home: None }
+        Self { deadline, armed: Some(armed), home: None, waker: None }
     }
 
     fn move_to(&mut self, deadline: Instant) {
@@ -71,6 +73,7 @@ impl LazySleep {
             && deadline < armed.deadline().into_std()
         {
             armed.as_mut().reset(deadline.into());
+            self.waker = None;
         }
     }
 }
@@ -81,10 +84,21 @@ impl Future for LazySleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = self.deadline.into();
-        let Some(armed) = &mut self.armed else { return Poll::Pending };
+        let Self { deadline, armed: Some(armed), waker, .. } = &mut *self else {
+            return Poll::Pending;
+        };
+        // Tasks look at their timers whenever they run. The wheel knows this one already.
+        let is_known = waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if is_known && !armed.is_elapsed() {
+            return Poll::Pending;
+        }
+        let deadline = (*deadline).into();
+        *waker = None;
         loop {
-            ready!(armed.as_mut().poll(cx));
+            if armed.as_mut().poll(cx).is_pending() {
+                *waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
             if armed.deadline() >= deadline {
                 return Poll::Ready(());
             }

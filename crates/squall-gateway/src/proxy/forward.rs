@@ -111,27 +111,25 @@ impl UpstreamPool {
     pub(crate) async fn forward(
         pool: &Local<Self>,
         head: &http::request::Parts,
-        body: Body,
-        mut context: Context<'_>,
+        body: &ReplayBody,
+        context: &mut Context<'_>,
     ) -> Result<Response<Body>, Rejection> {
         let started = Instant::now();
-        let mut noted = Noted { call: context.call, started };
+        let mut noted = Noted { call: &mut *context.call, started };
         if !pool.is_resolved() {
             Box::pin(pool.resolved()).await?;
         }
         let admission = Self::admit(pool, started)?;
-        let body = ReplayBody::new(body);
-        let upgrade = context.upgrade.take();
         let times = &pool.settings.timeouts;
         let longest = [times.total_ms.map(Duration::from_millis), context.response_timeout];
         let forwarding = Forwarding {
             pool,
             head,
-            body: &body,
+            body,
             forwarded: &context.forwarded,
             path_and_query: context.path_and_query,
             host: context.host,
-            upgrade: upgrade.as_ref().map(Upgrade::protocol),
+            upgrade: context.upgrade.as_ref().map(Upgrade::protocol),
             limits: TimeLimits {
                 first_byte: Duration::from_millis(times.first_byte_ms),
                 idle: Duration::from_millis(times.idle_ms),
@@ -147,6 +145,7 @@ impl UpstreamPool {
         match answer {
             Answer::Http2(answer) => Ok(response::from_http2(answer, idle, flight)),
             Answer::Http1(exchange) if exchange.answer().is_switch() => {
+                let upgrade = context.upgrade.take();
                 let upgrade = upgrade.expect("a switch that nobody asked for is refused");
                 Ok(Tunnel::open(upgrade, exchange, idle, pool, flight))
             }

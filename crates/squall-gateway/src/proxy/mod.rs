@@ -37,6 +37,7 @@ use tokio::runtime::Handle;
 pub(crate) use forward::Context;
 pub(crate) use forwarded::Forwarded;
 pub(crate) use pool::UpstreamPool;
+pub(crate) use replay::ReplayBody;
 
 /// Of each app and name, one for each configuration that a live revision has.
 type Pools = HashMap<(AppName, String), Vec<Weak<UpstreamPool>>>;

@@ -191,7 +191,7 @@ async fn send(
 ) -> Result<Response<Body>, ErrorCode> {
     let (head, body) = request.into_parts();
     let mut call = UpstreamCall::to(pool.name.own());
-    let context = Context {
+    let mut context = Context {
         forwarded: Forwarded {
             client: "192.0.2.9".parse().unwrap(),
             https: false,
@@ -205,7 +205,8 @@ async fn send(
         upgrade: None,
         call: &mut call,
     };
-    let sent = UpstreamPool::forward(&pool.clone().into(), &head, body, context).await;
+    let body = ReplayBody::new(body);
+    let sent = UpstreamPool::forward(&pool.clone().into(), &head, &body, &mut context).await;
     sent.map_err(|rejection| rejection.code)
 }
 

@@ -49,6 +49,8 @@ const WRITE: u16 = 1;
 pub(super) struct Batch {
     context: Context,
     controls: Vec<Control>,
+    /// To each of `controls`.
+    pointers: Vec<*const Control>,
     events: Vec<Event>,
 }
 
@@ -84,8 +86,11 @@ impl Batch {
             length: part.len() as u64,
             ..Control::default()
         }));
-        for controls in self.controls.chunks(AT_ONCE) {
-            submit(context, controls, &mut self.events, &mut done);
+        self.pointers.clear();
+        self.pointers.extend(self.controls.iter().map(std::ptr::from_ref));
+        let pieces = self.controls.chunks(AT_ONCE).zip(self.pointers.chunks(AT_ONCE));
+        for (controls, pointers) in pieces {
+            submit(context, controls, pointers, &mut self.events, &mut done);
         }
     }
 
@@ -115,15 +120,14 @@ impl Drop for Batch {
 fn submit(
     context: libc::c_ulong,
     controls: &[Control],
+    pointers: &[*const Control],
     events: &mut Vec<Event>,
     done: &mut impl FnMut(usize, io::Result<usize>),
 ) {
-    let pointers: [*const Control; AT_ONCE] =
-        std::array::from_fn(|index| controls.get(index).map_or(std::ptr::null(), |one| one));
     // SAFETY: as many pointers are valid; their buffers live until the writes are done,
     // which is before the call returns or is waited for below.
     let taken =
-        unsafe { libc::syscall(libc::SYS_io_submit, context, controls.len(), pointers.as_ptr()) };
+        unsafe { libc::syscall(libc::SYS_io_submit, context, pointers.len(), pointers.as_ptr()) };
     let taken = usize::try_from(taken).unwrap_or(0);
     events.clear();
     // SAFETY: the context is open, and this thread is the only one that knows it.
