@@ -54,7 +54,9 @@ impl Counters {
         let bucket = BOUNDS_US.partition_point(|bound| *bound < duration_us);
         own.latency[bucket].fetch_add(1, Ordering::Relaxed);
         own.latency_sum_us.fetch_add(duration_us, Ordering::Relaxed);
-        own.bytes_in.fetch_add(bytes_in, Ordering::Relaxed);
+        if bytes_in > 0 {
+            own.bytes_in.fetch_add(bytes_in, Ordering::Relaxed);
+        }
         own.bytes_out.fetch_add(bytes_out, Ordering::Relaxed);
     }
 

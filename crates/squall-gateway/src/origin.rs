@@ -76,7 +76,7 @@ impl Account {
     }
 
     /// The request has come to what answers it: from here on it is usage.
-    pub(crate) fn start_meter(&mut self, door: &Door, subject: UsageSubject) -> Arc<Meter> {
+    pub(crate) fn start_meter(&mut self, door: &Door, subject: UsageSubject) -> &Arc<Meter> {
         let meter = Meter::start(
             door.usage.own(),
             subject.with_client(self.api_client()),
@@ -85,9 +85,8 @@ impl Account {
             self.at,
             self.accepted,
         );
-        self.meter = Some(meter.clone());
         self.held.reached_target();
-        meter
+        self.meter.insert(meter)
     }
 }
 
@@ -221,7 +220,7 @@ impl OriginRequest {
             return Box::pin(assets::serve(&door, file, &head)).await;
         }
         account.function = Some(function.clone());
-        let meter = account.start_meter(&door, function.clone().into());
+        let meter = account.start_meter(&door, function.clone().into()).clone();
 
         let length = http_body::Body::size_hint(&body).exact();
         if length.is_some_and(|length| length > function.limits.request_body_bytes) {
@@ -372,11 +371,11 @@ fn check_response(response: &mut Response<Body>) -> Result<(), Rejection> {
 }
 
 /// Counts a request's body for `meter` as it is read.
-fn count_in(body: Body, meter: Arc<Meter>) -> Body {
+fn count_in(body: Body, meter: &Arc<Meter>) -> Body {
     if http_body::Body::is_end_stream(&body) {
         return body;
     }
-    Body::stream(CountedBody { inner: body, meter })
+    Body::stream(CountedBody { inner: body, meter: meter.clone() })
 }
 
 struct CountedBody {

@@ -101,7 +101,9 @@ impl RouteMetrics {
         let bucket = FINE_BOUNDS_US.partition_point(|bound| *bound < end.duration_us);
         own.latency[bucket].fetch_add(1, Ordering::Relaxed);
         own.latency_sum_us.fetch_add(end.duration_us, Ordering::Relaxed);
-        own.bytes_in.fetch_add(end.bytes_in, Ordering::Relaxed);
+        if end.bytes_in > 0 {
+            own.bytes_in.fetch_add(end.bytes_in, Ordering::Relaxed);
+        }
         own.bytes_out.fetch_add(end.bytes_out, Ordering::Relaxed);
         if let Some(code) = end.code
             && let Some(place) = ErrorCode::ALL.iter().position(|one| *one == code)

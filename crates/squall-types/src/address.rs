@@ -7,6 +7,24 @@ use std::net::IpAddr;
 /// The longest is an IPv6 address whose end is written as IPv4.
 const LONGEST: usize = 45;
 
+/// The digits of each byte, and how many there are.
+const OCTETS: [([u8; 3], u8); 256] = {
+    let mut all = [([0; 3], 0); 256];
+    let mut number = 0;
+    while number < 256 {
+        let hundreds = b'0' + (number / 100) as u8;
+        let tens = b'0' + (number / 10 % 10) as u8;
+        let ones = b'0' + (number % 10) as u8;
+        all[number] = match number {
+            0..10 => ([ones, 0, 0], 1),
+            10..100 => ([tens, ones, 0], 2),
+            _ => ([hundreds, tens, ones], 3),
+        };
+        number += 1;
+    }
+    all
+};
+
 /// An address as its `Display` writes it, without memory of its own: every request has its
 /// client's written several times.
 #[derive(Clone, Copy)]
@@ -17,38 +35,26 @@ pub struct AddressText {
 
 impl AddressText {
     pub fn new(address: IpAddr) -> Self {
-        let mut text = Self { bytes: [0; LONGEST], length: 0 };
-        match address {
+        let mut bytes = [0; LONGEST];
+        let length = match address {
             IpAddr::V4(address) => {
-                for (index, octet) in address.octets().into_iter().enumerate() {
-                    if index > 0 {
-                        text.push(b'.');
-                    }
-                    text.push_number(octet);
+                let mut length = 0;
+                for octet in address.octets() {
+                    let (digits, count) = OCTETS[usize::from(octet)];
+                    bytes[length..length + 3].copy_from_slice(&digits);
+                    length += usize::from(count);
+                    bytes[length] = b'.';
+                    length += 1;
                 }
+                length - 1
             }
             IpAddr::V6(address) => {
-                let mut left = &mut text.bytes[..];
+                let mut left = &mut bytes[..];
                 write!(left, "{address}").expect("an address is not longer");
-                text.length = (LONGEST - left.len()) as u8;
+                LONGEST - left.len()
             }
-        }
-        text
-    }
-
-    fn push(&mut self, byte: u8) {
-        self.bytes[usize::from(self.length)] = byte;
-        self.length += 1;
-    }
-
-    fn push_number(&mut self, number: u8) {
-        if number > 99 {
-            self.push(b'0' + number / 100);
-        }
-        if number > 9 {
-            self.push(b'0' + number / 10 % 10);
-        }
-        self.push(b'0' + number % 10);
+        };
+        Self { bytes, length: length as u8 }
     }
 
     pub fn as_bytes(&self) -> &[u8] {

@@ -120,7 +120,8 @@ pub trait UsageSink: Send + Sync + 'static {
 /// holder lets go, so an abort, a panic or a lost client is counted like any other end.
 pub struct Meter {
     sink: Local<dyn UsageSink>,
-    subject: UsageSubject,
+    /// Until it is recorded.
+    subject: Option<UsageSubject>,
     trigger: Trigger,
     trace_id: [u8; 16],
     started: SystemTime,
@@ -150,7 +151,7 @@ impl Meter {
     ) -> Arc<Self> {
         Arc::new(Self {
             sink,
-            subject: subject.into(),
+            subject: Some(subject.into()),
             trigger,
             trace_id: trace.trace_id,
             started,
@@ -235,10 +236,11 @@ fn elapsed_ns(since: Instant) -> u64 {
 
 impl Drop for Meter {
     fn drop(&mut self) {
+        let Some(subject) = self.subject.take() else { return };
         let finished = *self.finished.get_mut();
         let wall_ns = if finished { *self.ended_ns.get_mut() } else { elapsed_ns(self.accepted) };
         self.sink.record(UsageRecord {
-            subject: self.subject.clone(),
+            subject,
             trigger: self.trigger,
             started: self.started,
             wall_ns,

@@ -28,7 +28,7 @@ pub(super) async fn keep(pool: Weak<UpstreamPool>) {
     let mut hurry = false;
     loop {
         let Some(held) = pool.upgrade() else { return };
-        let known = !held.set.load().targets.is_empty();
+        let known = held.is_resolved();
         let interval = match (known, hurry) {
             (false, _) => FIRST_INTERVAL,
             (true, true) => SHORTEST_INTERVAL,
@@ -81,6 +81,7 @@ async fn resolve_all(pool: &UpstreamPool) {
         && targets.iter().zip(&before.targets).all(|(new, old)| Arc::ptr_eq(new, old.shared()));
     if !same {
         pool.set.store(Arc::new(TargetSet::new(targets, pool.settings.balance)));
+        pool.resolved.store(true, Ordering::Release);
     }
     pool.resolution.send_replace(Resolution::Done);
 }

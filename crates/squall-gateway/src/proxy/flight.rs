@@ -1,6 +1,5 @@
 //! A request that is at a target: counted while it lasts, and judged when it has ended.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use squall_types::shard::Local;
@@ -24,10 +23,13 @@ impl Drop for Admission {
 
 /// One try.
 pub(crate) struct Flight {
-    target: Local<Target>,
-    admission: Arc<Admission>,
+    target: AtTarget,
+    admission: Admission,
     judged: bool,
 }
+
+/// Counted while it lasts.
+struct AtTarget(Local<Target>);
 
 /// How a try failed, for the counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,25 +41,30 @@ pub(crate) enum Fault {
 }
 
 impl Flight {
-    pub(crate) fn begin(target: Local<Target>, admission: &Arc<Admission>) -> Self {
+    pub(crate) fn begin(target: Local<Target>, admission: Admission) -> Self {
         target.traffic().in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { target, admission: admission.clone(), judged: false }
+        Self { target: AtTarget(target), admission, judged: false }
     }
 
     pub(crate) fn target(&self) -> &Local<Target> {
-        &self.target
+        &self.target.0
+    }
+
+    /// For another try.
+    pub(crate) fn into_admission(self) -> Admission {
+        self.admission
     }
 
     /// A head has come. The target is judged by it; the body may still break off.
     pub(crate) fn answered(&mut self, status: u16) {
         let class = usize::from(status / 100).clamp(1, 5) - 1;
-        self.target.traffic().answered[class].fetch_add(1, Ordering::Relaxed);
+        self.target().traffic().answered[class].fetch_add(1, Ordering::Relaxed);
         self.judged = status >= 500;
         self.judge(self.judged);
     }
 
     pub(crate) fn failed(&mut self, fault: Fault) {
-        let counters = &self.target.counters;
+        let counters = &self.target().counters;
         let counter = match fault {
             Fault::Connect => &counters.connect_failures,
             Fault::Timeout => &counters.timeouts,
@@ -82,12 +89,12 @@ impl Flight {
     }
 
     fn judge(&self, failed: bool) {
-        self.admission.pool.judge(&self.target, self.admission.passage, failed);
+        self.admission.pool.judge(self.target(), self.admission.passage, failed);
     }
 }
 
-impl Drop for Flight {
+impl Drop for AtTarget {
     fn drop(&mut self) {
-        self.target.traffic().in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.traffic().in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,6 +1,5 @@
 //! A request's way to an upstream: tries, until one of them has an answer that counts.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -76,7 +75,6 @@ struct Forwarding<'a> {
     host: Option<&'a str>,
     upgrade: Option<&'a HeaderValue>,
     limits: TimeLimits,
-    admission: &'a Arc<Admission>,
 }
 
 /// A try that got a head.
@@ -135,12 +133,12 @@ impl UpstreamPool {
                 idle: Duration::from_millis(times.idle_ms),
                 total: longest.into_iter().flatten().min().map(|longest| started + longest),
             },
-            admission: &admission,
         };
         let key = pool.settings.hash_on.as_ref().and_then(|key| {
             balance::key_of(key, context.forwarded.client, context.path_and_query, &head.headers)
         });
-        let (answer, flight) = forwarding.try_until_answered(key, started, &mut noted).await?;
+        let trying = forwarding.try_until_answered(key, started, admission, &mut noted);
+        let (answer, flight) = trying.await?;
         let idle = forwarding.limits.idle;
         match answer {
             Answer::Http2(answer) => Ok(response::from_http2(answer, idle, flight)),
@@ -176,6 +174,7 @@ impl Forwarding<'_> {
         &self,
         key: Option<u64>,
         mut now: Instant,
+        mut admission: Admission,
         noted: &mut Noted<'_>,
     ) -> Result<(Answer, Flight), Rejection> {
         let pool = self.pool;
@@ -188,7 +187,7 @@ impl Forwarding<'_> {
             };
             let retries_left = (pool.settings.retry.attempts as usize).saturating_sub(tried.len());
             noted.tries(&target);
-            let mut flight = Flight::begin(target, self.admission);
+            let mut flight = Flight::begin(target, admission);
             match self.try_once(flight.target(), now).await {
                 Ok(answer) => {
                     let status = answer.status();
@@ -227,6 +226,7 @@ impl Forwarding<'_> {
                 }
             }
             tried.push(flight.target().clone());
+            admission = flight.into_admission();
             now = Instant::now();
         }
     }

@@ -1,6 +1,6 @@
 //! One upstream: its targets, who may go to them, and what is learned from what they do.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -47,6 +47,8 @@ pub(crate) struct UpstreamPool {
     pub(super) origins: Vec<Arc<Origin>>,
     pub(super) set: ArcSwap<TargetSet>,
     pub(super) resolution: watch::Sender<Resolution>,
+    /// There is a target; once it is so, it stays so.
+    pub(super) resolved: AtomicBool,
     /// Names should be looked up again before it is time.
     pub(super) resolve_soon: Arc<Notify>,
     pub(crate) counters: Counters,
@@ -95,6 +97,7 @@ impl UpstreamPool {
             origins: origins.map(Arc::new).collect(),
             set: ArcSwap::from_pointee(TargetSet::new(Vec::new(), settings.balance)),
             resolution: watch::Sender::new(Resolution::Pending),
+            resolved: AtomicBool::new(false),
             resolve_soon: Arc::default(),
             counters: Counters::default(),
             circuit: settings.circuit_breaker.clone().map(Circuit::new),
@@ -142,7 +145,7 @@ impl UpstreamPool {
     }
 
     pub(super) fn is_resolved(&self) -> bool {
-        !self.set.load().targets.is_empty()
+        self.resolved.load(Ordering::Acquire)
     }
 
     /// Waits for the names to be resolved the first time.
@@ -169,7 +172,7 @@ impl UpstreamPool {
     }
 
     /// Lets a request in, for as long as what is returned lives.
-    pub(super) fn admit(pool: &Local<Self>, now: Instant) -> Result<Arc<Admission>, Rejection> {
+    pub(super) fn admit(pool: &Local<Self>, now: Instant) -> Result<Admission, Rejection> {
         let now_ms = pool.ms_at(now);
         let passage = match &pool.circuit {
             None => Passage::Usual,
@@ -196,7 +199,7 @@ impl UpstreamPool {
             }
         }
         pool.budget.count_request(now_ms);
-        Ok(Arc::new(admission))
+        Ok(admission)
     }
 
     pub(super) fn leave(&self, passage: Passage, counted: bool) {

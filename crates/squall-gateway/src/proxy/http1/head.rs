@@ -106,10 +106,14 @@ fn parse(head: &Bytes, fields: usize, to_head_request: bool) -> Result<ResponseH
         // Neither a folded line nor a space before the colon makes a name.
         let name = HeaderName::from_bytes(&head[line.start..colon])
             .map_err(|_| Malformed("the name of a header is not valid, or a line is folded"))?;
-        let value = HeaderValue::from_maybe_shared(head.slice(trim(head, colon + 1..line.end)))
-            .map_err(|_| Malformed("the value of a header is not valid"))?;
-        if found.keeps(&name, &value)? {
+        let place = trim(head, colon + 1..line.end);
+        let value = &head[place.clone()];
+        let invalid = Malformed("the value of a header is not valid");
+        if found.keeps(&name, value)? {
+            let value = HeaderValue::from_maybe_shared(head.slice(place)).map_err(|_| invalid)?;
             headers.append(name, value);
+        } else if !value.iter().all(is_text) {
+            return Err(invalid);
         }
     }
     for name in &found.named_by_connection {
@@ -166,12 +170,16 @@ fn parse_status(line: &[u8]) -> Result<(bool, StatusCode, &[u8]), Malformed> {
     let (digits, rest) = rest.split_at_checked(3).ok_or(bad)?;
     let status = StatusCode::from_bytes(digits)
         .map_err(|_| Malformed("the status is no number from 100 to 999"))?;
-    let is_text = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~' | 0x80..);
     match rest {
         [] => Ok((http_1_1, status, rest)),
         [b' ', reason @ ..] if reason.iter().all(is_text) => Ok((http_1_1, status, reason)),
         _ => Err(bad),
     }
+}
+
+/// Whether a value may have it (RFC 9110, section 5.5).
+fn is_text(byte: &u8) -> bool {
+    matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }
 
 /// `range` without the spaces and tabs around it.
@@ -200,28 +208,26 @@ struct Found {
 
 impl Found {
     /// Whether the field goes on to the client.
-    fn keeps(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<bool, Malformed> {
+    fn keeps(&mut self, name: &HeaderName, value: &[u8]) -> Result<bool, Malformed> {
         match *name {
             header::CONTENT_LENGTH => {
                 if self.length.is_some() {
                     return Err(Malformed("the length of the body is given twice"));
                 }
-                let digits = value.as_bytes();
-                let number = value.to_str().ok().and_then(|number| number.parse::<u64>().ok());
-                if !digits.iter().all(u8::is_ascii_digit) || number.is_none() {
-                    return Err(Malformed("Content-Length is no number"));
-                }
-                self.length = number;
+                let digits = std::str::from_utf8(value).ok();
+                let digits = digits.filter(|digits| digits.bytes().all(|it| it.is_ascii_digit()));
+                let length = digits.and_then(|digits| digits.parse().ok());
+                self.length = Some(length.ok_or(Malformed("Content-Length is no number"))?);
                 return Ok(true);
             }
             header::TRANSFER_ENCODING => {
-                if self.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(Malformed("only chunked transfer is understood"));
                 }
                 self.chunked = true;
             }
             header::CONNECTION => self.read_connection(value),
-            header::UPGRADE => self.upgrade = Some(value.clone()),
+            header::UPGRADE => self.upgrade = HeaderValue::from_bytes(value).ok(),
             header::TE | header::PROXY_AUTHENTICATE => {}
             _ => match name.as_str() {
                 "keep-alive" => self.keeps_for = keeps_for(value),
@@ -233,14 +239,13 @@ impl Found {
         Ok(false)
     }
 
-    fn read_connection(&mut self, value: &HeaderValue) {
-        let Ok(options) = value.to_str() else { return };
-        for option in options.split(',').map(str::trim) {
-            if option.eq_ignore_ascii_case("close") {
+    fn read_connection(&mut self, options: &[u8]) {
+        for option in options.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            if option.eq_ignore_ascii_case(b"close") {
                 self.close = true;
-            } else if option.eq_ignore_ascii_case("keep-alive") {
+            } else if option.eq_ignore_ascii_case(b"keep-alive") {
                 self.keep_alive = true;
-            } else if let Ok(name) = HeaderName::try_from(option)
+            } else if let Ok(name) = HeaderName::from_bytes(option)
                 && name != header::CONTENT_LENGTH
                 && name != header::CONTENT_TYPE
                 && name != header::SET_COOKIE
@@ -252,8 +257,8 @@ impl Found {
 }
 
 /// `timeout=5`, as many servers write it (RFC 2068, section 19.7.1.1).
-fn keeps_for(value: &HeaderValue) -> Option<Duration> {
-    let value = value.to_str().ok()?;
+fn keeps_for(value: &[u8]) -> Option<Duration> {
+    let value = std::str::from_utf8(value).ok()?;
     let seconds = value.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?;
     seconds.parse().ok().map(Duration::from_secs)
 }
