@@ -72,7 +72,7 @@ def latency_at_half_load(squall):
     """The generator shares the cores: what nginx shows at its own half load says how much
     of the figure is the machine's."""
     def at_half_load(url, host):
-        rate = load.wrk(url, host)[0] / 2
+        rate = load.most_per_s(squall.open_loop, url, host) / 2
         runs = [load.OpenLoop(squall.open_loop, url, host, rate).result()
                 for _ in range(load.ROUNDS)]
         p50, p99 = (statistics.median(run[share] for run in runs) for share in ("p50", "p99"))

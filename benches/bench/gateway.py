@@ -110,10 +110,10 @@ def proxied(squall):
 
 
 def proxied_added_latency(squall):
-    """The same rate for all three: half of what Squall can do."""
+    """The same rate for all three: half of what the generator gets through Squall."""
     with running(Nginx()) as (origin,), running(Nginx(PROXY, origin=origin.port)) as (peer,):
         deploy(squall, "proxied", to(origin))
-        rate = load.wrk(squall.url, "proxied.localhost")[0] / 2
+        rate = load.most_per_s(squall.open_loop, squall.url, "proxied.localhost") / 2
 
         # In turn, so that a busy moment of the machine meets all of them.
         p99 = {server.url: [] for server in (origin, squall, peer)}
@@ -413,7 +413,7 @@ def slow_clients(squall):
         pathlib.Path(folder, "squall.toml").write_text(
             'name = "sink"\n[functions.api]\nsource = "index.js"\nroutes = ["/*"]\n')
         squall.command("deploy", folder)
-    rate = load.wrk(squall.url, "plain.localhost", connections=64)[0] / 4
+    rate = load.most_per_s(squall.open_loop, squall.url, "plain.localhost", connections=64) / 4
 
     def p99():
         run = load.OpenLoop(squall.open_loop, squall.url, "plain.localhost", rate,

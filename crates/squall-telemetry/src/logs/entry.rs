@@ -325,8 +325,14 @@ fn raw(out: &mut Vec<u8>, key: &str, text: &str) {
     out.push(b'"');
 }
 
+/// A string that may need escaping, which few do. `key` ends in a colon.
 fn string(out: &mut Vec<u8>, key: &str, text: &str) {
     out.extend_from_slice(key.as_bytes());
+    // Looks at all bytes whatever they are: compilers do many of them at once.
+    let is_special = |byte: &u8| *byte < b' ' || *byte == b'"' || *byte == b'\\';
+    if !text.as_bytes().iter().fold(false, |any, byte| any | is_special(byte)) {
+        return raw(out, "\"", text);
+    }
     text.serialize(&mut serde_json::Serializer::new(out)).expect("a vector takes every string");
 }
 
@@ -342,6 +348,16 @@ fn trace(out: &mut Vec<u8>, trace: &squall_types::trace::TraceContext) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strings_are_written_as_json_has_them() {
+        let every: Vec<String> = (0..=0x7f_u8).map(|byte| format!("a{}b", byte as char)).collect();
+        for text in every.iter().map(String::as_str).chain(["", "ü\u{2028}", "\"", "\\\\"]) {
+            let mut out = Vec::new();
+            string(&mut out, "", text);
+            assert_eq!(out, serde_json::to_vec(text).unwrap());
+        }
+    }
 
     #[test]
     fn addresses_are_written_as_they_are_displayed() {

@@ -4,7 +4,8 @@
 //! clock that it is measured with.
 //!
 //! `open-loop URL RATE_PER_S SECONDS CONNECTIONS [HOST [FILE]]` prints one line of JSON; times
-//! are microseconds. With a file it posts the JSON in it. wrk waits for an answer before it asks again, and h2load wakes
+//! are microseconds, and `per_s` is what was answered in each second until the last answer. With
+//! a file it posts the JSON in it. wrk waits for an answer before it asks again, and h2load wakes
 //! every 10 ms and sends what became due in one burst: both measure something else.
 
 use std::collections::VecDeque;
@@ -43,14 +44,16 @@ fn run(arguments: &[String]) -> Result<String, String> {
         }
     };
     let schedule = schedule(rate, seconds);
+    let began = Instant::now();
     let mut latencies = drive(address, request.as_bytes(), &schedule, connections as usize)?;
+    let per_s = latencies.len() as f64 / began.elapsed().as_secs_f64();
     latencies.sort_unstable();
     let at = |share: f64| {
         let rank = (latencies.len() as f64 * share).ceil() as usize;
         latencies[rank.clamp(1, latencies.len()) - 1].as_micros()
     };
     Ok(format!(
-        "{{\"requests\":{},\"p50_us\":{},\"p90_us\":{},\"p99_us\":{},\"p999_us\":{},\"max_us\":{}}}",
+        "{{\"requests\":{},\"per_s\":{per_s:.0},\"p50_us\":{},\"p90_us\":{},\"p99_us\":{},\"p999_us\":{},\"max_us\":{}}}",
         latencies.len(),
         at(0.5),
         at(0.9),

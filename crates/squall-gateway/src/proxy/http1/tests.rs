@@ -201,6 +201,15 @@ fn what_two_readers_could_understand_differently_is_refused() {
         "\r\nHTTP/1.1 200 OK\r\n\r\n".to_owned(),
         "HTTP/1.1 20 OK\r\n\r\n".to_owned(),
         "HTTP/1.1 2000 OK\r\n\r\n".to_owned(),
+        "HTTP/1.1 2x0 OK\r\n\r\n".to_owned(),
+        "HTTP/1.1 099 OK\r\n\r\n".to_owned(),
+        "HTTP/1.1 200OK\r\n\r\n".to_owned(),
+        "HTTP/1.1  200 OK\r\n\r\n".to_owned(),
+        "HTTP/1.1\t200 OK\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 O\rK\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 O\0K\r\n\r\n".to_owned(),
+        head("Connection: a\rb\r\n"),
+        head("Keep-Alive: a\0b\r\n"),
         "HTTP/1.2 200 OK\r\n\r\n".to_owned(),
         "HTTP/2.0 200 OK\r\n\r\n".to_owned(),
         "SSH-2.0-OpenSSH\r\n".to_owned(),
@@ -295,6 +304,32 @@ proptest! {
         let read = read_pieces(&pieces, false).unwrap().unwrap();
         prop_assert_eq!(read.body, body);
         prop_assert_eq!(read.left, behind);
+    }
+
+    /// A head with some bytes exchanged: what is read of it is what another reader reads.
+    #[test]
+    fn damaged_heads_are_read_as_httparse_reads_them(
+        damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+    ) {
+        let mut bytes = b"HTTP/1.1 200 Fine\r\nserver: x/1\r\nx-a:\t1 2 \r\nX-A: 3\r\nlast:\r\n\r\n".to_vec();
+        for (place, byte) in &damage {
+            let place = place.index(bytes.len());
+            bytes[place] = *byte;
+        }
+        let mut buffer = BytesMut::from(&bytes[..]);
+        if let Ok(Some(ours)) = HeadReader::default().next(&mut buffer, false) {
+            let mut fields = [httparse::EMPTY_HEADER; 8];
+            let mut theirs = httparse::Response::new(&mut fields);
+            let length = theirs.parse(&bytes).unwrap().unwrap();
+            prop_assert_eq!(length, bytes.len() - buffer.len());
+            prop_assert_eq!(Some(ours.status.as_u16()), theirs.code);
+            for field in theirs.headers.iter() {
+                let values = ours.headers.get_all(field.name);
+                let kept = values.iter().any(|value| value.as_bytes() == field.value);
+                prop_assert!(kept || !ours.headers.contains_key(field.name), "{}", field.name);
+            }
+            prop_assert!(ours.headers.len() <= theirs.headers.len());
+        }
     }
 
     #[test]
