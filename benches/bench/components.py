@@ -69,8 +69,8 @@ def fixed_response(squall):
 
 
 def latency_at_half_load(squall):
-    """The generator shares the cores: what nginx shows at its own half load says how much
-    of the figure is the machine's."""
+    """Half of what the generator, which shares the cores, gets through: what nginx shows at its
+    own half says how much of the figure is the machine's."""
     def at_half_load(url, host):
         rate = load.most_per_s(squall.open_loop, url, host) / 2
         runs = [load.OpenLoop(squall.open_loop, url, host, rate).result()

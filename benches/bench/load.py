@@ -199,11 +199,11 @@ class OpenLoop:
 
 
 def most_per_s(binary, url, host, connections=CONNECTIONS):
-    """What the open-loop generator gets through when it asks for far more. Shares of a load
-    are shares of this: wrk takes less CPU time for a request, so that on CPUs which the two
-    share with the server, half of what wrk gets is most of what the generator can get."""
-    far_more = 3 * wrk(url, host, seconds=1, connections=connections)[0]
-    runs = [OpenLoop(binary, url, host, far_more, seconds=1, connections=connections).raw()
+    """What the open-loop generator gets through when it asks for more than wrk gets. Shares of
+    a load are shares of this: wrk takes less CPU time for a request, so that on CPUs which the
+    two share with the server, half of what wrk gets is most of what the generator can get."""
+    more = 1.5 * wrk(url, host, seconds=1, connections=connections)[0]
+    runs = [OpenLoop(binary, url, host, more, seconds=1, connections=connections).raw()
             for _ in range(ROUNDS)]
     return statistics.median(run["per_s"] for run in runs)
 

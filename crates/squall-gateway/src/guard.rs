@@ -184,7 +184,7 @@ fn check_authority(authority: &str) -> Option<usize> {
     is_name(name).then_some(name.len())
 }
 
-/// Labels of letters, digits, hyphens and underscores with dots between them.
+/// Labels of up to 63 letters, digits, hyphens and underscores, with dots between them.
 fn is_name(name: &str) -> bool {
     let mut label_bytes = 0;
     for byte in name.bytes() {

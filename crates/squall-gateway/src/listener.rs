@@ -542,7 +542,11 @@ async fn serve_http2(connection: Arc<Connection>, stream: Stream) -> hyper::Resu
     let phase = door.connections.phase.subscribe();
     let service = {
         let connection = connection.clone();
-        service_fn(move |request| crate::request::serve(connection.clone(), request))
+        service_fn(move |request| {
+            let connection = connection.clone();
+            // All of it in the stream's own task: a panic ends this stream and no other.
+            async move { crate::request::serve(connection, request).await }
+        })
     };
     let serving = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())

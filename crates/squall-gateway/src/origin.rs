@@ -90,7 +90,7 @@ impl Account {
     }
 }
 
-/// A request that found its route and was let in.
+/// A request that has found its route.
 pub(crate) struct OriginRequest {
     pub(crate) door: Local<Door>,
     pub(crate) client: Client,

@@ -201,7 +201,7 @@ async fn answer(
     }
 }
 
-/// Checks the request and finds its route, up to what everybody is asked there.
+/// Checks the request and finds its route, and does what the route asks of everybody alike.
 fn read(
     connection: &Connection,
     client: Client,

@@ -5,12 +5,13 @@
 //! the connection and only the deadline is noted: the one that is armed fires early, finds
 //! the later deadline and arms itself again.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
+use tokio::task::coop::unconstrained;
 
 /// The timer of one connection.
 #[derive(Debug, Clone, Default)]
@@ -95,7 +96,8 @@ impl Future for LazySleep {
         let deadline = (*deadline).into();
         *waker = None;
         loop {
-            if armed.as_mut().poll(cx).is_pending() {
+            // Whatever the task has used of its turn: else the wheel might not hear of it.
+            if pin!(unconstrained(armed.as_mut())).poll(cx).is_pending() {
                 *waker = Some(cx.waker().clone());
                 return Poll::Pending;
             }
@@ -165,6 +167,21 @@ mod tests {
             let late = waited.saturating_sub(SECOND * expected);
             assert!(waited >= SECOND * expected && late < SECOND / 100, "{moved:?}: {waited:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_fires_for_a_task_whose_turn_was_used_up() {
+        let start = tokio::time::Instant::now();
+        let (mut deadline, mut is_first) = (Deadline::default(), true);
+        let waiting = std::future::poll_fn(move |cx| {
+            while is_first && tokio::task::coop::has_budget_remaining() {
+                let _ = pin!(tokio::task::coop::consume_budget()).poll(cx);
+            }
+            is_first = false;
+            deadline.poll((start + SECOND).into_std(), cx)
+        });
+        tokio::time::timeout(60 * SECOND, tokio::spawn(waiting)).await.unwrap().unwrap();
+        assert!(start.elapsed() < 2 * SECOND);
     }
 
     #[tokio::test(start_paused = true)]

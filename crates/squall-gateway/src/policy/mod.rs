@@ -97,7 +97,8 @@ impl Policies {
         }
     }
 
-    /// Whether it depends on the caller, or on what others do, who is let in.
+    /// Whether it depends on the caller, or on what others do, who is let in. Plans belong to
+    /// callers that an authenticator knows.
     pub(crate) fn choose_callers(&self) -> bool {
         self.authenticator.is_some() || !self.allowance.is_empty()
     }

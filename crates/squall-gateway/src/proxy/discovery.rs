@@ -81,7 +81,7 @@ async fn resolve_all(pool: &UpstreamPool) {
         && targets.iter().zip(&before.targets).all(|(new, old)| Arc::ptr_eq(new, old.shared()));
     if !same {
         pool.set.store(Arc::new(TargetSet::new(targets, pool.settings.balance)));
-        pool.resolved.store(true, Ordering::Release);
+        pool.has_targets.store(true, Ordering::Release);
     }
     pool.resolution.send_replace(Resolution::Done);
 }

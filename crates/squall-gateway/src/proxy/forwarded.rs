@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 
-use bytes::{BufMut as _, BytesMut};
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use squall_types::address::AddressText;
 use squall_types::trace::TraceContext;
+
+use super::http1::put;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -111,12 +113,6 @@ impl Forwarded<'_> {
             // Behind those of the proxies that came before.
             headers.append(header::VIA, HeaderValue::from_static(via_value(via)));
         }
-    }
-}
-
-pub(super) fn put(out: &mut BytesMut, parts: &[&[u8]]) {
-    for part in parts {
-        out.put_slice(part);
     }
 }
 

@@ -47,8 +47,8 @@ pub(crate) struct UpstreamPool {
     pub(super) origins: Vec<Arc<Origin>>,
     pub(super) set: ArcSwap<TargetSet>,
     pub(super) resolution: watch::Sender<Resolution>,
-    /// There is a target; once it is so, it stays so.
-    pub(super) resolved: AtomicBool,
+    /// Once it is so, it stays so.
+    pub(super) has_targets: AtomicBool,
     /// Names should be looked up again before it is time.
     pub(super) resolve_soon: Arc<Notify>,
     pub(crate) counters: Counters,
@@ -97,7 +97,7 @@ impl UpstreamPool {
             origins: origins.map(Arc::new).collect(),
             set: ArcSwap::from_pointee(TargetSet::new(Vec::new(), settings.balance)),
             resolution: watch::Sender::new(Resolution::Pending),
-            resolved: AtomicBool::new(false),
+            has_targets: AtomicBool::new(false),
             resolve_soon: Arc::default(),
             counters: Counters::default(),
             circuit: settings.circuit_breaker.clone().map(Circuit::new),
@@ -145,7 +145,7 @@ impl UpstreamPool {
     }
 
     pub(super) fn is_resolved(&self) -> bool {
-        self.resolved.load(Ordering::Acquire)
+        self.has_targets.load(Ordering::Acquire)
     }
 
     /// Waits for the names to be resolved the first time.

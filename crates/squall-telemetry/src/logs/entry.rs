@@ -331,7 +331,9 @@ fn string(out: &mut Vec<u8>, key: &str, text: &str) {
     // Looks at all bytes whatever they are: compilers do many of them at once.
     let is_special = |byte: &u8| *byte < b' ' || *byte == b'"' || *byte == b'\\';
     if !text.as_bytes().iter().fold(false, |any, byte| any | is_special(byte)) {
-        return raw(out, "\"", text);
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        return out.push(b'"');
     }
     text.serialize(&mut serde_json::Serializer::new(out)).expect("a vector takes every string");
 }

@@ -15,7 +15,7 @@ const HEADERS_MAX: usize = 128;
 #[derive(Debug)]
 pub(crate) struct ResponseHead {
     pub(crate) status: StatusCode,
-    /// Where it is not the usual one.
+    /// Where it is not the usual one, and is ASCII.
     pub(crate) reason: Option<Bytes>,
     pub(crate) headers: HeaderMap,
     pub(crate) framing: Framing,
@@ -137,7 +137,9 @@ fn parse(head: &Bytes, fields: usize, to_head_request: bool) -> Result<ResponseH
         headers.remove(header::CONTENT_LENGTH);
     }
     let usual = status.canonical_reason().map(str::as_bytes);
-    let reason = Some(reason).filter(|reason| !reason.is_empty() && Some(*reason) != usual);
+    let is_told =
+        |reason: &&[u8]| !reason.is_empty() && reason.is_ascii() && Some(*reason) != usual;
+    let reason = Some(reason).filter(is_told);
     Ok(ResponseHead {
         status,
         reason: reason.map(|reason| head.slice_ref(reason)),
@@ -177,7 +179,8 @@ fn parse_status(line: &[u8]) -> Result<(bool, StatusCode, &[u8]), Malformed> {
     }
 }
 
-/// Whether a value may have it (RFC 9110, section 5.5).
+/// Whether a value may have it (RFC 9110, section 5.5). For what becomes no `HeaderValue`, which
+/// would ask for the same.
 fn is_text(byte: &u8) -> bool {
     matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }

@@ -14,7 +14,7 @@ mod stream;
 pub(crate) use body::{Decoder, Framing, Piece};
 pub(crate) use exchange::{Connection, Exchange, Failure, TimeLimits};
 pub(crate) use head::ResponseHead;
-pub(crate) use request::{RequestFraming, RequestHead};
+pub(crate) use request::{RequestFraming, RequestHead, put};
 pub(crate) use stream::Stream;
 
 /// Why an answer can not be understood.

@@ -3,7 +3,7 @@
 use bytes::{BufMut as _, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
-use crate::proxy::forwarded::{Forwarded, put};
+use crate::proxy::forwarded::Forwarded;
 
 /// How the upstream finds the end of the request's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,12 @@ impl RequestHead<'_> {
             put(out, &[b"connection: upgrade\r\nupgrade: ", protocol, b"\r\n"]);
         }
         out.put_slice(b"\r\n");
+    }
+}
+
+pub(crate) fn put(out: &mut BytesMut, parts: &[&[u8]]) {
+    for part in parts {
+        out.put_slice(part);
     }
 }
 
