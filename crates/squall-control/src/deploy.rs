@@ -78,7 +78,8 @@ pub(crate) async fn run(
     let manifest = check_manifest(&app, &uploaded)?;
     if activate {
         // Once more when it is made live; nobody should wait for a build before.
-        inner.check_hosts(&app, &manifest.hosts)?;
+        let (app, manifest, checking) = (app.clone(), manifest.clone(), inner.clone());
+        crate::blocking(move || checking.check_claims(&app, &manifest)).await?;
     }
 
     for (name, function) in &manifest.functions {
@@ -155,7 +156,7 @@ pub(crate) async fn run(
         inner
             .change(&app.clone(), move |store| {
                 if activate {
-                    checking.check_hosts(&app, &content.manifest.hosts)?;
+                    checking.check_claims(&app, &content.manifest)?;
                 }
                 let created = store.deploy(&app, &revision, &content, activate)?;
                 Ok((created, orphaned_plans(store, &app, &content.manifest)?))

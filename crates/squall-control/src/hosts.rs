@@ -1,7 +1,8 @@
-//! Domains: each of them leads to one app. An app has those of the revision that gets
-//! most of its traffic, so whatever changes traffic may bring two apps into each other's
-//! way, and is refused then.
+//! Domains: each of them leads to one app, and any other host to the default one. An app
+//! has those of the revision that gets most of its traffic, so whatever changes traffic may
+//! bring two apps into each other's way, and is refused then.
 
+use squall_types::manifest::Manifest;
 use squall_types::{AppName, ErrorCode, RevisionId};
 
 use crate::Inner;
@@ -14,8 +15,32 @@ pub(crate) fn leading<T>(shares: &[T], percent: impl Fn(&T) -> u8) -> Option<&T>
 }
 
 impl Inner {
-    /// Fails when another app has one of these domains, as it stands now.
-    pub(crate) fn check_hosts(&self, app: &AppName, hosts: &[String]) -> Result<(), Problem> {
+    /// Fails when `app` can not have the domains of this manifest, or be the default app as
+    /// it says, because another app has them as it stands now. Blocking.
+    pub(crate) fn check_claims(&self, app: &AppName, manifest: &Manifest) -> Result<(), Problem> {
+        self.check_hosts(app, &manifest.hosts)?;
+        // What was set by hand counts, whatever the manifest says.
+        if !manifest.default || self.store.default_by_hand(app)?.is_some() {
+            return Ok(());
+        }
+        let Some(other) = self.default_apps(app).pop() else { return Ok(()) };
+        Err(Problem::new(
+            ErrorCode::Conflict,
+            format!(
+                "{other} is the default app, so {app} can not be it as well; take `default = true` out of the manifest of one of them, and deploy {other} first if it is to give it up"
+            ),
+        ))
+    }
+
+    /// The live apps beside `app` that answer on any host.
+    pub(crate) fn default_apps(&self, app: &AppName) -> Vec<AppName> {
+        let desired = self.desired();
+        let others = desired.apps().filter(|other| other.name != *app);
+        let defaults = others.filter(|other| other.default && !other.traffic.is_empty());
+        defaults.map(|other| other.name.clone()).collect()
+    }
+
+    fn check_hosts(&self, app: &AppName, hosts: &[String]) -> Result<(), Problem> {
         let desired = self.desired();
         for other in desired.apps().filter(|other| other.name != *app) {
             let Some(host) = hosts.iter().find(|host| other.hosts.contains(host)) else { continue };
@@ -30,7 +55,7 @@ impl Inner {
         Ok(())
     }
 
-    /// As `check_hosts`, for the domains that `app` would have with these shares.
+    /// As `check_claims`, for what `app` would be with these shares.
     pub(crate) fn check_traffic(
         &self,
         store: &Store,
@@ -40,6 +65,6 @@ impl Inner {
         let Some(leading) = leading(shares, |share| share.percent) else { return Ok(()) };
         let revision: &RevisionId = &leading.revision;
         let content = store.content(app, revision)?;
-        content.map_or(Ok(()), |content| self.check_hosts(app, &content.manifest.hosts))
+        content.map_or(Ok(()), |content| self.check_claims(app, &content.manifest))
     }
 }

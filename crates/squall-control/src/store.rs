@@ -346,10 +346,34 @@ impl Store {
         })
     }
 
-    pub(crate) fn set_default(&self, app: &AppName, is_default: bool) -> Result<()> {
+    /// Whether somebody said that an app is the default one, or that it is not, whatever its
+    /// manifest says. `None` also for an app that is not there yet.
+    pub(crate) fn default_by_hand(&self, app: &AppName) -> Result<Option<bool>> {
+        let said: Option<Option<bool>> = self
+            .lock()
+            .prepare_cached("SELECT is_default FROM apps WHERE name = ?1")?
+            .query_row([app.as_str()], |row| row.get(0))
+            .optional()?;
+        Ok(said.flatten())
+    }
+
+    /// Says whether an app is the default one. `others` are it no more, be it by hand or by
+    /// their manifests.
+    pub(crate) fn set_default(
+        &self,
+        app: &AppName,
+        is_default: bool,
+        others: &[AppName],
+    ) -> Result<()> {
         self.write(|transaction| {
             if is_default {
                 transaction.execute("UPDATE apps SET is_default = 0 WHERE is_default = 1", ())?;
+            }
+            for other in others {
+                transaction.execute(
+                    "UPDATE apps SET is_default = 0, updated_ms = ?2 WHERE name = ?1",
+                    params![other.as_str(), now_ms()],
+                )?;
             }
             transaction.execute(
                 "UPDATE apps SET is_default = ?2, updated_ms = ?3 WHERE name = ?1",

@@ -173,10 +173,11 @@ pub(crate) async fn change(
     let Json(change) = change.map_err(invalid_json)?;
     let row = find(&inner, &app).await?;
     if let Some(default) = change.default {
-        let name = row.name.clone();
+        let (name, asking) = (row.name.clone(), inner.clone());
         inner
             .change(&row.name, move |store| {
-                store.set_default(&name, default).map_err(Problem::from)
+                let others = if default { asking.default_apps(&name) } else { Vec::new() };
+                store.set_default(&name, default, &others).map_err(Problem::from)
             })
             .await?;
         if default {

@@ -150,7 +150,7 @@ async fn replace(
                     ..live.content.clone()
                 },
             };
-            checking.check_hosts(&name, &content.manifest.hosts)?;
+            checking.check_claims(&name, &content.manifest)?;
             let revision = content.revision_id();
             let created = store.deploy(&name, &revision, &content, true)?;
             Ok(AppliedGateway {

@@ -1,4 +1,4 @@
-//! Domains: no change of traffic gives one to two apps.
+//! Domains and the default app: no change of traffic gives one to two apps.
 
 use std::sync::Arc;
 
@@ -88,4 +88,54 @@ async fn domains_are_kept_over_a_restart() {
     check_refused(&deploy(&bench, "two", &["a.example"], "").await, "a.example", "one");
     assert_eq!(hosts(&bench, "one"), ["a.example"]);
     assert_eq!(deploy(&bench, "one", &["a.example", "b.example"], "").await["event"], "live");
+}
+
+/// Deploys an app of one fixed response, `number` for its revision.
+async fn deploy_default(bench: &Bench, app: &str, default: bool, number: u16) -> Value {
+    let manifest = format!(
+        "name = {app:?}\ndefault = {default}\n[[routes]]\nresponse = {{ status = 204 }}\nname = \"r{number}\"\n"
+    );
+    let path = format!("/v1/apps/{app}/deployments");
+    bench.send("POST", &path, &bench.token, archive(&[("squall.toml", &manifest)])).await.1
+}
+
+#[track_caller]
+fn check_default(bench: &Bench, expected: &[&str]) {
+    let newest = bench.newest();
+    let defaults = newest.apps.iter().filter(|app| app.default);
+    assert_eq!(defaults.map(|app| app.name.as_str()).collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn one_app_answers_on_any_host() {
+    let bench = Bench::new();
+    assert_eq!(deploy_default(&bench, "one", true, 1).await["event"], "live");
+    let refused = |problem: &Value| {
+        let problem = if problem["problem"].is_null() { problem } else { &problem["problem"] };
+        assert_eq!((&problem["code"], &problem["status"]), (&"SQ0317".into(), &409.into()));
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.starts_with("one is the default app"), "{detail}");
+    };
+    refused(&deploy_default(&bench, "two", true, 1).await);
+    assert_eq!(deploy_default(&bench, "two", false, 1).await["event"], "live");
+    refused(&deploy_default(&bench, "two", true, 2).await);
+    let gateway =
+        json!({ "gateway": { "default": true, "routes": [{ "response": { "status": 200 } }] } });
+    refused(&bench.ask("PUT", "/v1/apps/three/gateway", gateway).await.1);
+    check_default(&bench, &["one"]);
+
+    // Whoever has it can give it up, and get it back by a rollback while nobody else has it.
+    assert_eq!(deploy_default(&bench, "one", false, 2).await["event"], "live");
+    check_default(&bench, &[]);
+    assert_eq!(bench.ask("POST", "/v1/apps/one/rollback", Value::Null).await.0, 200);
+    refused(&deploy_default(&bench, "two", true, 2).await);
+
+    // By hand it is moved, and what the manifest of the other says does not count from then on.
+    let by_hand = json!({ "default": true });
+    assert_eq!(bench.ask("PATCH", "/v1/apps/two", by_hand.clone()).await.0, 200);
+    check_default(&bench, &["two"]);
+    assert_eq!(deploy_default(&bench, "one", true, 3).await["event"], "live");
+    check_default(&bench, &["two"]);
+    assert_eq!(bench.ask("PATCH", "/v1/apps/one", by_hand).await.0, 200);
+    check_default(&bench, &["one"]);
 }
