@@ -17,7 +17,7 @@ import tempfile
 import time
 
 from . import load
-from .peers import Nginx, nginx_binary
+from .peers import BytePump, Nginx, nginx_binary
 from .report import Row, at_least
 from .servers import ROOT, Squall, free_port
 
@@ -110,21 +110,27 @@ def proxied(squall):
 
 
 def proxied_added_latency(squall):
-    """The same rate for all three: half of what the generator gets through Squall."""
-    with running(Nginx()) as (origin,), running(Nginx(PROXY, origin=origin.port)) as (peer,):
+    """The same rate for all: half of what the generator gets through Squall. What the machine
+    itself takes shows beside: a pump of bytes, and one that computes for 2 us for each request,
+    which is about what nginx does."""
+    with running(Nginx()) as (origin,), running(
+            Nginx(PROXY, origin=origin.port), BytePump(squall.byte_pump, origin),
+            BytePump(squall.byte_pump, origin, work_us=2)) as (peer, pump, busy_pump):
         deploy(squall, "proxied", to(origin))
         rate = load.most_per_s(squall.open_loop, squall.url, "proxied.localhost") / 2
 
         # In turn, so that a busy moment of the machine meets all of them.
-        p99 = {server.url: [] for server in (origin, squall, peer)}
+        p99 = {server.url: [] for server in (origin, squall, peer, pump, busy_pump)}
         for _ in range(load.ROUNDS):
             for url, rounds in p99.items():
                 run = load.OpenLoop(squall.open_loop, url, "proxied.localhost", rate)
                 rounds.append(run.result()["p99"])
-        direct, ours, theirs = (statistics.median(rounds) for rounds in p99.values())
+        direct, *through = (statistics.median(rounds) for rounds in p99.values())
+    ours, theirs, pumped, worked = (p99 - direct for p99 in through)
     return [Row(f"p99 that a proxied request adds at {rate:,.0f}/s (open loop)",
-                f"{ours - direct:.2f} ms", f"{theirs - direct:.2f} ms nginx; {direct:.2f} ms direct",
-                bar="at most 0.3 ms", met=ours - direct <= 0.3)]
+                f"{ours:.2f} ms", f"{theirs:.2f} ms nginx; {pumped:.2f} ms a pump of bytes, "
+                f"{worked:.2f} ms with 2 µs of work; {direct:.2f} ms direct",
+                bar="at most 0.3 ms", met=ours <= 0.3)]
 
 
 def proxied_guarded(squall):

@@ -103,6 +103,21 @@ class Nginx:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+class BytePump:
+    """What passes bytes to a server as they come, and computes for a while for each request."""
+
+    def __init__(self, binary, origin, work_us=0):
+        self.process = subprocess.Popen(
+            [binary, f"127.0.0.1:{origin.port}", str(work_us * 1000)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+        )
+        self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+
+
 def nginx_binary():
     return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 

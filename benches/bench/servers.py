@@ -104,7 +104,7 @@ def build(release=False):
     profile = ["--release"] if release else []
     subprocess.run(
         ["cargo", "build", "--quiet", *profile, "--workspace", "--bin", "squall", "--bin",
-         "open-loop", "--bin", "slow-clients"],
+         "open-loop", "--bin", "slow-clients", "--bin", "byte-pump"],
         cwd=ROOT,
         check=True,
     )
@@ -116,6 +116,7 @@ class Squall:
         self.binary = pathlib.Path(binary)
         self.open_loop = self.binary.with_name("open-loop")
         self.slow_clients = self.binary.with_name("slow-clients")
+        self.byte_pump = self.binary.with_name("byte-pump")
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="squall-bench-"))
         (self.folder / "server.toml").write_text(server_toml)
         self.data = self.folder / "data"

@@ -1,0 +1,115 @@
+//! Passes bytes between its clients and one server as they come: the least that a proxy
+//! can do, without HTTP, routes, balance or a log. What it adds to a latency is what the
+//! machine takes for two more hops; what a gateway adds beyond that is the gateway's.
+//!
+//! `byte-pump ADDRESS [WORK_NS]` prints the port that it listens on, and ends when it is
+//! killed. With a number it computes for so many nanoseconds for each request, half of them
+//! on the way there and half on the way back. It has a thread on each CPU.
+
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
+use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+fn main() -> ExitCode {
+    squall_testkit::generator("byte-pump", run)
+}
+
+fn run(arguments: &[String]) -> Result<String, String> {
+    let (origin, work) = match arguments {
+        [origin] => (origin, 0),
+        [origin, work] => (origin, work.parse().map_err(|_| format!("{work} is no number"))?),
+        _ => return Err("byte-pump ADDRESS [WORK_NS]".to_owned()),
+    };
+    let work = Duration::from_nanos(work) / 2;
+    let explain = |error: io::Error| error.to_string();
+    let pumps: Vec<Pump> = squall_runtime::own_cpus()
+        .into_iter()
+        .map(|cpu| Pump::start(cpu, work))
+        .collect::<Result<_, _>>()
+        .map_err(explain)?;
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(explain)?;
+    println!("{}", listener.local_addr().map_err(explain)?.port());
+    for pump in pumps.iter().cycle() {
+        let (client, _) = listener.accept().map_err(explain)?;
+        let server = TcpStream::connect(origin).map_err(|error| format!("{origin}: {error}"))?;
+        pump.join(client, server).map_err(explain)?;
+    }
+    Err("there is no CPU to work on".to_owned())
+}
+
+/// A thread and the sockets that it looks after. An event names a socket and the one on
+/// the other side. Descriptors are kept until the program ends, so none can be mistaken for
+/// another.
+struct Pump(OwnedFd);
+
+impl Pump {
+    fn start(cpu: usize, work: Duration) -> io::Result<Self> {
+        // SAFETY: the call takes no memory, and the descriptor that it gives is ours.
+        let poll = unsafe {
+            match libc::epoll_create1(libc::EPOLL_CLOEXEC) {
+                -1 => return Err(io::Error::last_os_error()),
+                fd => OwnedFd::from_raw_fd(fd),
+            }
+        };
+        let watched = poll.as_raw_fd();
+        std::thread::spawn(move || {
+            // It is measured beside gateways, whose threads keep to their CPUs as well.
+            if let Err(error) = squall_runtime::keep_to_cpu(cpu) {
+                eprintln!("byte-pump: CPU {cpu}: {error}");
+            }
+            pump(watched, work);
+        });
+        Ok(Self(poll))
+    }
+
+    fn join(&self, client: TcpStream, server: TcpStream) -> io::Result<()> {
+        client.set_nodelay(true)?;
+        server.set_nodelay(true)?;
+        let (client, server) = (client.into_raw_fd(), server.into_raw_fd());
+        for (from, to) in [(client, server), (server, client)] {
+            let sides = (from as u64) << 32 | to as u64;
+            let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: sides };
+            // SAFETY: both descriptors are open, and the event lives.
+            let done = unsafe {
+                libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, from, &raw mut event)
+            };
+            if done != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn pump(poll: RawFd, work: Duration) {
+    const MOST: usize = 64;
+    let mut events = [libc::epoll_event { events: 0, u64: 0 }; MOST];
+    let mut piece = vec![0_u8; 64 << 10];
+    loop {
+        // SAFETY: the array is as long as it says.
+        let count = unsafe { libc::epoll_wait(poll, events.as_mut_ptr(), MOST as i32, -1) };
+        for event in &events[..count.max(0) as usize] {
+            let (from, to) = ((event.u64 >> 32) as RawFd, event.u64 as u32 as RawFd);
+            // SAFETY: the descriptor is open, and the buffer as long as it says.
+            let read = unsafe { libc::recv(from, piece.as_mut_ptr().cast(), piece.len(), 0) };
+            let Some(read) = usize::try_from(read).ok().filter(|read| *read > 0) else {
+                // SAFETY: both are open: none is ever closed.
+                unsafe {
+                    libc::epoll_ctl(poll, libc::EPOLL_CTL_DEL, from, std::ptr::null_mut());
+                    libc::shutdown(to, libc::SHUT_RDWR);
+                }
+                continue;
+            };
+            if !work.is_zero() {
+                let until = Instant::now() + work;
+                while Instant::now() < until {}
+            }
+            // A socket that blocks takes all of it. A peer that is gone shows at its own event.
+            // SAFETY: as above.
+            unsafe { libc::send(to, piece.as_ptr().cast(), read, libc::MSG_NOSIGNAL) };
+        }
+    }
+}
