@@ -87,7 +87,8 @@ impl Alarm {
     }
 
     /// To be called after a push. The shard's lock orders the push and the sleeper's
-    /// last look at the shard, so a relaxed load is enough to miss nothing.
+    /// last look at the shard, so a relaxed load is enough to miss nothing; the same is
+    /// true of whatever else the sleeper looks at under a lock.
     pub(crate) fn wake(&self) {
         if !self.awake.load(Ordering::Relaxed) && !self.awake.swap(true, Ordering::AcqRel) {
             self.unpark();
@@ -103,7 +104,7 @@ impl Alarm {
         self.stopped.load(Ordering::Acquire)
     }
 
-    /// Waits until something was pushed. `is_empty` looks at the shards once more.
+    /// Waits until it is woken. `is_empty` looks once more whether there is nothing to do.
     pub(crate) fn sleep(&self, is_empty: impl Fn() -> bool) {
         self.awake.store(false, Ordering::Release);
         if !is_empty() {

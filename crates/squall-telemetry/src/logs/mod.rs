@@ -164,6 +164,11 @@ impl Logs {
     /// Writes everything that was logged before the call.
     pub fn flush(&self) {
         self.inner.write();
+        if self.inner.followers.owe() {
+            // The writer thread tells them. The followers' lock orders what they are owed and
+            // its last look before it sleeps.
+            self.inner.alarm.wake();
+        }
     }
 
     /// Stops the writer thread and writes everything. What is logged later is written
@@ -284,11 +289,9 @@ impl Inner {
         let mut pace = Pace::new(SHORTEST_PAUSE, LONGEST_PAUSE);
         while !self.alarm.stopped() {
             pace.follow(self.write());
-            if !self.followers.owe() {
-                self.alarm.sleep(|| self.shards.is_empty());
-                // The first entry after a silence is written at once.
-                self.write();
-            }
+            self.alarm.sleep(|| self.shards.is_empty() && !self.followers.owe());
+            // The first entry after a silence is written at once.
+            self.write();
             self.alarm.pause(pace.pause());
         }
     }

@@ -334,6 +334,31 @@ fn a_slow_follower_is_told_what_it_missed() {
 }
 
 #[test]
+fn a_follower_is_told_also_by_a_writer_that_slept() {
+    let dir = tempdir().unwrap();
+    let logs = open(dir.path());
+    let mut follower = logs.follow(LogFilter::default());
+    // Nothing was logged yet: the writer thread goes to sleep, and these do not wake it.
+    std::thread::sleep(2 * LONGEST_PAUSE);
+    let missed = 100;
+    for n in 0..followers::FOLLOWER_QUEUE + missed {
+        logs.inner.shards.own().push(&Item::Line(&line("shop", n as u64, "hello")));
+    }
+    logs.flush();
+    for n in 0..followers::FOLLOWER_QUEUE {
+        assert!(matches!(follower.try_recv(), Ok(LogEvent::Entry(_))), "entry {n}");
+    }
+    let patience = Instant::now() + Duration::from_secs(20);
+    let told = loop {
+        match follower.try_recv() {
+            Err(_) if Instant::now() < patience => std::thread::sleep(SHORTEST_PAUSE),
+            told => break told,
+        }
+    };
+    assert!(matches!(told, Ok(LogEvent::Dropped(100))), "{told:?}");
+}
+
+#[test]
 fn followers_are_served_without_a_flush() {
     let dir = tempdir().unwrap();
     let logs = open(dir.path());
