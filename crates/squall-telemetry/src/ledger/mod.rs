@@ -364,9 +364,8 @@ impl Inner {
             {
                 tracing::warn!(%error, "a usage segment is not summed up yet");
             }
-            if lock(&self.state).nothing_waits() {
-                self.alarm.sleep(|| self.shards.is_empty());
-            }
+            // Whoever asks for usage empties the shards, too: what waits then is looked at last.
+            self.alarm.sleep(|| self.shards.is_empty() && lock(&self.state).nothing_waits());
         }
     }
 
