@@ -20,7 +20,7 @@ impl Inner {
     pub(crate) fn check_claims(&self, app: &AppName, manifest: &Manifest) -> Result<(), Problem> {
         self.check_hosts(app, &manifest.hosts)?;
         // What was set by hand counts, whatever the manifest says.
-        if !manifest.default || self.store.default_by_hand(app)?.is_some() {
+        if !self.store.default_by_hand(app)?.unwrap_or(manifest.default) {
             return Ok(());
         }
         let Some(other) = self.default_apps(app).pop() else { return Ok(()) };

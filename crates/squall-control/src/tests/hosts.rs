@@ -136,6 +136,15 @@ async fn one_app_answers_on_any_host() {
     check_default(&bench, &["two"]);
     assert_eq!(deploy_default(&bench, "one", true, 3).await["event"], "live");
     check_default(&bench, &["two"]);
-    assert_eq!(bench.ask("PATCH", "/v1/apps/one", by_hand).await.0, 200);
+    assert_eq!(bench.ask("PATCH", "/v1/apps/one", by_hand.clone()).await.0, 200);
     check_default(&bench, &["one"]);
+
+    // One that is only a preview takes it from nobody when it is to be live.
+    let preview = deploy(&bench, "three", &[], "?activate=false").await;
+    assert_eq!(bench.ask("PATCH", "/v1/apps/three", by_hand).await.0, 200);
+    assert_eq!(bench.ask("DELETE", "/v1/apps/two", Value::Null).await.0, 204);
+    assert_eq!(deploy_default(&bench, "two", true, 1).await["event"], "live");
+    let live = json!({ "shares": [{ "revision": preview["revision"], "percent": 100 }] });
+    let (status, problem) = bench.ask("PUT", "/v1/apps/three/traffic", live).await;
+    assert_eq!((status, &problem["code"]), (409, &"SQ0317".into()), "{problem}");
 }
