@@ -2,7 +2,10 @@
 //! test needs a WebAssembly toolchain. Development only: no crate of the product
 //! depends on it.
 
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The life of a load generator: `run` gets the arguments, and what it gives is a line on
 /// stdout, or the problem on stderr.
@@ -17,6 +20,74 @@ pub fn generator(name: &str, run: impl FnOnce(&[String]) -> Result<String, Strin
             eprintln!("{name}: {problem}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Tells which sockets have something to read. Idle ones cost nothing: the CPU time of a load
+/// generator is the server's too.
+pub struct Poll(OwnedFd);
+
+impl Poll {
+    /// # Errors
+    /// Fails when the kernel gives no descriptor.
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: the call takes no memory, and the descriptor that it gives is ours.
+        match unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) } {
+            -1 => Err(io::Error::last_os_error()),
+            // SAFETY: as above.
+            fd => Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) })),
+        }
+    }
+
+    /// `mark` stands for the socket from now on.
+    ///
+    /// # Errors
+    /// Fails when `fd` is not open, or watched already.
+    pub fn watch(&self, fd: RawFd, mark: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: mark };
+        // SAFETY: the event lives; the kernel looks at the descriptor itself.
+        let done =
+            unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) };
+        if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Watches the socket no more.
+    pub fn forget(&self, fd: RawFd) {
+        // SAFETY: no memory is passed.
+        unsafe {
+            libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut());
+        }
+    }
+
+    /// The marks of sockets that can be read, at most 64, after at most `longest`.
+    ///
+    /// # Errors
+    /// Fails before Linux 5.11.
+    pub fn wait(&self, longest: Option<Duration>) -> io::Result<impl Iterator<Item = u64> + use<>> {
+        const MOST: usize = 64;
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; MOST];
+        let timeout = longest.map(|longest| libc::timespec {
+            tv_sec: longest.as_secs() as libc::time_t,
+            tv_nsec: libc::c_long::from(longest.subsec_nanos() as i32),
+        });
+        // `epoll_pwait2`, since milliseconds are too long here.
+        // SAFETY: the array is as long as it says, and the timeout lives; no signal mask is given.
+        let count = unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait2,
+                self.0.as_raw_fd(),
+                events.as_mut_ptr(),
+                MOST,
+                timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref),
+                std::ptr::null::<libc::sigset_t>(),
+                0,
+            )
+        };
+        let error = io::Error::last_os_error();
+        if count < 0 && error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+        Ok(events.into_iter().take(count.max(0) as usize).map(|event| event.u64))
     }
 }
 

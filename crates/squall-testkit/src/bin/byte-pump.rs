@@ -8,9 +8,12 @@
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{IntoRawFd as _, RawFd};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use squall_testkit::Poll;
 
 fn main() -> ExitCode {
     squall_testkit::generator("byte-pump", run)
@@ -39,27 +42,21 @@ fn run(arguments: &[String]) -> Result<String, String> {
     Err("there is no CPU to work on".to_owned())
 }
 
-/// A thread and the sockets that it looks after. An event names a socket and the one on
+/// A thread and the sockets that it looks after. Each is marked with itself and the one on
 /// the other side. Descriptors are kept until the program ends, so none can be mistaken for
 /// another.
-struct Pump(OwnedFd);
+struct Pump(Arc<Poll>);
 
 impl Pump {
     fn start(cpu: usize, work: Duration) -> io::Result<Self> {
-        // SAFETY: the call takes no memory, and the descriptor that it gives is ours.
-        let poll = unsafe {
-            match libc::epoll_create1(libc::EPOLL_CLOEXEC) {
-                -1 => return Err(io::Error::last_os_error()),
-                fd => OwnedFd::from_raw_fd(fd),
-            }
-        };
-        let watched = poll.as_raw_fd();
+        let poll = Arc::new(Poll::new()?);
+        let watched = poll.clone();
         std::thread::spawn(move || {
             // It is measured beside gateways, whose threads keep to their CPUs as well.
-            if let Err(error) = squall_runtime::keep_to_cpu(cpu) {
+            let kept = squall_runtime::keep_to_cpu(cpu);
+            if let Err(error) = kept.and_then(|()| pump(&watched, work)) {
                 eprintln!("byte-pump: CPU {cpu}: {error}");
             }
-            pump(watched, work);
         });
         Ok(Self(poll))
     }
@@ -69,37 +66,24 @@ impl Pump {
         server.set_nodelay(true)?;
         let (client, server) = (client.into_raw_fd(), server.into_raw_fd());
         for (from, to) in [(client, server), (server, client)] {
-            let sides = (from as u64) << 32 | to as u64;
-            let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: sides };
-            // SAFETY: both descriptors are open, and the event lives.
-            let done = unsafe {
-                libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, from, &raw mut event)
-            };
-            if done != 0 {
-                return Err(io::Error::last_os_error());
-            }
+            self.0.watch(from, (from as u64) << 32 | to as u64)?;
         }
         Ok(())
     }
 }
 
-fn pump(poll: RawFd, work: Duration) {
-    const MOST: usize = 64;
-    let mut events = [libc::epoll_event { events: 0, u64: 0 }; MOST];
+/// Ends with an error only.
+fn pump(poll: &Poll, work: Duration) -> io::Result<()> {
     let mut piece = vec![0_u8; 64 << 10];
     loop {
-        // SAFETY: the array is as long as it says.
-        let count = unsafe { libc::epoll_wait(poll, events.as_mut_ptr(), MOST as i32, -1) };
-        for event in &events[..count.max(0) as usize] {
-            let (from, to) = ((event.u64 >> 32) as RawFd, event.u64 as u32 as RawFd);
+        for mark in poll.wait(None)? {
+            let (from, to) = ((mark >> 32) as RawFd, mark as u32 as RawFd);
             // SAFETY: the descriptor is open, and the buffer as long as it says.
             let read = unsafe { libc::recv(from, piece.as_mut_ptr().cast(), piece.len(), 0) };
             let Some(read) = usize::try_from(read).ok().filter(|read| *read > 0) else {
-                // SAFETY: both are open: none is ever closed.
-                unsafe {
-                    libc::epoll_ctl(poll, libc::EPOLL_CTL_DEL, from, std::ptr::null_mut());
-                    libc::shutdown(to, libc::SHUT_RDWR);
-                }
+                poll.forget(from);
+                // SAFETY: it is open: none is ever closed.
+                unsafe { libc::shutdown(to, libc::SHUT_RDWR) };
                 continue;
             };
             if !work.is_zero() {

@@ -11,9 +11,11 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::AsRawFd as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+
+use squall_testkit::Poll;
 
 /// What is still unanswered so long after the last request was due counts as failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -108,7 +110,11 @@ fn drive(
         ready.map_err(|error| format!("{address}: {error}"))?;
         connections.push(Connection { socket, due: None, answer: Vec::new() });
     }
-    let poll = Poll::of(&connections).map_err(|error| format!("epoll: {error}"))?;
+    let explain = |error: io::Error| format!("epoll: {error}");
+    let poll = Poll::new().map_err(explain)?;
+    for (index, connection) in connections.iter().enumerate() {
+        poll.watch(connection.socket.as_raw_fd(), index as u64).map_err(explain)?;
+    }
     // The one that was used last waits longest, so that all of them take part.
     let mut free: VecDeque<usize> = (0..connections.len()).collect();
     let mut waiting = VecDeque::new();
@@ -136,7 +142,8 @@ fn drive(
         }
         let next = upcoming.peek().map_or(last, |due| began + **due);
         let left = next.saturating_duration_since(Instant::now());
-        for index in poll.wait(left).map_err(|error| format!("epoll: {error}"))? {
+        for index in poll.wait(Some(left)).map_err(explain)? {
+            let index = index as usize;
             let connection = &mut connections[index];
             if connection.receive(&mut piece)? {
                 let due = connection.due.take().ok_or("an answer that nobody asked for")?;
@@ -150,62 +157,6 @@ fn drive(
         return Err("no request was due in that time".to_owned());
     }
     Ok(latencies)
-}
-
-/// Waits for answers. Idle connections cost nothing: the CPU time of this program is the
-/// server's too.
-struct Poll(OwnedFd);
-
-impl Poll {
-    fn of(connections: &[Connection]) -> io::Result<Self> {
-        // SAFETY: the call takes no memory, and the descriptor that it gives is ours.
-        let poll = unsafe {
-            match libc::epoll_create1(libc::EPOLL_CLOEXEC) {
-                -1 => return Err(io::Error::last_os_error()),
-                fd => OwnedFd::from_raw_fd(fd),
-            }
-        };
-        for (index, connection) in connections.iter().enumerate() {
-            let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: index as u64 };
-            let fd = connection.socket.as_raw_fd();
-            // SAFETY: both descriptors are open, and the event lives.
-            let done = unsafe {
-                libc::epoll_ctl(poll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event)
-            };
-            if done != 0 {
-                return Err(io::Error::last_os_error());
-            }
-        }
-        Ok(Self(poll))
-    }
-
-    /// The connections whose answer has come, after at most `longest`.
-    fn wait(&self, longest: Duration) -> io::Result<impl Iterator<Item = usize> + use<>> {
-        const MOST: usize = 64;
-        let mut events = [libc::epoll_event { events: 0, u64: 0 }; MOST];
-        let timeout = libc::timespec {
-            tv_sec: longest.as_secs() as libc::time_t,
-            tv_nsec: libc::c_long::from(longest.subsec_nanos() as i32),
-        };
-        // `epoll_pwait2` (Linux 5.11), since milliseconds are too long here.
-        // SAFETY: the array is as long as it says; no signal mask is given.
-        let count = unsafe {
-            libc::syscall(
-                libc::SYS_epoll_pwait2,
-                self.0.as_raw_fd(),
-                events.as_mut_ptr(),
-                MOST,
-                &raw const timeout,
-                std::ptr::null::<libc::sigset_t>(),
-                0,
-            )
-        };
-        let error = io::Error::last_os_error();
-        if count < 0 && error.kind() != ErrorKind::Interrupted {
-            return Err(error);
-        }
-        Ok(events.into_iter().take(count.max(0) as usize).map(|event| event.u64 as usize))
-    }
 }
 
 impl Connection {
