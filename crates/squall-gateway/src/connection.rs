@@ -1,5 +1,6 @@
 //! One connection: its socket, what was noticed about it, and how slow it may be.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd as _, RawFd};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::rt::ReadBufCursor;
+use hyper::rt::{ReadBufCursor, Write as HyperWrite};
 use squall_types::log::TlsVersion;
 use squall_types::shard::Local;
 use squall_types::{Body, BodyError, ErrorCode};
@@ -24,13 +25,21 @@ use crate::Door;
 use crate::flood::{FrameCounter, Seen};
 use crate::framing::Scanner;
 use crate::guard;
+use crate::http1::{self, Came};
 use crate::listener::{Open, PREFACE};
 use crate::turn::Tcp;
 
 /// How often the rate of a request body is looked at.
 const RATE_PERIOD: Duration = Duration::from_secs(10);
+/// A longer head is left to hyper.
+const READ_BYTES: usize = 4 << 10;
 /// What a head may take however slowly it comes.
 const HEAD_GRACE: Duration = Duration::from_secs(5);
+
+thread_local! {
+    /// What is read of a connection, until it is known what it is.
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+}
 
 /// What the socket's side and the requests' side of a connection share.
 pub(crate) struct Connection {
@@ -48,6 +57,8 @@ pub(crate) struct Connection {
     /// The number of the head with ambiguous framing; 0 when there is none.
     refused: AtomicU64,
     closing: AtomicBool,
+    /// No more requests are taken.
+    ending: AtomicBool,
     /// It speaks something else than HTTP from here on.
     upgraded: AtomicBool,
     /// Its descriptor, where HTTP/1 is spoken without TLS. Changes with its core.
@@ -73,6 +84,7 @@ impl Connection {
             ended: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             closing: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
             upgraded: AtomicBool::new(false),
             plain_socket: AtomicI32::new(match socket {
                 Socket::Plain(tcp) if !http2 => tcp.socket().as_raw_fd(),
@@ -161,6 +173,16 @@ impl Connection {
     /// The next response is the last.
     pub(crate) fn close_soon(&self) {
         self.closing.store(true, Ordering::Relaxed);
+    }
+
+    /// It ends when it is idle, or after the response that is under way.
+    pub(crate) fn end_soon(&self) {
+        self.close_soon();
+        self.ending.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
     }
 
     /// What follows is not a head of HTTP.
@@ -336,7 +358,7 @@ macro_rules! on_socket {
     };
 }
 
-/// The socket as hyper reads and writes it.
+/// The socket as requests are read from it and responses written to it.
 pub(crate) struct Stream {
     socket: Socket,
     /// Read already, to find out what this is.
@@ -403,21 +425,74 @@ impl Stream {
             Watch::Http1 { scanner: Box::default(), head: None }
         };
         let (stalled, flushed) = (None, true);
-        let mut stream =
-            Self { socket, prefix, watch, connection, write_timeout, stalled, flushed };
-        if !stream.connection.http2 {
-            let prefix = stream.prefix.clone();
-            // A short head may be in it whole; with HTTP/1 looking does not fail.
-            let _ = stream.look_at(&prefix);
-        }
-        stream
+        Self { socket, prefix, watch, connection, write_timeout, stalled, flushed }
     }
 
-    /// For what serves the connection anew: `read` comes before what the socket has.
-    pub(crate) fn with_read(mut self, read: &[u8]) -> Self {
-        // Copied: even an empty part of a buffer holds all of it.
-        self.prefix = Bytes::copy_from_slice(read);
+    /// For hyper, which reads what is in `prefix` first.
+    pub(crate) fn for_hyper(mut self) -> Self {
+        let prefix = self.prefix.clone();
+        // With HTTP/1 looking does not fail.
+        let _ = self.look_at(&prefix);
         self
+    }
+
+    /// The next request of HTTP/1, when it has no body and came in one piece.
+    pub(crate) fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Came>> {
+        if !self.flushed {
+            // Whatever it is that does not leave: the client may have something to say.
+            let _ = HyperWrite::poll_flush(Pin::new(self), cx)?;
+        }
+        READ.with_borrow_mut(|memory| {
+            let mut buffer = ReadBuf::new(memory);
+            let before = self.prefix.len();
+            if before > buffer.remaining() {
+                return Poll::Ready(Ok(Came::Other));
+            }
+            buffer.put_slice(&self.prefix);
+            match on_socket!(&mut self.socket, poll_read, cx, &mut buffer) {
+                Poll::Ready(read) => read?,
+                Poll::Pending if before > 0 => return Poll::Ready(Ok(Came::Other)),
+                Poll::Pending => {
+                    self.note_idleness();
+                    return Poll::Pending;
+                }
+            }
+            let read = buffer.filled();
+            if read.len() == before {
+                let came = if before == 0 { Came::End } else { Came::Other };
+                return Poll::Ready(Ok(came));
+            }
+            let headers_max = self.connection.door().options.limits.headers_max;
+            let Some(request) = http1::read_head(read, headers_max) else {
+                self.prefix = Bytes::copy_from_slice(read);
+                return Poll::Ready(Ok(Came::Other));
+            };
+            self.prefix = Bytes::new();
+            if let Watch::Http1 { scanner, .. } = &mut self.watch {
+                scanner.skip_head();
+            }
+            Poll::Ready(Ok(Came::Request(request)))
+        })
+    }
+
+    /// While a request is served: ready when its client has left. What else comes is kept.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if !self.prefix.is_empty() {
+            return Poll::Pending;
+        }
+        READ.with_borrow_mut(|memory| {
+            let mut buffer = ReadBuf::new(memory);
+            match ready!(on_socket!(&mut self.socket, poll_read, cx, &mut buffer)) {
+                Ok(()) if buffer.filled().is_empty() => {
+                    Poll::Ready(io::Error::new(io::ErrorKind::UnexpectedEof, "the client has left"))
+                }
+                Ok(()) => {
+                    self.prefix = Bytes::copy_from_slice(buffer.filled());
+                    Poll::Pending
+                }
+                Err(error) => Poll::Ready(error),
+            }
+        })
     }
 
     /// The socket, for `detach`. `None` where the stream has to stay: with TLS, with something
@@ -485,6 +560,15 @@ impl Stream {
         Ok(())
     }
 
+    /// How much may be read at once. Of a head no more than it may have: hyper looks at its size
+    /// when it has read all that there is, and would take a larger one that is whole by then.
+    fn room_of_head(&self) -> usize {
+        let Watch::Http1 { scanner, .. } = &self.watch else { return usize::MAX };
+        let Some(bytes) = scanner.head_bytes() else { return usize::MAX };
+        let most = self.connection.door().options.limits.http1_buffer_bytes();
+        most.saturating_sub(usize::try_from(bytes).unwrap_or(usize::MAX)).max(1)
+    }
+
     /// While nothing comes: whether a head that has begun is too slow. A fixed time for
     /// all heads would be too short for some and too long for an attacker.
     fn poll_slow_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
@@ -549,7 +633,9 @@ impl hyper::rt::Read for Stream {
         // SAFETY: the cursor's memory is only written to, by the socket, and only what
         // was written is declared filled.
         let filled = unsafe {
-            let mut unfilled = ReadBuf::uninit(buffer.as_mut());
+            let memory = buffer.as_mut();
+            let most = memory.len().min(this.room_of_head());
+            let mut unfilled = ReadBuf::uninit(&mut memory[..most]);
             let Poll::Ready(read) = on_socket!(&mut this.socket, poll_read, cx, &mut unfilled)
             else {
                 this.note_idleness();

@@ -67,6 +67,11 @@ impl Scanner {
         self.refused
     }
 
+    /// How much there is of the head that is read or awaited.
+    pub(crate) fn head_bytes(&self) -> Option<u64> {
+        Some(self.head_bytes).filter(|_| self.state == State::Head)
+    }
+
     /// How much there is of a head that has begun and is not whole.
     pub(crate) fn unfinished_head_bytes(&self) -> Option<u64> {
         Some(self.head_bytes).filter(|bytes| *bytes > 0)
@@ -75,6 +80,11 @@ impl Scanner {
     /// How many requests have come whole, when nothing of another one has.
     pub(crate) fn requests_when_idle(&self) -> Option<u64> {
         Some(self.heads).filter(|_| self.state == State::Head && self.head_bytes == 0)
+    }
+
+    /// A whole request without a body came, and was read elsewhere.
+    pub(crate) fn skip_head(&mut self) {
+        self.heads += 1;
     }
 
     /// Takes bytes as they come from the socket.

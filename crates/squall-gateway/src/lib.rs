@@ -21,7 +21,9 @@ mod client;
 mod explain;
 mod guard;
 mod home;
+mod http1;
 mod inert;
+mod lines;
 mod origin;
 mod policy;
 mod proxy;
@@ -95,6 +97,13 @@ pub struct DoorLimits {
     pub streams_max: u32,
     /// What a client may send of a body before anybody reads it, with HTTP/2.
     pub stream_window_bytes: u32,
+}
+
+impl DoorLimits {
+    /// What is read of a connection of HTTP/1 before its request is known.
+    pub(crate) fn http1_buffer_bytes(&self) -> usize {
+        self.head_bytes_max.max(8 << 10)
+    }
 }
 
 impl Default for DoorLimits {

@@ -1,5 +1,6 @@
 //! Accepting connections, finding out what they speak, and letting them go.
 
+use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::Either;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use squall_types::shard::Local;
@@ -22,6 +23,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use crate::clients::{ClientPlace, Clients};
 use crate::connection::{Connection, Detached, Socket, Stream};
 use crate::home::HomeWatch;
+use crate::http1;
 use crate::proxy_protocol;
 use crate::rest::{IdleWatch, rest};
 use crate::timer::LazyTimer;
@@ -320,7 +322,8 @@ fn drive(connection: Arc<Connection>, stream: Stream) -> Pin<Box<dyn Future<Outp
         let served = pin!(async {
             if connection.is_http2() {
                 // Boxed: HTTP/1 does not need as much.
-                Box::pin(serve_http2(connection.clone(), stream)).await.map(|()| None)
+                Box::pin(serve_http2(connection.clone(), stream)).await?;
+                Ok(None)
             } else {
                 serve_http1(connection.clone(), stream).await
             }
@@ -363,8 +366,11 @@ impl Leaving {
     }
 }
 
-/// What becomes of a connection of HTTP/1 that nobody needs now.
-enum Spoken {
+/// Why a connection ended that should not have.
+type Broken = Box<dyn std::error::Error + Send + Sync>;
+
+/// What becomes of a connection of HTTP/1 that was spoken on.
+pub(crate) enum Spoken {
     Ended,
     Idle(Stream),
     /// Another core is better for it.
@@ -385,12 +391,12 @@ async fn begin(
     mut tcp: TcpStream,
     peer: IpAddr,
     tls: Option<Arc<Tls>>,
-) -> std::io::Result<Begun> {
+) -> io::Result<Begun> {
     let door = open.door.clone();
     let peer = find_peer(&door, &mut tcp, peer).await?;
     if !open.admit(peer) {
         door.counters.refused_clients.fetch_add(1, Ordering::Relaxed);
-        return Err(std::io::Error::other("the client has as many connections as it may"));
+        return Err(io::Error::other("the client has as many connections as it may"));
     }
     let Some(tls) = tls else {
         let (prefix, http2) = sniff(&mut tcp).await?;
@@ -425,7 +431,7 @@ async fn unless<M: Future, S: Future>(
     .await
 }
 
-async fn find_peer(door: &Door, tcp: &mut TcpStream, peer: IpAddr) -> std::io::Result<IpAddr> {
+async fn find_peer(door: &Door, tcp: &mut TcpStream, peer: IpAddr) -> io::Result<IpAddr> {
     let believed = door.options.trusted_proxies.is_empty() || door.options.is_trusted(peer);
     if !door.options.proxy_protocol || !believed {
         return Ok(peer);
@@ -435,7 +441,7 @@ async fn find_peer(door: &Door, tcp: &mut TcpStream, peer: IpAddr) -> std::io::R
 
 /// Reads until it is clear whether this is HTTP/2, which is after a byte or two for
 /// everything else.
-async fn sniff(tcp: &mut TcpStream) -> std::io::Result<(Bytes, bool)> {
+async fn sniff(tcp: &mut TcpStream) -> io::Result<(Bytes, bool)> {
     let mut start = [0; PREFACE.len()];
     let mut read = 0;
     while read < PREFACE.len() && start[..read] == PREFACE[..read] {
@@ -450,7 +456,7 @@ async fn sniff(tcp: &mut TcpStream) -> std::io::Result<(Bytes, bool)> {
 async fn serve_http1(
     connection: Arc<Connection>,
     mut stream: Stream,
-) -> hyper::Result<Option<Leaving>> {
+) -> Result<Option<Leaving>, Broken> {
     let mut phase = connection.door().connections.phase.subscribe();
     if *phase.borrow() > Phase::Serving {
         // The node began to drain while this one began, or was on its way to this core.
@@ -458,9 +464,14 @@ async fn serve_http1(
         phase.mark_changed();
     }
     loop {
-        // Boxed: an idle connection does not hold it.
-        let speaking = Box::pin(speak_http1(&connection, stream, &mut phase));
-        stream = match speaking.await? {
+        // Boxed, both: an idle connection does not hold it.
+        let spoken = match Box::pin(speak_http1(&connection, stream, &mut phase)).await? {
+            Either::Left(spoken) => spoken,
+            Either::Right(stream) => {
+                Box::pin(speak_with_hyper(&connection, stream.for_hyper(), &mut phase)).await?
+            }
+        };
+        stream = match spoken {
             Spoken::Ended => return Ok(None),
             Spoken::Misplaced(misplaced, core) => {
                 if let Some(socket) = misplaced.socket_to_take_along() {
@@ -477,9 +488,31 @@ async fn serve_http1(
     }
 }
 
-/// Until the connection ends, or is idle for long, or is idle for a moment and belongs
-/// elsewhere.
+/// Until a request comes that is for hyper, or the connection ends, or is idle for long, or is
+/// idle for a moment and belongs elsewhere.
 async fn speak_http1(
+    connection: &Arc<Connection>,
+    stream: Stream,
+    phase: &mut watch::Receiver<Phase>,
+) -> io::Result<Either<Spoken, Stream>> {
+    let mut conversation = pin!(http1::converse(connection, stream));
+    loop {
+        let seen = phase.clone();
+        let changed = match unless(conversation.as_mut(), phase.changed(), &seen).await {
+            Either::Left(spoken) => return spoken,
+            Either::Right(changed) => changed,
+        };
+        let now = *phase.borrow_and_update();
+        if changed.is_err() || now >= Phase::Ending {
+            connection.end_soon();
+            return conversation.await;
+        }
+        connection.close_soon();
+    }
+}
+
+/// As `speak_http1`, for whatever comes.
+async fn speak_with_hyper(
     connection: &Arc<Connection>,
     stream: Stream,
     phase: &mut watch::Receiver<Phase>,
@@ -490,13 +523,13 @@ async fn speak_http1(
         service_fn(move |request| {
             // Boxed: hyper keeps the place of a request for the next one, so that an idle
             // connection would hold what only a busy one needs.
-            Box::pin(crate::request::serve(connection.clone(), request))
+            Box::pin(crate::request::serve(connection.clone(), request.map(Some)))
         })
     };
-    let mut serving = http1::Builder::new()
+    let mut serving = conn::http1::Builder::new()
         .timer(LazyTimer::default())
         .header_read_timeout(limits.head_timeout)
-        .max_buf_size(limits.head_bytes_max.max(8 << 10))
+        .max_buf_size(limits.http1_buffer_bytes())
         .max_headers(limits.headers_max)
         .serve_connection(stream, service)
         // The service decides; what it does not switch stays as it is.
@@ -517,7 +550,9 @@ async fn speak_http1(
             Either::Left(Ok(core)) => {
                 // There are no parts of what became something else than HTTP.
                 let Some(parts) = serving.into_parts() else { return Ok(Spoken::Ended) };
-                let stream = parts.io.with_read(&parts.read_buf);
+                // Idle: nothing of another request has come.
+                debug_assert!(parts.read_buf.is_empty());
+                let stream = parts.io;
                 return Ok(match core {
                     Some(core) => Spoken::Misplaced(stream, core),
                     None => Spoken::Idle(stream),
@@ -545,10 +580,10 @@ async fn serve_http2(connection: Arc<Connection>, stream: Stream) -> hyper::Resu
         service_fn(move |request| {
             let connection = connection.clone();
             // All of it in the stream's own task: a panic ends this stream and no other.
-            async move { crate::request::serve(connection, request).await }
+            async move { crate::request::serve(connection, request.map(Some)).await }
         })
     };
-    let serving = http2::Builder::new(TokioExecutor::new())
+    let serving = conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams_max)
         .initial_stream_window_size(limits.stream_window_bytes)

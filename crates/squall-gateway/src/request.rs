@@ -40,7 +40,7 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// future, which is moved to its place on the connection as a whole.
 pub(crate) fn serve(
     connection: Arc<Connection>,
-    request: Request<Incoming>,
+    request: Request<Option<Incoming>>,
 ) -> impl Future<Output = Result<Response<OutgoingBody>, Infallible>> {
     let door = connection.door();
     let number = connection.next_request();
@@ -136,7 +136,7 @@ fn send(
 fn begin(
     connection: &Arc<Connection>,
     client: IpAddr,
-    request: &Request<Incoming>,
+    request: &Request<Option<Incoming>>,
 ) -> Box<RequestEnd> {
     let parent =
         request.headers().get(TRACEPARENT).and_then(|value| TraceContext::parse(value.as_bytes()));
@@ -206,7 +206,7 @@ fn read(
     connection: &Connection,
     client: Client,
     end: &mut RequestEnd,
-    request: Request<Incoming>,
+    request: Request<Option<Incoming>>,
 ) -> Result<Reading, Rejection> {
     let door = connection.door();
     let (mut head, body) = request.into_parts();
@@ -239,7 +239,7 @@ fn read(
     if let Some(elsewhere) = policies.https.check(client.https, &target, door.options.https_port)? {
         return Ok(Reading::Answered(elsewhere));
     }
-    policy::size::check(&policies.limits, &head, &target, &body)?;
+    policy::size::check(&policies.limits, &head, &target, body.as_ref())?;
 
     let body = end.guard_body(body, policies.body_rate_min_bytes_per_s);
     let body = policy::size::limit(body, policies.limits.body_bytes);

@@ -54,10 +54,8 @@ impl RequestEnd {
     }
 
     /// The request's body as anybody may read it.
-    pub(crate) fn guard_body(&mut self, body: Incoming, rate_min: Option<u64>) -> Body {
-        if body.is_end_stream() {
-            return Body::empty();
-        }
+    pub(crate) fn guard_body(&mut self, body: Option<Incoming>, rate_min: Option<u64>) -> Body {
+        let Some(body) = body.filter(|body| !body.is_end_stream()) else { return Body::empty() };
         let left = self.client_left.insert(Arc::default());
         self.connection.guard_body(body, rate_min, left)
     }

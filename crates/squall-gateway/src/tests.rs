@@ -306,6 +306,14 @@ fn limits_of_the_head() {
     let large =
         format!("GET / HTTP/1.1\r\nHost: one.localhost\r\nX: {}\r\n\r\n", "a".repeat(70_000));
     check(&door, &large, 431);
+    // However it is divided into reads: a limit is one to the byte.
+    let max = DoorLimits::default().head_bytes_max;
+    let head = |bytes: usize| {
+        let line = "GET / HTTP/1.1\r\nHost: one.localhost\r\nX: ";
+        format!("{line}{}\r\n\r\n", "a".repeat(bytes - line.len() - 4))
+    };
+    check(&door, &head(max), 200);
+    check(&door, &head(max + 1), 431);
     let many = format!("GET / HTTP/1.1\r\nHost: one.localhost\r\n{}\r\n", "X: a\r\n".repeat(200));
     check(&door, &many, 431);
     // Silence, half a preface and half a head all end.

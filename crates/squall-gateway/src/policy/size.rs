@@ -15,7 +15,7 @@ pub(crate) fn check(
     limits: &RequestLimits,
     head: &http::request::Parts,
     target: &Target,
-    body: &hyper::body::Incoming,
+    body: Option<&hyper::body::Incoming>,
 ) -> Result<(), Rejection> {
     if limits.uri_bytes.is_some_and(|most| target.path_and_query.as_str().len() as u64 > most) {
         return Err(Rejection::new(
@@ -31,7 +31,7 @@ pub(crate) fn check(
         }
     }
     // A body of unknown length is counted while it is read.
-    let length = body.size_hint().lower();
+    let length = body.map_or(0, |body| body.size_hint().lower());
     if limits.body_bytes.is_some_and(|most| length > most) {
         let message = "the body is larger than this route takes";
         return Err(Rejection::new(ErrorCode::RequestBodyTooLarge, message).closing());

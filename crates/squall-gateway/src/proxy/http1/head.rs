@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::{Framing, Malformed};
+use crate::lines::trim;
 
 const HEAD_MAX_BYTES: usize = 64 << 10;
 const HEADERS_MAX: usize = 128;
@@ -183,18 +184,6 @@ fn parse_status(line: &[u8]) -> Result<(bool, StatusCode, &[u8]), Malformed> {
 /// would ask for the same.
 fn is_text(byte: &u8) -> bool {
     matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
-}
-
-/// `range` without the spaces and tabs around it.
-fn trim(head: &[u8], mut range: Range<usize>) -> Range<usize> {
-    let is_space = |place: usize| matches!(head[place], b' ' | b'\t');
-    while !range.is_empty() && is_space(range.start) {
-        range.start += 1;
-    }
-    while !range.is_empty() && is_space(range.end - 1) {
-        range.end -= 1;
-    }
-    range
 }
 
 /// What the fields say about the connection and the body.

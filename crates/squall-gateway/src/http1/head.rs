@@ -1,0 +1,212 @@
+//! The head of a request that has no body and asks for nothing special.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
+
+use crate::lines::trim;
+
+/// The request, when `bytes` are one whole head in its strictest form (RFC 9112, sections 3 and 5)
+/// and nothing else. `None` is no judgement: whatever it is then, hyper reads it.
+pub(crate) fn read(bytes: &[u8], headers_max: usize) -> Option<Request<()>> {
+    if !bytes.ends_with(b"\r\n\r\n") {
+        return None;
+    }
+    // One line for the request, and an empty one.
+    let fields = memchr::memchr_iter(b'\n', bytes).count().checked_sub(2)?;
+    if fields > headers_max {
+        return None;
+    }
+    let head = Bytes::copy_from_slice(bytes);
+    let mut rest = 0..head.len();
+    let mut request = Request::new(());
+    (*request.method_mut(), *request.uri_mut()) = read_line(&head, next_line(&head, &mut rest)?)?;
+    let mut headers = HeaderMap::with_capacity(fields);
+    for _ in 0..fields {
+        let line = next_line(&head, &mut rest)?;
+        // Nor is an empty line a field: there are two heads.
+        let colon = line.start + memchr::memchr(b':', &head[line.clone()])?;
+        let name = HeaderName::from_bytes(&head[line.start..colon]).ok()?;
+        let value = trim(&head, colon + 1..line.end);
+        if !is_common(&name, &head[value.clone()]) {
+            return None;
+        }
+        headers.append(name, HeaderValue::from_maybe_shared(head.slice(value)).ok()?);
+    }
+    *request.headers_mut() = headers;
+    // As many lines as were counted: the empty one is the last.
+    next_line(&head, &mut rest)?.is_empty().then_some(request)
+}
+
+/// The next line without its CR LF; `rest` is what comes behind it.
+fn next_line(head: &[u8], rest: &mut Range<usize>) -> Option<Range<usize>> {
+    let newline = rest.start + memchr::memchr(b'\n', &head[rest.clone()])?;
+    let line = rest.start..newline.checked_sub(1).filter(|end| *end >= rest.start)?;
+    rest.start = newline + 1;
+    (head[line.end] == b'\r').then_some(line)
+}
+
+/// Of a method whose requests seldom have a body, and a path.
+fn read_line(head: &Bytes, line: Range<usize>) -> Option<(Method, Uri)> {
+    const VERSION: &[u8] = b" HTTP/1.1";
+
+    let space = line.start + memchr::memchr(b' ', &head[line.clone()])?;
+    let method = match &head[line.start..space] {
+        b"GET" => Method::GET,
+        b"HEAD" => Method::HEAD,
+        b"OPTIONS" => Method::OPTIONS,
+        b"DELETE" => Method::DELETE,
+        _ => return None,
+    };
+    let target = space + 1..line.end.checked_sub(VERSION.len()).filter(|end| *end > space)?;
+    // A fragment would be dropped in silence.
+    let is_plain = |byte: &u8| matches!(byte, b'!'..=b'~') && *byte != b'#';
+    let path = &head[target.clone()];
+    if !path.starts_with(b"/")
+        || !path.iter().all(is_plain)
+        || !head[target.end..].starts_with(VERSION)
+    {
+        return None;
+    }
+    let path = PathAndQuery::from_maybe_shared(head.slice(target)).ok()?;
+    Some((method, path.into()))
+}
+
+/// Not one of those that speak of a body, of trailers or of the connection, but for one that
+/// says what is so anyway.
+fn is_common(name: &HeaderName, value: &[u8]) -> bool {
+    match *name {
+        header::CONTENT_LENGTH
+        | header::TRANSFER_ENCODING
+        | header::TRAILER
+        | header::TE
+        | header::EXPECT
+        | header::UPGRADE => false,
+        header::CONNECTION => value.eq_ignore_ascii_case(b"keep-alive"),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MAX: usize = 100;
+
+    #[test]
+    fn a_common_request_is_read() {
+        let request = read(
+            b"GET /a/b?c=%20d HTTP/1.1\r\nHost: example.com\r\nX-Two:1\r\nx-two: \t2 \r\nx-none:\r\n\
+              Connection: Keep-Alive\r\n\r\n",
+            MAX,
+        )
+        .unwrap();
+        assert_eq!(*request.method(), Method::GET);
+        assert_eq!(*request.uri(), "/a/b?c=%20d");
+        let headers = request.headers();
+        assert_eq!(headers["host"], "example.com");
+        assert_eq!(headers.get_all("x-two").iter().collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!(headers["x-none"], "");
+        assert_eq!(headers["connection"], "Keep-Alive");
+        assert_eq!(headers.len(), 5);
+        assert!(read(b"OPTIONS / HTTP/1.1\r\n\r\n", MAX).is_some());
+    }
+
+    #[test]
+    fn everything_else_is_left_to_hyper() {
+        let left = |text: &str| assert!(read(text.as_bytes(), MAX).is_none(), "{text:?}");
+        // Not whole, or more than one.
+        for text in ["", "\r\n\r\n", "GET", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nA: b\r\n"] {
+            left(text);
+        }
+        left("GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n");
+        left("GET / HTTP/1.1\r\n\r\nabc\r\n\r\n");
+        left("GET / HTTP/1.1\r\n\r\n\r\n\r\n");
+        left("\r\nGET / HTTP/1.1\r\n\r\n");
+        // Lines that end otherwise, or hold an end for some.
+        left("GET / HTTP/1.1\nA: b\r\n\r\n");
+        left("GET / HTTP/1.1\r\nA: b\n\r\n");
+        left("GET / HTTP/1.1\r\nA: b\rc: d\r\n\r\n");
+        left("GET / HTTP/1.1\r\nA: b\0\r\n\r\n");
+        // Other methods, targets and versions.
+        left("POST / HTTP/1.1\r\n\r\n");
+        left("get / HTTP/1.1\r\n\r\n");
+        left("CONNECT a:1 HTTP/1.1\r\n\r\n");
+        for target in ["", "*", "a", "http://a/", "/a#b", "/a b", "/\u{e4}", "/\t", "/<"] {
+            left(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        }
+        for line in
+            ["GET /", "GET / HTTP/1.0", "GET / HTTP/1.1 ", "GET  / HTTP/1.1", "GET / http/1.1"]
+        {
+            left(&format!("{line}\r\nHost: a\r\n\r\n"));
+        }
+        // Fields that are not valid, or fold the line before.
+        for field in ["A", ": b", "A : b", " A: b", "A: b\r\n c", "A: b\r\n\tc: d", "A\u{e4}: b"] {
+            left(&format!("GET / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n"));
+        }
+        // Fields that ask for something.
+        for field in [
+            "Content-Length: 0",
+            "content-length: 5",
+            "Transfer-Encoding: chunked",
+            "Trailer: a",
+            "TE: trailers",
+            "Expect: 100-continue",
+            "Upgrade: websocket",
+            "Connection: close",
+            "Connection: keep-alive, x-a",
+        ] {
+            left(&format!("GET / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n"));
+        }
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(MAX + 1));
+        left(&many);
+    }
+
+    /// What httparse, which hyper reads with, makes of a head.
+    fn beside(head: &[u8]) -> Option<(String, String, Vec<(String, Vec<u8>)>)> {
+        let mut fields = [httparse::EMPTY_HEADER; MAX];
+        let mut request = httparse::Request::new(&mut fields);
+        let length = request.parse(head).ok()?;
+        assert_eq!(length, httparse::Status::Complete(head.len()), "{head:?}");
+        assert_eq!(request.version, Some(1));
+        let fields = request.headers.iter();
+        let fields = fields.map(|field| (field.name.to_ascii_lowercase(), field.value.to_vec()));
+        Some((request.method?.to_owned(), request.path?.to_owned(), fields.collect()))
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes: Vec<u8>) {
+            let _ = read(&bytes, MAX);
+            let _ = read(&[b"GET / HTTP/1.1\r\n", &bytes[..], b"\r\n\r\n"].concat(), MAX);
+        }
+
+        /// What is read is read as hyper would.
+        #[test]
+        fn two_readers_agree(
+            line in "(GET|HEAD) /[!-~]{0,8}( HTTP/1.1)?",
+            fields in proptest::collection::vec("[a-cA-C:\r\n\t \u{0}-]{0,4}: ?[ -~\t\r\n]{0,6}", 0..4),
+        ) {
+            let head = format!("{line}\r\n{}\r\n", fields.iter().map(|f| format!("{f}\r\n")).collect::<String>());
+            if let Some(request) = read(head.as_bytes(), MAX) {
+                let read = (
+                    request.method().to_string(),
+                    request.uri().to_string(),
+                    request.headers().iter()
+                        .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
+                        .collect::<Vec<_>>(),
+                );
+                let (method, path, mut fields) = beside(head.as_bytes()).expect("hyper refuses it");
+                // A map keeps fields of one name together.
+                let mut kept = read.2;
+                kept.sort();
+                fields.sort();
+                prop_assert_eq!((read.0, read.1, kept), (method, path, fields));
+            }
+        }
+    }
+}
