@@ -85,7 +85,8 @@ impl<'a, B: HttpBody<Data = Bytes, Error = BodyError> + Unpin> Answer<'a, B> {
 
     /// Takes from the body what is there. Pending when it is nothing.
     fn gather(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
-        while self.piece.is_empty() && self.out.len() < GATHERED_BYTES {
+        // What stands in `out` is written before the piece and its tail.
+        while self.piece.is_empty() && self.tail.is_empty() && self.out.len() < GATHERED_BYTES {
             let Some(body) = &mut self.body else { break };
             let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else {
                 return Ok(Poll::Pending);
@@ -282,4 +283,214 @@ fn write_date(out: &mut Vec<u8>) {
         }
         out.extend_from_slice(text.as_bytes());
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http::HeaderMap;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use squall_types::{Body, ErrorCode};
+
+    use super::*;
+
+    /// Takes so many bytes at once, and nothing at every other try.
+    struct Narrow {
+        width: usize,
+        taken: Vec<u8>,
+        is_full: bool,
+    }
+
+    impl Sink for Narrow {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            parts: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            self.is_full = !self.is_full;
+            if self.is_full {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let bytes = parts.iter().flat_map(|part| part.iter().copied());
+            let before = self.taken.len();
+            let width = self.width;
+            self.taken.extend(bytes.take(width));
+            Poll::Ready(Ok(self.taken.len() - before))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// What a client receives, how it ended, and whether it was the last.
+    fn sent(
+        width: usize,
+        method: &Method,
+        response: Response<Body>,
+    ) -> (String, io::Result<()>, bool) {
+        let mut sink = Narrow { width, taken: Vec::new(), is_full: false };
+        let mut out = b"of the response before".to_vec();
+        let mut answer = Answer::new(method, response, &mut out);
+        let polled = std::future::poll_fn(|cx| answer.poll(&mut sink, cx));
+        let result =
+            tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(polled);
+        (String::from_utf8(sink.taken).unwrap(), result, answer.is_last)
+    }
+
+    fn response(status: u16, fields: &[(&'static str, &str)], body: Body) -> Response<Body> {
+        let mut response = Response::new(body);
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        response.headers_mut().insert("date", "then".parse().unwrap());
+        for (name, value) in fields {
+            response.headers_mut().append(*name, value.parse().unwrap());
+        }
+        response
+    }
+
+    /// A body of unknown length that has nothing now and then.
+    fn pieces(pieces: &[&str]) -> Body {
+        let pieces: Vec<_> = pieces.iter().map(|piece| Bytes::from((*piece).to_owned())).collect();
+        let frames = stream::unfold(pieces.into_iter(), |mut left| async {
+            tokio::task::yield_now().await;
+            Some((Ok(Frame::data(left.next()?)), left))
+        });
+        Body::stream(StreamBody::new(Box::pin(frames)))
+    }
+
+    /// Whatever the socket takes at once.
+    #[track_caller]
+    fn check(method: Method, make: impl Fn() -> Response<Body>, expected: &str) {
+        for width in [1, 2, 3, 7, 100, 5_000, 1 << 20] {
+            let (text, result, _) = sent(width, &method, make());
+            result.unwrap();
+            assert_eq!(text, expected, "{width} bytes at once");
+        }
+    }
+
+    #[test]
+    fn bodies_of_known_length() {
+        let hello = || response(200, &[("x-a", "1"), ("x-a", "2")], "hello".into());
+        let head = "HTTP/1.1 200 OK\r\ndate: then\r\nx-a: 1\r\nx-a: 2\r\n";
+        check(Method::GET, hello, &format!("{head}content-length: 5\r\n\r\nhello"));
+        let long = "a".repeat(3_000);
+        let make = || response(200, &[("content-length", "3000")], long.clone().into());
+        let head = "HTTP/1.1 200 OK\r\ndate: then\r\ncontent-length: 3000\r\n\r\n";
+        check(Method::GET, make, &format!("{head}{long}"));
+        let make = || response(200, &[("content-length", "4")], pieces(&["a", "", "bcd", "more"]));
+        let expected = "HTTP/1.1 200 OK\r\ndate: then\r\ncontent-length: 4\r\n\r\nabcd";
+        check(Method::GET, make, expected);
+    }
+
+    #[test]
+    fn bodies_of_unknown_length_come_in_chunks() {
+        let long = "b".repeat(5_000);
+        let make = || response(200, &[], pieces(&["hello", "", &long, "!", &long]));
+        let expected = format!(
+            "HTTP/1.1 200 OK\r\ndate: then\r\ntransfer-encoding: chunked\r\n\r\n\
+             5\r\nhello\r\n1388\r\n{long}\r\n1\r\n!\r\n1388\r\n{long}\r\n0\r\n\r\n",
+        );
+        check(Method::GET, make, &expected);
+        let make =
+            || response(200, &[("transfer-encoding", "gzip"), ("trailer", "a")], pieces(&[]));
+        let expected =
+            "HTTP/1.1 200 OK\r\ndate: then\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+        check(Method::GET, make, expected);
+    }
+
+    #[test]
+    fn responses_without_a_body() {
+        let check = |method, status, fields: &'static [_], rest: &str| {
+            let make = || response(status, fields, Body::empty());
+            let reason = StatusCode::from_u16(status).unwrap().canonical_reason().unwrap();
+            check(method, make, &format!("HTTP/1.1 {status} {reason}\r\ndate: then\r\n{rest}\r\n"));
+        };
+        check(Method::GET, 404, &[], "content-length: 0\r\n");
+        check(Method::GET, 200, &[("content-length", "5")], "content-length: 0\r\n");
+        check(Method::GET, 204, &[("content-length", "0")], "");
+        check(Method::GET, 304, &[("content-length", "5"), ("etag", "a")], "etag: a\r\n");
+        check(Method::HEAD, 200, &[("content-length", "5")], "content-length: 5\r\n");
+        check(Method::HEAD, 200, &[], "");
+        check(Method::HEAD, 204, &[("content-length", "5")], "");
+    }
+
+    #[test]
+    fn a_length_that_is_none_is_not_told() {
+        for says in ["+5", "5, 5", "", "x", "99999999999999999999"] {
+            let make = || response(200, &[("content-length", says)], "hello".into());
+            let expected = "HTTP/1.1 200 OK\r\ndate: then\r\ncontent-length: 5\r\n\r\nhello";
+            check(Method::GET, make, expected);
+        }
+        let twice = &[("content-length", "5"), ("content-length", "6")];
+        let make = || response(200, twice, "hello".into());
+        let expected = "HTTP/1.1 200 OK\r\ndate: then\r\ncontent-length: 5\r\n\r\nhello";
+        check(Method::GET, make, expected);
+    }
+
+    #[test]
+    fn bodies_that_break_off_are_not_ended() {
+        let short = || response(200, &[("content-length", "9")], pieces(&["hello"]));
+        let (text, result, _) = sent(100, &Method::GET, short());
+        assert!(text.ends_with("\r\n\r\nhello"), "{text}");
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+
+        let frames = [
+            Ok(Frame::data(Bytes::from("hello"))),
+            Err(BodyError::new(ErrorCode::UpstreamBroke, "it broke off")),
+        ];
+        let body = Body::stream(StreamBody::new(stream::iter(frames)));
+        let (text, result, _) = sent(100, &Method::GET, response(200, &[], body));
+        assert!(!text.contains("\r\n0\r\n"), "{text}");
+        assert!(result.is_err());
+    }
+
+    #[test]
+    fn the_last_response_says_so() {
+        let is_last = |fields: &[_]| sent(100, &Method::GET, response(200, fields, "a".into())).2;
+        assert!(!is_last(&[]));
+        assert!(!is_last(&[("connection", "keep-alive, x-close")]));
+        assert!(is_last(&[("connection", "close")]));
+        assert!(is_last(&[("connection", "x-a"), ("connection", "x-b, Close")]));
+    }
+
+    #[test]
+    fn statuses_have_the_reason_that_an_upstream_gave() {
+        let make = || {
+            let mut response = response(200, &[("content-length", "0")], Body::empty());
+            response.extensions_mut().insert(ReasonPhrase::from_static(b"Fine"));
+            response
+        };
+        let expected = "HTTP/1.1 200 Fine\r\ndate: then\r\ncontent-length: 0\r\n\r\n";
+        check(Method::GET, make, expected);
+        let make = || response(299, &[], Body::empty());
+        check(Method::GET, make, "HTTP/1.1 299 \r\ndate: then\r\ncontent-length: 0\r\n\r\n");
+    }
+
+    #[test]
+    fn a_date_is_added_once() {
+        let mut with_date = response(200, &[], "a".into());
+        let mut without = Response::new(Body::from("a"));
+        *without.headers_mut() = HeaderMap::new();
+        for response in [&mut with_date, &mut without] {
+            let response = std::mem::take(response);
+            let (text, ..) = sent(100, &Method::GET, response);
+            let date = text.lines().filter_map(|line| line.strip_prefix("date: "));
+            let dates: Vec<_> = date.collect();
+            assert!(matches!(&dates[..], [date] if *date == "then" || date.ends_with(" GMT")));
+        }
+    }
 }

@@ -166,8 +166,11 @@ mod tests {
         left(&many);
     }
 
+    /// Method, target and fields.
+    type Parts = (String, String, Vec<(String, Vec<u8>)>);
+
     /// What httparse, which hyper reads with, makes of a head.
-    fn beside(head: &[u8]) -> Option<(String, String, Vec<(String, Vec<u8>)>)> {
+    fn beside(head: &[u8]) -> Option<Parts> {
         let mut fields = [httparse::EMPTY_HEADER; MAX];
         let mut request = httparse::Request::new(&mut fields);
         let length = request.parse(head).ok()?;

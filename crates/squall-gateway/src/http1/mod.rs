@@ -10,7 +10,7 @@ mod head;
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -31,6 +31,7 @@ pub(crate) use head::read as read_head;
 const KEEP_BYTES: usize = 4 << 10;
 
 /// What came from a client.
+#[expect(clippy::large_enum_variant, reason = "it is nearly always a request")]
 pub(crate) enum Came {
     Request(Request<()>),
     /// Something that is read elsewhere; the stream has it still.
@@ -39,6 +40,8 @@ pub(crate) enum Came {
     End,
 }
 
+/// What a connection without a request turns to.
+#[expect(clippy::large_enum_variant, reason = "it is nearly always a request")]
 enum Next {
     Came(Came),
     Idle,
@@ -81,8 +84,7 @@ pub(crate) async fn converse(
         };
         let method = request.method().clone();
         let response = {
-            // Boxed: it is much larger than what is kept between requests.
-            let mut serving = Box::pin(request::serve(connection.clone(), request.map(|()| None)));
+            let mut serving = pin!(request::serve(connection.clone(), request.map(|()| None)));
             poll_fn(|cx| match serving.as_mut().poll(cx) {
                 Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
                 Poll::Pending => stream.poll_gone(cx).map(Err),
