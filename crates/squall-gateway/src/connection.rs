@@ -463,13 +463,16 @@ impl Stream {
                 return Poll::Ready(Ok(came));
             }
             let headers_max = self.connection.door().options.limits.headers_max;
-            let Some(request) = http1::read_head(read, headers_max) else {
+            let Some((request, is_last)) = http1::read_head(read, headers_max) else {
                 self.prefix = Bytes::copy_from_slice(read);
                 return Poll::Ready(Ok(Came::Other));
             };
             self.prefix = Bytes::new();
             if let Watch::Http1 { scanner, .. } = &mut self.watch {
                 scanner.skip_head();
+            }
+            if is_last {
+                self.connection.close_soon();
             }
             Poll::Ready(Ok(Came::Request(request)))
         })

@@ -31,7 +31,7 @@ struct Fake {
 
 /// What tests look at in an access record.
 #[derive(Debug, Clone)]
-struct Accessed {
+pub(crate) struct Accessed {
     path: String,
     route: Option<String>,
     code: Option<ErrorCode>,
@@ -41,6 +41,7 @@ struct Accessed {
     caller: Option<(String, String, Option<String>)>,
     /// All of it, for what must not be there.
     text: String,
+    pub(crate) status: u16,
 }
 
 impl UsageSink for Fake {
@@ -63,6 +64,7 @@ impl LogSink for Fake {
                 (owned(caller.source), owned(caller.name), caller.key_prefix.map(owned))
             }),
             text: format!("{record:?}"),
+            status: record.status,
         });
     }
 }
@@ -77,6 +79,12 @@ impl Invoke for Fake {
             if head.uri.path() == "/api/large" {
                 tokio::task::yield_now().await;
                 return Ok(http::Response::new(Body::full(vec![b'x'; LARGE_BYTES])));
+            }
+            if head.uri.path() == "/api/never" {
+                std::future::pending::<()>().await;
+            }
+            if head.uri.path() == "/api/slow" {
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
             let body = match body.collect().await {
                 Ok(body) => body.to_bytes(),
@@ -220,6 +228,19 @@ impl Door {
         let mut metrics = String::new();
         self.gateway.write_metrics(&mut metrics);
         metrics
+    }
+
+    /// Records of requests, which are written when the last byte is gone.
+    pub(crate) fn records(&self, count: usize) -> Vec<Accessed> {
+        for _ in 0..500 {
+            let records = self.fake.access.lock().unwrap();
+            if records.len() >= count {
+                return records.clone();
+            }
+            drop(records);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{count} records were expected");
     }
 
     /// Sends bytes and reads until the server closes.

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice, Write as _};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::{Buf as _, Bytes};
 use http::response::Parts;
@@ -269,17 +269,19 @@ fn is_close(options: &[u8]) -> bool {
 }
 
 thread_local! {
-    /// The second since 1970 that is in the text.
-    static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+    /// The text of a second, by its number since 1970.
+    static DATE: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
 }
 
 /// Now, as RFC 9110, section 5.6.7, writes it.
 fn write_date(out: &mut Vec<u8>) {
-    let now = SystemTime::now();
-    let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    // SAFETY: without a place to write to it only returns the time.
+    let second = unsafe { libc::time(std::ptr::null_mut()) };
+    let second = u64::try_from(second).unwrap_or(0);
     DATE.with_borrow_mut(|(written, text)| {
-        if *written != second || text.is_empty() {
-            (*written, *text) = (second, httpdate::fmt_http_date(now));
+        if *written != second {
+            let time = UNIX_EPOCH + Duration::from_secs(second);
+            (*written, *text) = (second, httpdate::fmt_http_date(time));
         }
         out.extend_from_slice(text.as_bytes());
     });

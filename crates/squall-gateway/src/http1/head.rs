@@ -9,8 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use crate::lines::trim;
 
 /// The request, when `bytes` are one whole head in its strictest form (RFC 9112, sections 3 and 5)
-/// and nothing else. `None` is no judgement: whatever it is then, hyper reads it.
-pub(crate) fn read(bytes: &[u8], headers_max: usize) -> Option<Request<()>> {
+/// and nothing else, and whether its client wants no other. `None` is no judgement: whatever it
+/// is then, hyper reads it.
+pub(crate) fn read(bytes: &[u8], headers_max: usize) -> Option<(Request<()>, bool)> {
     if !bytes.ends_with(b"\r\n\r\n") {
         return None;
     }
@@ -24,20 +25,29 @@ pub(crate) fn read(bytes: &[u8], headers_max: usize) -> Option<Request<()>> {
     let mut request = Request::new(());
     (*request.method_mut(), *request.uri_mut()) = read_line(&head, next_line(&head, &mut rest)?)?;
     let mut headers = HeaderMap::with_capacity(fields);
+    let mut is_last = false;
     for _ in 0..fields {
         let line = next_line(&head, &mut rest)?;
         // Nor is an empty line a field: there are two heads.
         let colon = line.start + memchr::memchr(b':', &head[line.clone()])?;
         let name = HeaderName::from_bytes(&head[line.start..colon]).ok()?;
         let value = trim(&head, colon + 1..line.end);
-        if !is_common(&name, &head[value.clone()]) {
-            return None;
+        match name {
+            header::CONNECTION => is_last |= closes(&head[value.clone()])?,
+            // They speak of a body, of trailers or of another protocol.
+            header::CONTENT_LENGTH
+            | header::TRANSFER_ENCODING
+            | header::TRAILER
+            | header::TE
+            | header::EXPECT
+            | header::UPGRADE => return None,
+            _ => {}
         }
         headers.append(name, HeaderValue::from_maybe_shared(head.slice(value)).ok()?);
     }
     *request.headers_mut() = headers;
     // As many lines as were counted: the empty one is the last.
-    next_line(&head, &mut rest)?.is_empty().then_some(request)
+    next_line(&head, &mut rest)?.is_empty().then_some((request, is_last))
 }
 
 /// The next line without its CR LF; `rest` is what comes behind it.
@@ -74,19 +84,12 @@ fn read_line(head: &Bytes, line: Range<usize>) -> Option<(Method, Uri)> {
     Some((method, path.into()))
 }
 
-/// Not one of those that speak of a body, of trailers or of the connection, but for one that
-/// says what is so anyway.
-fn is_common(name: &HeaderName, value: &[u8]) -> bool {
-    match *name {
-        header::CONTENT_LENGTH
-        | header::TRANSFER_ENCODING
-        | header::TRAILER
-        | header::TE
-        | header::EXPECT
-        | header::UPGRADE => false,
-        header::CONNECTION => value.eq_ignore_ascii_case(b"keep-alive"),
-        _ => true,
+/// Whether a Connection field ends the connection. `None` where it is about anything else.
+fn closes(value: &[u8]) -> Option<bool> {
+    if value.eq_ignore_ascii_case(b"keep-alive") {
+        return Some(false);
     }
+    value.eq_ignore_ascii_case(b"close").then_some(true)
 }
 
 #[cfg(test)]
@@ -99,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_common_request_is_read() {
-        let request = read(
+        let (request, is_last) = read(
             b"GET /a/b?c=%20d HTTP/1.1\r\nHost: example.com\r\nX-Two:1\r\nx-two: \t2 \r\nx-none:\r\n\
               Connection: Keep-Alive\r\n\r\n",
             MAX,
@@ -113,7 +116,10 @@ mod tests {
         assert_eq!(headers["x-none"], "");
         assert_eq!(headers["connection"], "Keep-Alive");
         assert_eq!(headers.len(), 5);
+        assert!(!is_last);
         assert!(read(b"OPTIONS / HTTP/1.1\r\n\r\n", MAX).is_some());
+        let closing = b"GET / HTTP/1.1\r\nconnection: Close\r\nConnection: keep-alive\r\n\r\n";
+        assert!(read(closing, MAX).unwrap().1);
     }
 
     #[test]
@@ -157,7 +163,7 @@ mod tests {
             "TE: trailers",
             "Expect: 100-continue",
             "Upgrade: websocket",
-            "Connection: close",
+            "Connection: close, x-a",
             "Connection: keep-alive, x-a",
         ] {
             left(&format!("GET / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n"));
@@ -195,7 +201,7 @@ mod tests {
             fields in proptest::collection::vec("[a-cA-C:\r\n\t \u{0}-]{0,4}: ?[ -~\t\r\n]{0,6}", 0..4),
         ) {
             let head = format!("{line}\r\n{}\r\n", fields.iter().map(|f| format!("{f}\r\n")).collect::<String>());
-            if let Some(request) = read(head.as_bytes(), MAX) {
+            if let Some((request, _)) = read(head.as_bytes(), MAX) {
                 let read = (
                     request.method().to_string(),
                     request.uri().to_string(),

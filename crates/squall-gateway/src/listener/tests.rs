@@ -95,6 +95,93 @@ fn served(stream: &mut TcpStream, head: &str) {
     assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
 }
 
+/// The statuses of all responses until the server closes, which are without bodies or have short
+/// ones.
+fn statuses(stream: &mut TcpStream) -> Vec<u16> {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).unwrap();
+    let found =
+        answers.match_indices("HTTP/1.1 ").map(|(at, _)| crate::tests::status(&answers[at..]));
+    found.collect()
+}
+
+const GET: &str = "GET /exact HTTP/1.1\r\nHost: one.localhost\r\n\r\n";
+const LAST: &str = "GET /exact HTTP/1.1\r\nHost: one.localhost\r\nConnection: close\r\n\r\n";
+
+#[test]
+fn requests_of_all_kinds_follow_each_other_on_one_connection() {
+    let door = door(DoorLimits::default());
+    let mut stream = connect(&door);
+    for _ in 0..3 {
+        served(&mut stream, GET);
+    }
+    // With a body, in pieces, with something behind it, and in a form that only hyper reads.
+    let post = "POST /api/x HTTP/1.1\r\nHost: one.localhost\r\nContent-Length: 5\r\n\r\nhello";
+    served(&mut stream, post);
+    for cut in [1, 20, GET.len() - 1] {
+        let (begun, rest) = GET.split_at(cut);
+        stream.write_all(begun.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        served(&mut stream, rest);
+    }
+    wait_for_resting(&door, 1);
+    served(&mut stream, GET);
+    stream.write_all(format!("\r\n{GET}{post}{GET}{LAST}").as_bytes()).unwrap();
+    assert_eq!(statuses(&mut stream), [200; 4]);
+    assert_eq!(door.records(12).len(), 12);
+}
+
+#[test]
+fn a_request_that_comes_while_another_is_served_waits_for_its_turn() {
+    let door = door(DoorLimits::default());
+    for behind in [format!("{GET}{LAST}"), format!("GET /exact HTTP/1.1\r\nHo"), LAST.to_owned()] {
+        let mut stream = connect(&door);
+        stream.write_all(b"GET /api/slow HTTP/1.1\r\nHost: one.localhost\r\n\r\n").unwrap();
+        std::thread::sleep(Duration::from_millis(30));
+        stream.write_all(behind.as_bytes()).unwrap();
+        if !behind.ends_with("\r\n\r\n") {
+            std::thread::sleep(Duration::from_millis(30));
+            stream.write_all(b"st: one.localhost\r\nConnection: close\r\n\r\n").unwrap();
+        }
+        let statuses = statuses(&mut stream);
+        assert_eq!(statuses, vec![200; 1 + behind.matches("GET").count()], "{behind:?}");
+    }
+}
+
+#[test]
+fn a_client_that_leaves_takes_its_request_along() {
+    let door = door(DoorLimits::default());
+    let mut stream = connect(&door);
+    served(&mut stream, GET);
+    stream.write_all(b"GET /api/never HTTP/1.1\r\nHost: one.localhost\r\n\r\n").unwrap();
+    std::thread::sleep(Duration::from_millis(30));
+    drop(stream);
+    assert_eq!(door.records(2)[1].status, 499);
+}
+
+/// Heads are numbered the same whoever read those before.
+#[test]
+fn a_head_that_can_be_read_in_two_ways_is_refused_behind_others() {
+    let door = door(DoorLimits::default());
+    let bad = "GET /exact HTTP/1.1\r\nHost: one.localhost\r\nContent-Length: 5\r\n\
+               Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    for before in 0..4 {
+        let mut stream = connect(&door);
+        for _ in 0..before {
+            served(&mut stream, GET);
+        }
+        stream.write_all(format!("{bad}{GET}").as_bytes()).unwrap();
+        assert_eq!(statuses(&mut stream), [400], "behind {before}");
+        let mut stream = connect(&door);
+        for _ in 0..before {
+            served(&mut stream, GET);
+        }
+        stream.write_all(format!("{GET}{bad}{GET}").as_bytes()).unwrap();
+        assert_eq!(statuses(&mut stream), [200, 400], "behind {before} and one");
+    }
+}
+
 fn wait_for_resting(door: &Door, connections: usize) {
     let begun = Instant::now();
     while !door.metrics().contains(&format!("squall_http_connections_resting {connections}\n")) {

@@ -9,7 +9,7 @@ use squall_types::clients::{ApiClient, ApiKey, ApiKeyText, Clients};
 use squall_types::gateway::{ReportRoutes as _, RouteReport};
 use squall_types::state::{AppState, ApplySnapshot as _, BlobId, Snapshot};
 
-use super::{Accessed, Door, app, status};
+use super::{Door, app, status};
 use crate::Options;
 
 const ROUTES: &str = r#"
@@ -52,19 +52,6 @@ fn send(door: &Door, method: &str, path: &str, headers: &str) -> String {
 const ORIGIN: &str = "Origin: https://app.example.com\r\n";
 
 impl Door {
-    /// Records of requests, which are written when the last byte is gone.
-    fn records(&self, count: usize) -> Vec<Accessed> {
-        for _ in 0..500 {
-            let records = self.fake.access.lock().unwrap();
-            if records.len() >= count {
-                return records.clone();
-            }
-            drop(records);
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("{count} records were expected");
-    }
-
     fn report(&self, route: &str) -> RouteReport {
         let report = self.gateway.routes(None);
         let found = report.items.iter().find(|one| one.route == route);
