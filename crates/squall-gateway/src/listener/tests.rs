@@ -135,7 +135,8 @@ fn requests_of_all_kinds_follow_each_other_on_one_connection() {
 #[test]
 fn a_request_that_comes_while_another_is_served_waits_for_its_turn() {
     let door = door(DoorLimits::default());
-    for behind in [format!("{GET}{LAST}"), format!("GET /exact HTTP/1.1\r\nHo"), LAST.to_owned()] {
+    for behind in [format!("{GET}{LAST}"), "GET /exact HTTP/1.1\r\nHo".to_owned(), LAST.to_owned()]
+    {
         let mut stream = connect(&door);
         stream.write_all(b"GET /api/slow HTTP/1.1\r\nHost: one.localhost\r\n\r\n").unwrap();
         std::thread::sleep(Duration::from_millis(30));
