@@ -13,3 +13,9 @@ pub(crate) fn trim(head: &[u8], mut range: Range<usize>) -> Range<usize> {
     }
     range
 }
+
+/// What a Content-Length says: digits only, since `parse` would take a sign.
+pub(crate) fn parse_length(value: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(value).ok()?;
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+}

@@ -15,6 +15,8 @@ use hyper::ext::ReasonPhrase;
 use hyper::rt::Write as Sink;
 use squall_types::BodyError;
 
+use crate::lines::parse_length;
+
 /// A piece of a body that is not copied to what stands before it.
 const LONG_BYTES: usize = 1 << 10;
 /// What is gathered is written before more of the body is asked for.
@@ -255,11 +257,6 @@ fn may_have_length(status: StatusCode) -> bool {
     !status.is_informational()
         && status != StatusCode::NO_CONTENT
         && status != StatusCode::NOT_MODIFIED
-}
-
-fn parse_length(value: &[u8]) -> Option<u64> {
-    let digits = std::str::from_utf8(value).ok()?;
-    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
 fn is_close(options: &[u8]) -> bool {

@@ -50,8 +50,8 @@ enum Next {
     Stop,
 }
 
-/// Serves requests until one comes that is for hyper, with whom the stream goes on then, or the connection is idle for long,
-/// or is idle for a moment and belongs elsewhere, or ends.
+/// Serves requests until one comes that is for hyper, with whom the stream goes on then, or the
+/// connection is idle for long, or is idle for a moment and belongs elsewhere, or ends.
 ///
 /// # Errors
 /// Fails when the socket does, and when a response breaks off.

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::{Framing, Malformed};
-use crate::lines::trim;
+use crate::lines::{parse_length, trim};
 
 const HEAD_MAX_BYTES: usize = 64 << 10;
 const HEADERS_MAX: usize = 128;
@@ -206,9 +206,7 @@ impl Found {
                 if self.length.is_some() {
                     return Err(Malformed("the length of the body is given twice"));
                 }
-                let digits = std::str::from_utf8(value).ok();
-                let digits = digits.filter(|digits| digits.bytes().all(|it| it.is_ascii_digit()));
-                let length = digits.and_then(|digits| digits.parse().ok());
+                let length = parse_length(value);
                 self.length = Some(length.ok_or(Malformed("Content-Length is no number"))?);
                 return Ok(true);
             }
