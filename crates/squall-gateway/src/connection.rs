@@ -276,8 +276,13 @@ impl HttpBody for TimedBody {
             }
             return Poll::Ready(frame.map(|frame| {
                 frame.map_err(|error| {
-                    this.client_left.fetch_or(has_left(&error), Ordering::Relaxed);
-                    BodyError::new(ErrorCode::MalformedRequest, error.to_string())
+                    let has_left = has_left(&error);
+                    this.client_left.fetch_or(has_left, Ordering::Relaxed);
+                    let code = match has_left {
+                        true => ErrorCode::Cancelled,
+                        false => ErrorCode::MalformedRequest,
+                    };
+                    BodyError::new(code, error.to_string())
                 })
             }));
         }

@@ -34,6 +34,7 @@ mod routing;
 mod timer;
 mod transform;
 mod turn;
+mod upload;
 mod vary;
 
 mod metrics;

@@ -40,6 +40,8 @@ const PARAMETERS: HeaderName = HeaderName::from_static("x-squall-params");
 pub(crate) struct Account {
     pub(crate) at: SystemTime,
     pub(crate) accepted: Instant,
+    /// From when on the time is the target's: later, where its client had to be waited for.
+    pub(crate) called: Instant,
     pub(crate) trace: TraceContext,
     /// Who calls, once that is verified.
     pub(crate) identity: Option<Identity>,
@@ -59,6 +61,7 @@ impl Account {
         Self {
             at,
             accepted,
+            called: accepted,
             trace,
             identity: None,
             upstream: None,
@@ -83,7 +86,7 @@ impl Account {
             Trigger::Http,
             &self.trace,
             self.at,
-            self.accepted,
+            self.called,
         );
         self.held.reached_target();
         self.meter.insert(meter)
@@ -372,7 +375,8 @@ fn check_response(response: &mut Response<Body>) -> Result<(), Rejection> {
 
 /// Counts a request's body for `meter` as it is read.
 fn count_in(body: Body, meter: &Arc<Meter>) -> Body {
-    if http_body::Body::is_end_stream(&body) {
+    if let Some(whole) = body.as_full() {
+        meter.add_bytes_in(whole.len() as u64);
         return body;
     }
     Body::stream(CountedBody { inner: body, meter: meter.clone() })

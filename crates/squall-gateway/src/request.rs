@@ -32,6 +32,7 @@ use crate::routing::sticky::Point;
 use crate::routing::{Asked, Backend, Fixed, Match, Route, Target};
 use crate::transform::Redirection;
 use crate::turn;
+use crate::upload;
 
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -332,6 +333,15 @@ async fn call(
     {
         let draining = connection.door().connections.draining();
         request.upgrade = Some(Upgrade::new(wanted, draining, end.promise_to_tunnel()));
+    }
+    if !matches!(backend, Backend::Assets)
+        && upload::is_awaited(&request.head.headers, &request.body)
+    {
+        // Boxed, since most requests have no body.
+        let begun = Box::pin(upload::begun(std::mem::take(&mut request.body))).await;
+        request.body =
+            begun.map_err(|error| Rejection::new(error.code, error.message).closing())?;
+        end.account.called = Instant::now();
     }
     match &route.policies.cache {
         Some(plan) => cache::answer(request, &mut end.account, backend, plan).await,

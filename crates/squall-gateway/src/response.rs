@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Version};
@@ -97,10 +98,11 @@ impl Drop for RequestEnd {
     fn drop(&mut self) {
         // The clock was looked at when the response ended, and that is just now.
         let ended_ns = self.account.meter.as_ref().and_then(|meter| meter.ended_ns());
-        let duration_us = match ended_ns {
-            Some(ended_ns) => ended_ns / 1_000,
-            None => self.account.accepted.elapsed().as_micros() as u64,
+        let duration = match ended_ns {
+            Some(ns) => self.account.called - self.account.accepted + Duration::from_nanos(ns),
+            None => self.account.accepted.elapsed(),
         };
+        let duration_us = duration.as_micros() as u64;
         let bytes_in = self.account.meter.as_ref().map_or(0, |meter| meter.bytes_in());
         self.connection.request_ended();
         let door = self.connection.door();

@@ -274,4 +274,44 @@ policy = { timeouts = { body_rate_min_bytes_per_s = 0 } }
         assert_eq!(answers, expected);
     });
     assert!(door.metrics().contains("squall_http_slow_clients_total 2\n"), "{}", door.metrics());
+    door.records(3);
+    let usage = door.fake.usage.lock().unwrap();
+    assert_eq!(usage.len(), 1, "nothing is called for a body that does not come");
+    let wall = Duration::from_nanos(usage[0].wall_ns);
+    assert!(wall < Duration::from_secs(10), "{wall:?}: the client's time is not the function's");
+    assert_eq!(usage[0].status, 200);
+}
+
+/// Of 20,000 bytes the function may see the first 16 KiB at once, and nothing before.
+#[test]
+fn a_function_is_called_when_the_beginning_of_its_body_is_there() {
+    let door = Door::of("one", "[functions.api.limits]\nrequest_body_bytes = 1000\n");
+    let begin = |length: usize, sent: usize| {
+        let mut stream = std::net::TcpStream::connect(door.address).unwrap();
+        let head = format!(
+            "POST /api/x HTTP/1.1\r\nHost: one.localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&vec![b'x'; sent]).unwrap();
+        stream
+    };
+    let answer = |mut stream: std::net::TcpStream| {
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    };
+    // What the function would refuse at once shows when it is asked.
+    let mut waiting = begin(20_000, 16_383);
+    waiting.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    assert!(waiting.read(&mut [0]).is_err(), "it is not asked yet");
+    waiting.write_all(b"x").unwrap();
+    assert_eq!(status(&answer(waiting)), 413);
+    // One that leaves before is no usage.
+    drop(begin(20_000, 16_383));
+    assert_eq!(door.records(2)[1].status, 499);
+    let whole = answer(begin(500, 500));
+    assert!(whole.ends_with(&"x".repeat(500)), "{whole}");
+    door.records(3);
+    let usage = door.fake.usage.lock().unwrap();
+    assert_eq!(usage.iter().map(|record| record.status).collect::<Vec<_>>(), [413, 200]);
 }
