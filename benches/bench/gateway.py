@@ -26,7 +26,7 @@ WEBSOCKETS = 5_000
 SLOW_CLIENTS = 1_000
 SWAPS = 1_000
 ROUTES = 10_000
-NEED_NGINX = {"proxied", "proxied-added-latency", "proxied-guarded", "tls-handshakes",
+NEED_NGINX = {"proxied", "proxied-posts", "proxied-added-latency", "proxied-guarded", "tls-handshakes",
               "tls-http2"}
 
 PROXY = """
@@ -107,6 +107,24 @@ def proxied(squall):
         })
     return [at_least("proxied", medians["squall"], medians["peer"], 0.8,
                      "nginx, keep-alive to the same server")]
+
+
+def proxied_posts(squall):
+    """What clients of APIs send: a short body in the same packet as its head."""
+    script = ROOT / "benches/bench/post.lua"
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as body:
+        json.dump({"items": [{"name": "a", "count": n} for n in range(10)]}, body)
+        body.flush()
+
+        def rate(url, seconds):
+            return load.wrk(url, "posts.localhost", script, seconds, arguments=[body.name])[0]
+
+        with running(Nginx()) as (origin,), running(Nginx(PROXY, origin=origin.port)) as (peer,):
+            deploy(squall, "posts", to(origin))
+            medians = load.rates({"squall": lambda s: rate(squall.url, s),
+                                  "peer": lambda s: rate(peer.url, s)})
+    return [at_least("proxied POST of a short JSON body", medians["squall"], medians["peer"], 0.8,
+                     "nginx")]
 
 
 def proxied_added_latency(squall):
@@ -454,6 +472,6 @@ def many_routes(squall):
 
 
 ALL = [
-    proxied, proxied_added_latency, proxied_guarded, tls_handshakes, tls_http2, idle_connections,
+    proxied, proxied_posts, proxied_added_latency, proxied_guarded, tls_handshakes, tls_http2, idle_connections,
     slow_clients, websockets, config_swaps, rate_limit, many_routes,
 ]

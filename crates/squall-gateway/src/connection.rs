@@ -441,7 +441,7 @@ impl Stream {
         self
     }
 
-    /// The next request of HTTP/1, when it has no body and came in one piece.
+    /// The next request of HTTP/1, when it came in one piece.
     pub(crate) fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Came>> {
         if !self.flushed {
             // Whatever it is that does not leave: the client may have something to say.
@@ -468,13 +468,13 @@ impl Stream {
                 return Poll::Ready(Ok(came));
             }
             let headers_max = self.connection.door().options.limits.headers_max;
-            let Some((request, is_last)) = http1::read_head(read, headers_max) else {
+            let Some((request, is_last)) = http1::read_request(read, headers_max) else {
                 self.prefix = Bytes::copy_from_slice(read);
                 return Poll::Ready(Ok(Came::Other));
             };
             self.prefix = Bytes::new();
             if let Watch::Http1 { scanner, .. } = &mut self.watch {
-                scanner.skip_head();
+                scanner.skip_request();
             }
             if is_last {
                 self.connection.close_soon();

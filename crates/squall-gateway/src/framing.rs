@@ -82,8 +82,8 @@ impl Scanner {
         Some(self.heads).filter(|_| self.state == State::Head && self.head_bytes == 0)
     }
 
-    /// A whole request without a body came, and was read elsewhere.
-    pub(crate) fn skip_head(&mut self) {
+    /// A whole request came, and was read elsewhere.
+    pub(crate) fn skip_request(&mut self) {
         self.heads += 1;
     }
 

@@ -29,6 +29,7 @@ use crate::rest::{IdleWatch, rest};
 use crate::timer::LazyTimer;
 use crate::tls::Tls;
 use crate::turn::Tcp;
+use crate::upload::Upload;
 use crate::{Door, Options};
 
 /// How a connection of HTTP/2 begins (RFC 9113, section 3.4).
@@ -523,7 +524,7 @@ async fn speak_with_hyper(
         service_fn(move |request| {
             // Boxed: hyper keeps the place of a request for the next one, so that an idle
             // connection would hold what only a busy one needs.
-            Box::pin(crate::request::serve(connection.clone(), request.map(Some)))
+            Box::pin(crate::request::serve(connection.clone(), request.map(Upload::Coming)))
         })
     };
     let mut serving = conn::http1::Builder::new()
@@ -580,7 +581,7 @@ async fn serve_http2(connection: Arc<Connection>, stream: Stream) -> hyper::Resu
         service_fn(move |request| {
             let connection = connection.clone();
             // All of it in the stream's own task: a panic ends this stream and no other.
-            async move { crate::request::serve(connection, request.map(Some)).await }
+            async move { crate::request::serve(connection, request.map(Upload::Coming)).await }
         })
     };
     let serving = conn::http2::Builder::new(TokioExecutor::new())

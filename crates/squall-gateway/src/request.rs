@@ -12,7 +12,6 @@ use std::time::{Instant, SystemTime};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use squall_types::trace::{TraceContext, random};
 use squall_types::{Body, ErrorCode};
 
@@ -32,7 +31,7 @@ use crate::routing::sticky::Point;
 use crate::routing::{Asked, Backend, Fixed, Match, Route, Target};
 use crate::transform::Redirection;
 use crate::turn;
-use crate::upload;
+use crate::upload::{self, Upload};
 
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -41,7 +40,7 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// future, which is moved to its place on the connection as a whole.
 pub(crate) fn serve(
     connection: Arc<Connection>,
-    request: Request<Option<Incoming>>,
+    request: Request<Upload>,
 ) -> impl Future<Output = Result<Response<OutgoingBody>, Infallible>> {
     let door = connection.door();
     let number = connection.next_request();
@@ -137,7 +136,7 @@ fn send(
 fn begin(
     connection: &Arc<Connection>,
     client: IpAddr,
-    request: &Request<Option<Incoming>>,
+    request: &Request<Upload>,
 ) -> Box<RequestEnd> {
     let parent =
         request.headers().get(TRACEPARENT).and_then(|value| TraceContext::parse(value.as_bytes()));
@@ -207,7 +206,7 @@ fn read(
     connection: &Connection,
     client: Client,
     end: &mut RequestEnd,
-    request: Request<Option<Incoming>>,
+    request: Request<Upload>,
 ) -> Result<Reading, Rejection> {
     let door = connection.door();
     let (mut head, body) = request.into_parts();
@@ -240,7 +239,7 @@ fn read(
     if let Some(elsewhere) = policies.https.check(client.https, &target, door.options.https_port)? {
         return Ok(Reading::Answered(elsewhere));
     }
-    policy::size::check(&policies.limits, &head, &target, body.as_ref())?;
+    policy::size::check(&policies.limits, &head, &target, body.length())?;
 
     let body = end.guard_body(body, policies.body_rate_min_bytes_per_s);
     let body = policy::size::limit(body, policies.limits.body_bytes);

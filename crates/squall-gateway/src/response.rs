@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use squall_types::log::AccessRecord;
 use squall_types::shard::Local;
 use squall_types::{AppName, Body, BodyError};
@@ -22,6 +21,7 @@ use crate::origin::Account;
 use crate::policy::Reply;
 use crate::route_metrics::Ended;
 use crate::routing::{Candidate, Match};
+use crate::upload::Upload;
 
 /// What is known of a request; written down when the last of it is gone.
 pub(crate) struct RequestEnd {
@@ -39,7 +39,8 @@ pub(crate) struct RequestEnd {
     pub(crate) reply: Reply,
     /// Takes this over when the upstream switches protocols.
     pub(crate) tunnel: Option<oneshot::Sender<Box<RequestEnd>>>,
-    /// Set when the request's body broke off with its client; `None` without a body.
+    /// Set when the request's body broke off with its client; `None` without a body that is
+    /// still to come.
     pub(crate) client_left: Option<Arc<AtomicBool>>,
     /// 499 until a head is on its way.
     pub(crate) status: u16,
@@ -55,10 +56,15 @@ impl RequestEnd {
     }
 
     /// The request's body as anybody may read it.
-    pub(crate) fn guard_body(&mut self, body: Option<Incoming>, rate_min: Option<u64>) -> Body {
-        let Some(body) = body.filter(|body| !body.is_end_stream()) else { return Body::empty() };
-        let left = self.client_left.insert(Arc::default());
-        self.connection.guard_body(body, rate_min, left)
+    pub(crate) fn guard_body(&mut self, body: Upload, rate_min: Option<u64>) -> Body {
+        match body {
+            Upload::Whole(bytes) => Body::full(bytes),
+            Upload::Coming(body) if body.is_end_stream() => Body::empty(),
+            Upload::Coming(body) => {
+                let left = self.client_left.insert(Arc::default());
+                self.connection.guard_body(body, rate_min, left)
+            }
+        }
     }
 
     /// Where the tunnel of an upgrade waits for the rest of the request's life.

@@ -1,4 +1,4 @@
-//! The beginning of a request's body, which is waited for before a target is called.
+//! A request's body as it comes, and its beginning, which is waited for before a target is called.
 //!
 //! An instance or a connection to an upstream costs far more than a client that sends slowly,
 //! and whoever is called can seldom do anything before there is a body.
@@ -10,7 +10,25 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use squall_types::{Body, BodyError};
+
+/// A request's body, as its connection has it.
+pub(crate) enum Upload {
+    /// Nothing of it is still to come; often there is none.
+    Whole(Bytes),
+    Coming(Incoming),
+}
+
+impl Upload {
+    /// In bytes, as far as that is known.
+    pub(crate) fn length(&self) -> u64 {
+        match self {
+            Self::Whole(bytes) => bytes.len() as u64,
+            Self::Coming(body) => body.size_hint().lower(),
+        }
+    }
+}
 
 /// Of a longer body it is as much as this.
 const BEGINNING_BYTES: u64 = 16 << 10;
@@ -18,7 +36,7 @@ const BEGINNING_BYTES: u64 = 16 << 10;
 /// Whether the beginning is waited for. Where no length is announced, the client may want an
 /// answer before it sends more; where it asks to be told to send, the target tells it.
 pub(crate) fn is_awaited(headers: &HeaderMap, body: &Body) -> bool {
-    !body.is_end_stream()
+    body.as_full().is_none()
         && body.size_hint().exact().is_some()
         && !headers.contains_key(header::EXPECT)
 }
@@ -166,6 +184,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         assert!(is_awaited(&headers, &pieces(&[1])));
         assert!(!is_awaited(&headers, &Body::empty()));
+        assert!(!is_awaited(&headers, &Body::full("all of it")));
         let of_no_length = http_body_util::StreamBody::new(futures_util::stream::pending());
         assert!(!is_awaited(&headers, &Body::stream(of_no_length)));
         headers.insert(header::EXPECT, "100-continue".parse().unwrap());

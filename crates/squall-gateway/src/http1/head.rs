@@ -1,4 +1,4 @@
-//! The head of a request that has no body and asks for nothing special.
+//! A request that came whole and asks for nothing special.
 
 use std::ops::Range;
 
@@ -6,23 +6,29 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 
-use crate::lines::trim;
+use crate::lines::{parse_length, trim};
+
+const HEAD_END: &[u8] = b"\r\n\r\n";
 
 /// The request, when `bytes` are one whole head in its strictest form (RFC 9112, sections 3 and 5)
-/// and nothing else, and whether its client wants no other. `None` is no judgement: whatever it
-/// is then, hyper reads it.
-pub(crate) fn read(bytes: &[u8], headers_max: usize) -> Option<(Request<()>, bool)> {
-    if !bytes.ends_with(b"\r\n\r\n") {
-        return None;
-    }
+/// and as much of a body as it announces, and nothing else; and whether its client wants no
+/// other. `None` is no judgement: whatever it is then, hyper reads it.
+pub(crate) fn read(bytes: &[u8], headers_max: usize) -> Option<(Request<Bytes>, bool)> {
+    let head_bytes = match bytes.ends_with(HEAD_END) {
+        // A body that ends so makes two heads of it.
+        true => bytes.len(),
+        false => memchr::memmem::find(bytes, HEAD_END)? + HEAD_END.len(),
+    };
     // One line for the request, and an empty one.
-    let fields = memchr::memchr_iter(b'\n', bytes).count().checked_sub(2)?;
+    let fields = memchr::memchr_iter(b'\n', &bytes[..head_bytes]).count().checked_sub(2)?;
     if fields > headers_max {
         return None;
     }
-    let head = Bytes::copy_from_slice(bytes);
+    let mut head = Bytes::copy_from_slice(bytes);
+    let body = head.split_off(head_bytes);
     let mut rest = 0..head.len();
-    let mut request = Request::new(());
+    let mut announced = None;
+    let mut request = Request::new(Bytes::new());
     (*request.method_mut(), *request.uri_mut()) = read_line(&head, next_line(&head, &mut rest)?)?;
     let mut headers = HeaderMap::with_capacity(fields);
     let mut is_last = false;
@@ -34,9 +40,10 @@ pub(crate) fn read(bytes: &[u8], headers_max: usize) -> Option<(Request<()>, boo
         let value = trim(&head, colon + 1..line.end);
         match name {
             header::CONNECTION => is_last |= closes(&head[value.clone()])?,
-            // They speak of a body, of trailers or of another protocol.
-            header::CONTENT_LENGTH
-            | header::TRANSFER_ENCODING
+            header::CONTENT_LENGTH if announced.is_some() => return None,
+            header::CONTENT_LENGTH => announced = Some(length(&head[value.clone()])?),
+            // They speak of a body in pieces, of trailers or of another protocol.
+            header::TRANSFER_ENCODING
             | header::TRAILER
             | header::TE
             | header::EXPECT
@@ -45,9 +52,19 @@ pub(crate) fn read(bytes: &[u8], headers_max: usize) -> Option<(Request<()>, boo
         }
         headers.append(name, HeaderValue::from_maybe_shared(head.slice(value)).ok()?);
     }
+    if body.len() != announced.unwrap_or(0) {
+        return None;
+    }
     *request.headers_mut() = headers;
+    *request.body_mut() = body;
     // As many lines as were counted: the empty one is the last.
     next_line(&head, &mut rest)?.is_empty().then_some((request, is_last))
+}
+
+/// A Content-Length that can be read in one way.
+fn length(value: &[u8]) -> Option<usize> {
+    let length = parse_length(value).filter(|_| value == b"0" || !value.starts_with(b"0"))?;
+    usize::try_from(length).ok()
 }
 
 /// The next line without its CR LF; `rest` is what comes behind it.
@@ -58,7 +75,7 @@ fn next_line(head: &[u8], rest: &mut Range<usize>) -> Option<Range<usize>> {
     (head[line.end] == b'\r').then_some(line)
 }
 
-/// Of a method whose requests seldom have a body, and a path.
+/// Of a common method, and a path.
 fn read_line(head: &Bytes, line: Range<usize>) -> Option<(Method, Uri)> {
     const VERSION: &[u8] = b" HTTP/1.1";
 
@@ -66,8 +83,11 @@ fn read_line(head: &Bytes, line: Range<usize>) -> Option<(Method, Uri)> {
     let method = match &head[line.start..space] {
         b"GET" => Method::GET,
         b"HEAD" => Method::HEAD,
-        b"OPTIONS" => Method::OPTIONS,
+        b"POST" => Method::POST,
+        b"PUT" => Method::PUT,
+        b"PATCH" => Method::PATCH,
         b"DELETE" => Method::DELETE,
+        b"OPTIONS" => Method::OPTIONS,
         _ => return None,
     };
     let target = space + 1..line.end.checked_sub(VERSION.len()).filter(|end| *end > space)?;
@@ -123,6 +143,50 @@ mod tests {
     }
 
     #[test]
+    fn a_body_that_came_with_its_head_is_read() {
+        for method in ["POST", "PUT", "PATCH", "DELETE", "GET"] {
+            let text =
+                format!("{method} /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n\r\n\nab");
+            let (request, is_last) = read(text.as_bytes(), MAX).unwrap();
+            assert_eq!((request.method().as_str(), is_last), (method, false));
+            assert_eq!(request.headers()["content-length"], "5");
+            assert_eq!(request.body(), &b"\r\n\nab"[..]);
+        }
+        for text in
+            ["POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\n\r\n"]
+        {
+            assert!(read(text.as_bytes(), MAX).unwrap().0.body().is_empty(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_not_just_what_its_head_says_is_left_to_hyper() {
+        for (fields, body) in [
+            ("Content-Length: 3", "ab"),
+            ("Content-Length: 1", "ab"),
+            ("Content-Length: 0", "ab"),
+            ("Host: a", "ab"),
+            ("Content-Length: 02", "ab"),
+            ("Content-Length: 00", ""),
+            ("Content-Length: +2", "ab"),
+            ("Content-Length: 2, 2", "ab"),
+            ("Content-Length: 2\r\nContent-Length: 2", "ab"),
+            ("Content-Length: 2\r\nContent-Length: 0", "ab"),
+            ("Content-Length:", ""),
+            ("Content-Length: 99999999999999999999", "ab"),
+            ("Content-Length: 18446744073709551618", "ab"),
+            ("Content-Length: 5\r\nTransfer-Encoding: chunked", "0\r\n\r\n"),
+            ("Transfer-Encoding: chunked", "0\r\n\r\n"),
+            ("Content-Length: 2\r\nExpect: 100-continue", "ab"),
+            // It could be two heads.
+            ("Content-Length: 4", "\r\n\r\n"),
+        ] {
+            let text = format!("POST / HTTP/1.1\r\n{fields}\r\n\r\n{body}");
+            assert!(read(text.as_bytes(), MAX).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
     fn everything_else_is_left_to_hyper() {
         let left = |text: &str| assert!(read(text.as_bytes(), MAX).is_none(), "{text:?}");
         // Not whole, or more than one.
@@ -139,7 +203,7 @@ mod tests {
         left("GET / HTTP/1.1\r\nA: b\rc: d\r\n\r\n");
         left("GET / HTTP/1.1\r\nA: b\0\r\n\r\n");
         // Other methods, targets and versions.
-        left("POST / HTTP/1.1\r\n\r\n");
+        left("TRACE / HTTP/1.1\r\n\r\n");
         left("get / HTTP/1.1\r\n\r\n");
         left("CONNECT a:1 HTTP/1.1\r\n\r\n");
         for target in ["", "*", "a", "http://a/", "/a#b", "/a b", "/\u{e4}", "/\t", "/<"] {
@@ -156,7 +220,6 @@ mod tests {
         }
         // Fields that ask for something.
         for field in [
-            "Content-Length: 0",
             "content-length: 5",
             "Transfer-Encoding: chunked",
             "Trailer: a",
@@ -175,16 +238,18 @@ mod tests {
     /// Method, target and fields.
     type Parts = (String, String, Vec<(String, Vec<u8>)>);
 
-    /// What httparse, which hyper reads with, makes of a head.
-    fn beside(head: &[u8]) -> Option<Parts> {
+    /// What httparse, which hyper reads with, makes of a head, and what it leaves.
+    fn beside(bytes: &[u8]) -> Option<(Parts, &[u8])> {
         let mut fields = [httparse::EMPTY_HEADER; MAX];
         let mut request = httparse::Request::new(&mut fields);
-        let length = request.parse(head).ok()?;
-        assert_eq!(length, httparse::Status::Complete(head.len()), "{head:?}");
+        let httparse::Status::Complete(head_bytes) = request.parse(bytes).ok()? else {
+            return None;
+        };
         assert_eq!(request.version, Some(1));
         let fields = request.headers.iter();
         let fields = fields.map(|field| (field.name.to_ascii_lowercase(), field.value.to_vec()));
-        Some((request.method?.to_owned(), request.path?.to_owned(), fields.collect()))
+        let parts = (request.method?.to_owned(), request.path?.to_owned(), fields.collect());
+        Some((parts, &bytes[head_bytes..]))
     }
 
     proptest! {
@@ -197,11 +262,14 @@ mod tests {
         /// What is read is read as hyper would.
         #[test]
         fn two_readers_agree(
-            line in "(GET|HEAD) /[!-~]{0,8}( HTTP/1.1)?",
+            line in "(GET|POST) /[!-~]{0,8}( HTTP/1.1)?",
             fields in proptest::collection::vec("[a-cA-C:\r\n\t \u{0}-]{0,4}: ?[ -~\t\r\n]{0,6}", 0..4),
+            lengths in proptest::collection::vec("Content-Length:[ 0]?[0-9]", 0..3),
+            body in "[a\r\n]{0,9}",
         ) {
-            let head = format!("{line}\r\n{}\r\n", fields.iter().map(|f| format!("{f}\r\n")).collect::<String>());
-            if let Some((request, _)) = read(head.as_bytes(), MAX) {
+            let fields = fields.iter().chain(&lengths).map(|field| format!("{field}\r\n"));
+            let text = format!("{line}\r\n{}\r\n{body}", fields.collect::<String>());
+            if let Some((request, _)) = read(text.as_bytes(), MAX) {
                 let read = (
                     request.method().to_string(),
                     request.uri().to_string(),
@@ -209,7 +277,13 @@ mod tests {
                         .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
                         .collect::<Vec<_>>(),
                 );
-                let (method, path, mut fields) = beside(head.as_bytes()).expect("hyper refuses it");
+                let beside = beside(text.as_bytes());
+                let ((method, path, mut fields), rest) = beside.expect("hyper refuses it");
+                prop_assert_eq!(request.body(), rest);
+                let announced = request.headers().get_all("content-length").iter();
+                let announced: Vec<_> = announced.map(|length| length.to_str().unwrap()).collect();
+                let length = rest.len().to_string();
+                prop_assert!(announced == [&*length] || announced.is_empty() && rest.is_empty());
                 // A map keeps fields of one name together.
                 let mut kept = read.2;
                 kept.sort();

@@ -1,9 +1,9 @@
-//! Conversations in HTTP/1 about requests without a body.
+//! Conversations in HTTP/1 about requests that come whole.
 //!
-//! Nearly all requests are a whole head in one packet with nothing behind it. Those are read,
-//! served and answered here. At the first one that is anything else, in whatever way, hyper
-//! goes on with the connection and with all that was read of that request. So one form of a
-//! request is read here, and none is refused.
+//! Nearly all requests are a whole head in one packet, with all of a short body or with nothing
+//! behind it. Those are read, served and answered here. At the first one that is anything else,
+//! in whatever way, hyper goes on with the connection and with all that was read of that
+//! request. So one form of a request is read here, and none is refused.
 
 mod answer;
 mod head;
@@ -14,6 +14,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
+use bytes::Bytes;
 use futures_util::future::Either;
 use http::Request;
 use hyper::rt::Write as _;
@@ -23,9 +24,10 @@ use crate::home::HomeWatch;
 use crate::listener::{Core, Spoken};
 use crate::request;
 use crate::rest::IdleWatch;
+use crate::upload::Upload;
 
 use answer::Answer;
-pub(crate) use head::read as read_head;
+pub(crate) use head::read as read_request;
 
 /// A buffer that became larger is given back when a response was written.
 const KEEP_BYTES: usize = 4 << 10;
@@ -33,7 +35,7 @@ const KEEP_BYTES: usize = 4 << 10;
 /// What came from a client.
 #[expect(clippy::large_enum_variant, reason = "it is nearly always a request")]
 pub(crate) enum Came {
-    Request(Request<()>),
+    Request(Request<Bytes>),
     /// Something that is read elsewhere; the stream has it still.
     Other,
     /// Nothing more comes.
@@ -84,7 +86,7 @@ pub(crate) async fn converse(
         };
         let method = request.method().clone();
         let response = {
-            let mut serving = pin!(request::serve(connection.clone(), request.map(|()| None)));
+            let mut serving = pin!(request::serve(connection.clone(), request.map(Upload::Whole)));
             poll_fn(|cx| match serving.as_mut().poll(cx) {
                 Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
                 Poll::Pending => stream.poll_gone(cx).map(Err),

@@ -11,11 +11,12 @@ use squall_types::{Body, BodyError, ErrorCode};
 use crate::guard::Target;
 use crate::rejection::Rejection;
 
+/// `body_bytes` is what is announced.
 pub(crate) fn check(
     limits: &RequestLimits,
     head: &http::request::Parts,
     target: &Target,
-    body: Option<&hyper::body::Incoming>,
+    body_bytes: u64,
 ) -> Result<(), Rejection> {
     if limits.uri_bytes.is_some_and(|most| target.path_and_query.as_str().len() as u64 > most) {
         return Err(Rejection::new(
@@ -31,8 +32,7 @@ pub(crate) fn check(
         }
     }
     // A body of unknown length is counted while it is read.
-    let length = body.map_or(0, |body| body.size_hint().lower());
-    if limits.body_bytes.is_some_and(|most| length > most) {
+    if limits.body_bytes.is_some_and(|most| body_bytes > most) {
         let message = "the body is larger than this route takes";
         return Err(Rejection::new(ErrorCode::RequestBodyTooLarge, message).closing());
     }
