@@ -20,9 +20,13 @@ impl Inner {
     pub(crate) fn check_claims(&self, app: &AppName, manifest: &Manifest) -> Result<(), Problem> {
         self.check_hosts(app, &manifest.hosts)?;
         // What was set by hand counts, whatever the manifest says.
-        if !self.store.default_by_hand(app)?.unwrap_or(manifest.default) {
-            return Ok(());
+        match self.store.default_by_hand(app)?.unwrap_or(manifest.default) {
+            true => self.check_default(app),
+            false => Ok(()),
         }
+    }
+
+    fn check_default(&self, app: &AppName) -> Result<(), Problem> {
         let Some(other) = self.default_apps(app).pop() else { return Ok(()) };
         Err(Problem::new(
             ErrorCode::Conflict,
@@ -30,6 +34,20 @@ impl Inner {
                 "{other} is the default app, so {app} can not be it as well; take `default = true` out of the manifest of one of them, and deploy {other} first if it is to give it up"
             ),
         ))
+    }
+
+    /// As `check_default`, for what `app` would be by what its manifest says.
+    pub(crate) fn check_default_of_manifest(
+        &self,
+        store: &Store,
+        app: &AppName,
+        shares: &[ShareRow],
+    ) -> Result<(), Problem> {
+        let Some(leading) = leading(shares, |share| share.percent) else { return Ok(()) };
+        match store.content(app, &leading.revision)? {
+            Some(content) if content.manifest.default => self.check_default(app),
+            _ => Ok(()),
+        }
     }
 
     /// The live apps beside `app` that answer on any host.

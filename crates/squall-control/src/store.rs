@@ -357,16 +357,16 @@ impl Store {
         Ok(said.flatten())
     }
 
-    /// Says whether an app is the default one. `others` are it no more, be it by hand or by
-    /// their manifests.
+    /// Says whether an app is the default one; `None` leaves it to its manifest. `others` are it
+    /// no more, be it by hand or by their manifests.
     pub(crate) fn set_default(
         &self,
         app: &AppName,
-        is_default: bool,
+        is_default: Option<bool>,
         others: &[AppName],
     ) -> Result<()> {
         self.write(|transaction| {
-            if is_default {
+            if is_default == Some(true) {
                 transaction.execute("UPDATE apps SET is_default = 0 WHERE is_default = 1", ())?;
             }
             for other in others {

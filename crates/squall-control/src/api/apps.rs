@@ -51,8 +51,10 @@ pub struct Revision {
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AppChange {
-    /// Makes it the app that answers on any Host; another that was is no more.
-    pub default: Option<bool>,
+    /// `true` makes it the app that answers on any Host; another that was is no more. `null`
+    /// leaves it to its manifest again.
+    #[serde(default, deserialize_with = "super::given")]
+    pub default: Option<Option<bool>>,
 }
 
 /// A new split of an app's traffic.
@@ -173,14 +175,21 @@ pub(crate) async fn change(
     let Json(change) = change.map_err(invalid_json)?;
     let row = find(&inner, &app).await?;
     if let Some(default) = change.default {
-        let (name, asking) = (row.name.clone(), inner.clone());
+        let (name, shares, asking) = (row.name.clone(), row.traffic, inner.clone());
         inner
             .change(&row.name, move |store| {
-                let others = if default { asking.default_apps(&name) } else { Vec::new() };
+                let others = match default {
+                    Some(true) => asking.default_apps(&name),
+                    Some(false) => Vec::new(),
+                    None => {
+                        asking.check_default_of_manifest(store, &name, &shares)?;
+                        Vec::new()
+                    }
+                };
                 store.set_default(&name, default, &others).map_err(Problem::from)
             })
             .await?;
-        if default {
+        if default == Some(true) {
             // Another app may have been the default: it changed as well.
             let inner = inner.clone();
             crate::blocking(move || {

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use squall_types::clients::ApiClient as Facts;
 use squall_types::{AppName, ErrorCode};
 
@@ -60,18 +60,13 @@ pub struct ApiClientRequest {
 #[serde(deny_unknown_fields)]
 pub struct ApiClientChange {
     /// `null` takes the client off its plan.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "super::given")]
     pub plan: Option<Option<String>>,
     /// All of them: takes the place of those before.
     #[serde(default)]
     pub scopes: Option<Vec<String>>,
     #[serde(default)]
     pub disabled: Option<bool>,
-}
-
-/// Tells `null` from a field that is not there.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
 }
 
 impl From<ClientRow> for ApiClient {

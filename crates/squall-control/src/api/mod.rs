@@ -190,3 +190,12 @@ fn unknown_app(app: &str) -> Problem {
         format!("there is no app {app:?}; `squall apps` lists them"),
     )
 }
+
+/// Tells `null` from a field that is not there.
+fn given<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: serde::Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    serde::Deserialize::deserialize(deserializer).map(Some)
+}

@@ -110,12 +110,13 @@ fn check_default(bench: &Bench, expected: &[&str]) {
 async fn one_app_answers_on_any_host() {
     let bench = Bench::new();
     assert_eq!(deploy_default(&bench, "one", true, 1).await["event"], "live");
-    let refused = |problem: &Value| {
+    let refused_for = |problem: &Value, other: &str| {
         let problem = if problem["problem"].is_null() { problem } else { &problem["problem"] };
         assert_eq!((&problem["code"], &problem["status"]), (&"SQ0317".into(), &409.into()));
         let detail = problem["detail"].as_str().unwrap();
-        assert!(detail.starts_with("one is the default app"), "{detail}");
+        assert!(detail.starts_with(&format!("{other} is the default app")), "{detail}");
     };
+    let refused = |problem: &Value| refused_for(problem, "one");
     refused(&deploy_default(&bench, "two", true, 1).await);
     assert_eq!(deploy_default(&bench, "two", false, 1).await["event"], "live");
     refused(&deploy_default(&bench, "two", true, 2).await);
@@ -137,6 +138,20 @@ async fn one_app_answers_on_any_host() {
     assert_eq!(deploy_default(&bench, "one", true, 3).await["event"], "live");
     check_default(&bench, &["two"]);
     assert_eq!(bench.ask("PATCH", "/v1/apps/one", by_hand.clone()).await.0, 200);
+    check_default(&bench, &["one"]);
+
+    // What was said by hand is taken back, unless the manifest's word is in the way of another.
+    let by_manifest = json!({ "default": null });
+    assert_eq!(bench.ask("PATCH", "/v1/apps/two", by_manifest.clone()).await.0, 200);
+    check_default(&bench, &["one"]);
+    assert_eq!(bench.ask("PATCH", "/v1/apps/one", json!({ "default": false })).await.0, 200);
+    check_default(&bench, &[]);
+    assert_eq!(deploy_default(&bench, "two", true, 2).await["event"], "live");
+    check_default(&bench, &["two"]);
+    refused_for(&bench.ask("PATCH", "/v1/apps/one", by_manifest.clone()).await.1, "two");
+    check_default(&bench, &["two"]);
+    assert_eq!(deploy_default(&bench, "two", false, 3).await["event"], "live");
+    assert_eq!(bench.ask("PATCH", "/v1/apps/one", by_manifest).await.0, 200);
     check_default(&bench, &["one"]);
 
     // One that is only a preview takes it from nobody when it is to be live.
