@@ -41,9 +41,9 @@ impl Inner {
         &self,
         store: &Store,
         app: &AppName,
-        shares: &[ShareRow],
     ) -> Result<(), Problem> {
-        let Some(leading) = leading(shares, |share| share.percent) else { return Ok(()) };
+        let shares = store.app(app)?.map(|row| row.traffic).unwrap_or_default();
+        let Some(leading) = leading(&shares, |share| share.percent) else { return Ok(()) };
         match store.content(app, &leading.revision)? {
             Some(content) if content.manifest.default => self.check_default(app),
             _ => Ok(()),

@@ -265,6 +265,12 @@ impl HttpBody for TimedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         if let Poll::Ready(mut frame) = Pin::new(&mut this.inner).poll_frame(cx) {
+            if frame.is_none() && this.inner.size_hint().lower() > 0 {
+                // With HTTP/2, who resets a stream without an error may leave in the middle.
+                this.client_left.store(true, Ordering::Relaxed);
+                let why = "the body is shorter than it was said to be";
+                return Poll::Ready(Some(Err(BodyError::new(ErrorCode::Cancelled, why))));
+            }
             if let Some(Ok(frame)) = &mut frame {
                 this.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
                 if let Some(trailers) = frame.trailers_mut() {

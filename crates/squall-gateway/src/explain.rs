@@ -284,6 +284,7 @@ fn steps(settings: &Policy, own: Option<&Policy>) -> Vec<PolicyStep> {
         concurrency,
         limits,
         timeouts,
+        request_buffering,
         cache,
         compression,
         access_log

@@ -1,15 +1,12 @@
 //! Calls what is behind a route: a function, an upstream, or the app's files.
 
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
-use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri};
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use squall_types::address::AddressText;
 use squall_types::clients::ApiClient;
 use squall_types::log::UpstreamCall;
@@ -17,7 +14,7 @@ use squall_types::shard::{Local, Spread};
 use squall_types::state::{FunctionSpec, HandlerWorld};
 use squall_types::trace::TraceContext;
 use squall_types::usage::{Meter, UpstreamKey, UsageSubject};
-use squall_types::{Body, BodyError, ErrorCode, Invocation, InvokeError, Trigger};
+use squall_types::{Body, ErrorCode, Invocation, InvokeError, Trigger};
 
 use crate::cache::Outcome;
 use crate::client::Client;
@@ -183,8 +180,7 @@ impl OriginRequest {
         usage: &Spread<UpstreamKey>,
     ) -> Result<Response<Body>, Rejection> {
         let meter = account.start_meter(&self.door, usage.own().into());
-        let body = count_in(std::mem::replace(&mut self.body, Body::empty()), meter);
-        let body = ReplayBody::new(body);
+        let body = ReplayBody::new(std::mem::take(&mut self.body), Some(meter));
         let upgrade = self.upgrade.take();
         let headers = &mut self.head.headers;
         guard::strip_request(headers);
@@ -371,42 +367,4 @@ fn check_response(response: &mut Response<Body>) -> Result<(), Rejection> {
         }
     }
     Ok(())
-}
-
-/// Counts a request's body for `meter` as it is read.
-fn count_in(body: Body, meter: &Arc<Meter>) -> Body {
-    if let Some(whole) = body.as_full() {
-        meter.add_bytes_in(whole.len() as u64);
-        return body;
-    }
-    Body::stream(CountedBody { inner: body, meter: meter.clone() })
-}
-
-struct CountedBody {
-    inner: Body,
-    meter: Arc<Meter>,
-}
-
-impl HttpBody for CountedBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            self.meter.add_bytes_in(frame.data_ref().map_or(0, Bytes::len) as u64);
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
 }

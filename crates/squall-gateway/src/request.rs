@@ -333,11 +333,10 @@ async fn call(
         let draining = connection.door().connections.draining();
         request.upgrade = Some(Upgrade::new(wanted, draining, end.promise_to_tunnel()));
     }
-    if !matches!(backend, Backend::Assets)
-        && upload::is_awaited(&request.head.headers, &request.body)
-    {
-        // Boxed, since most requests have no body.
-        let begun = Box::pin(upload::begun(std::mem::take(&mut request.body))).await;
+    if awaits_body(&request, route, backend) {
+        let until = Instant::now() + connection.door().options.limits.head_timeout;
+        // Boxed, since most requests have no body that is still to come.
+        let begun = Box::pin(upload::begun(std::mem::take(&mut request.body), until)).await;
         request.body =
             begun.map_err(|error| Rejection::new(error.code, error.message).closing())?;
         end.account.called = Instant::now();
@@ -346,6 +345,24 @@ async fn call(
         Some(plan) => cache::answer(request, &mut end.account, backend, plan).await,
         None => request.send(&mut end.account, backend).await,
     }
+}
+
+/// Whether the beginning of the body is waited for before `backend` is called. Where no length is
+/// announced, the client may want an answer before it sends more.
+fn awaits_body(request: &OriginRequest, route: &Route, backend: &Backend) -> bool {
+    if request.body.as_full().is_some() || !route.policies.request_buffering {
+        return false;
+    }
+    let length = http_body::Body::size_hint(&request.body).exact();
+    length.is_some_and(|length| match backend {
+        // It refuses what is too large, and asks for what waits to be asked for.
+        Backend::Function(function) => {
+            length <= function.limits.request_body_bytes
+                && !request.head.headers.contains_key(header::EXPECT)
+        }
+        Backend::Upstream(..) => true,
+        Backend::Assets => false,
+    })
 }
 
 fn respond(fixed: &Fixed) -> Response<Body> {

@@ -54,6 +54,7 @@ pub struct AppChange {
     /// `true` makes it the app that answers on any Host; another that was is no more. `null`
     /// leaves it to its manifest again.
     #[serde(default, deserialize_with = "super::given")]
+    #[schemars(transform = super::without_default)]
     pub default: Option<Option<bool>>,
 }
 
@@ -175,14 +176,14 @@ pub(crate) async fn change(
     let Json(change) = change.map_err(invalid_json)?;
     let row = find(&inner, &app).await?;
     if let Some(default) = change.default {
-        let (name, shares, asking) = (row.name.clone(), row.traffic, inner.clone());
+        let (name, asking) = (row.name.clone(), inner.clone());
         inner
             .change(&row.name, move |store| {
                 let others = match default {
                     Some(true) => asking.default_apps(&name),
                     Some(false) => Vec::new(),
                     None => {
-                        asking.check_default_of_manifest(store, &name, &shares)?;
+                        asking.check_default_of_manifest(store, &name)?;
                         Vec::new()
                     }
                 };

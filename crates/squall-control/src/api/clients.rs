@@ -61,6 +61,7 @@ pub struct ApiClientRequest {
 pub struct ApiClientChange {
     /// `null` takes the client off its plan.
     #[serde(default, deserialize_with = "super::given")]
+    #[schemars(transform = super::without_default)]
     pub plan: Option<Option<String>>,
     /// All of them: takes the place of those before.
     #[serde(default)]

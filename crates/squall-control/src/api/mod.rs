@@ -199,3 +199,8 @@ where
 {
     serde::Deserialize::deserialize(deserializer).map(Some)
 }
+
+/// For fields that `given` reads: left out is not what `null` is.
+fn without_default(schema: &mut schemars::Schema) {
+    schema.remove("default");
+}

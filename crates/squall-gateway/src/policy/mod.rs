@@ -39,8 +39,10 @@ pub(crate) struct Policies {
     pub(crate) addresses: Option<Addresses>,
     /// Rates, requests at once, and what plans say of both.
     pub(crate) allowance: RouteLimits,
-    /// From the request's head to the response's.
+    /// From the call of the target to the response's head.
     pub(crate) response_timeout: Option<Duration>,
+    /// The beginning of a body is waited for before the target is called.
+    pub(crate) request_buffering: bool,
     pub(crate) cors: Option<CorsRules>,
     pub(crate) cache: Option<CachePlan>,
     compression: Option<CompressionRules>,
@@ -85,6 +87,7 @@ impl Policies {
                 &door.limits,
             ),
             response_timeout: timeouts.response_ms.map(Duration::from_millis),
+            request_buffering: settings.request_buffering.unwrap_or(true),
             cors: settings.cors.as_ref().and_then(CorsRules::compile),
             cache: settings.cache.as_ref().and_then(|rules| {
                 let counters = compiling.metrics(route).cache();

@@ -38,7 +38,7 @@ pub(crate) struct Context<'a> {
     pub(crate) path_and_query: &'a PathAndQuery,
     /// The Host that the route asks for.
     pub(crate) host: Option<&'a str>,
-    /// The route's own limit, from the request's head to the response's.
+    /// The route's own limit, until there is a head.
     pub(crate) response_timeout: Option<Duration>,
     /// What the client wants to switch to.
     pub(crate) upgrade: Option<Upgrade>,

@@ -9,6 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use squall_types::usage::Meter;
 use squall_types::{Body, BodyError};
 
 /// Larger bodies are sent once.
@@ -17,12 +18,17 @@ const KEPT_MAX_BYTES: usize = 64 << 10;
 /// Gives out the body for each try. What was read of it is kept until it is too much.
 pub(crate) enum ReplayBody {
     Empty,
-    Whole(Bytes),
+    Whole {
+        bytes: Bytes,
+        /// Until it was taken the first time.
+        meter: Mutex<Option<Arc<Meter>>>,
+    },
     Streamed(Arc<Shared>),
 }
 
 pub(crate) struct Shared {
     state: Mutex<State>,
+    meter: Option<Arc<Meter>>,
     /// The client has not sent what comes next.
     waits_for_client: AtomicBool,
     /// When the last piece was taken, in milliseconds since `begun`.
@@ -43,12 +49,14 @@ struct State {
 }
 
 impl ReplayBody {
-    pub(crate) fn new(body: Body) -> Self {
+    /// `meter` counts what is taken, once.
+    pub(crate) fn new(body: Body, meter: Option<&Arc<Meter>>) -> Self {
         if body.is_end_stream() {
             return Self::Empty;
         }
         if let Some(whole) = body.as_full().filter(|whole| whole.len() <= KEPT_MAX_BYTES) {
-            return Self::Whole(Bytes::copy_from_slice(whole));
+            let bytes = Bytes::copy_from_slice(whole);
+            return Self::Whole { bytes, meter: Mutex::new(meter.cloned()) };
         }
         let state = State {
             size: body.size_hint(),
@@ -61,6 +69,7 @@ impl ReplayBody {
         };
         Self::Streamed(Arc::new(Shared {
             state: Mutex::new(state),
+            meter: meter.cloned(),
             waits_for_client: AtomicBool::new(false),
             taken_ms: AtomicU64::new(0),
             begun: Instant::now(),
@@ -71,7 +80,12 @@ impl ReplayBody {
     pub(crate) fn for_next_try(&self) -> Option<Body> {
         match self {
             Self::Empty => Some(Body::empty()),
-            Self::Whole(bytes) => Some(Body::full(bytes.clone())),
+            Self::Whole { bytes, meter } => {
+                if let Some(meter) = lock(meter).take() {
+                    meter.add_bytes_in(bytes.len() as u64);
+                }
+                Some(Body::full(bytes.clone()))
+            }
             Self::Streamed(shared) => {
                 let repeatable = !shared.lock().overflown;
                 repeatable.then(|| Body::stream(OneTry { shared: shared.clone(), place: 0 }))
@@ -81,7 +95,7 @@ impl ReplayBody {
 
     pub(crate) fn can_be_repeated(&self) -> bool {
         match self {
-            Self::Empty | Self::Whole(_) => true,
+            Self::Empty | Self::Whole { .. } => true,
             Self::Streamed(shared) => !shared.lock().overflown,
         }
     }
@@ -100,8 +114,12 @@ impl ReplayBody {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The body as one try reads it.
@@ -149,6 +167,9 @@ impl HttpBody for OneTry {
             }
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
+                    if let Some(meter) = &this.shared.meter {
+                        meter.add_bytes_in(data.len() as u64);
+                    }
                     state.keep(data);
                     this.place = state.kept.len();
                 } else if let Some(trailers) = frame.trailers_ref() {
@@ -205,7 +226,7 @@ mod tests {
             map.insert("x-sum", "1".parse().unwrap());
             frames.push(Ok(Frame::trailers(map)));
         }
-        ReplayBody::new(Body::stream(StreamBody::new(stream::iter(frames))))
+        ReplayBody::new(Body::stream(StreamBody::new(stream::iter(frames))), None)
     }
 
     #[tokio::test]

@@ -205,7 +205,7 @@ async fn send(
         upgrade: None,
         call: &mut call,
     };
-    let body = ReplayBody::new(body);
+    let body = ReplayBody::new(body, None);
     let sent = UpstreamPool::forward(&pool.clone().into(), &head, &body, &mut context).await;
     sent.map_err(|rejection| rejection.code)
 }

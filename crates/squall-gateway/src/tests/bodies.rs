@@ -282,36 +282,73 @@ policy = { timeouts = { body_rate_min_bytes_per_s = 0 } }
     assert_eq!(usage[0].status, 200);
 }
 
-/// Of 20,000 bytes the function may see the first 16 KiB at once, and nothing before.
+/// `/api/large` answers without a look at its body.
 #[test]
 fn a_function_is_called_when_the_beginning_of_its_body_is_there() {
-    let door = Door::of("one", "[functions.api.limits]\nrequest_body_bytes = 1000\n");
-    let begin = |length: usize, sent: usize| {
+    let routes = r#"
+[[routes]]
+paths = ["/api/large"]
+methods = ["PUT"]
+function = "api"
+policy = { request_buffering = false }
+"#;
+    let door = Door::of("one", routes);
+    let begin = |method: &str, fields: &str, sent: usize| {
         let mut stream = std::net::TcpStream::connect(door.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let head = format!(
-            "POST /api/x HTTP/1.1\r\nHost: one.localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+            "{method} /api/large HTTP/1.1\r\nHost: one.localhost\r\nConnection: close\r\n{fields}\r\n"
         );
         stream.write_all(head.as_bytes()).unwrap();
         stream.write_all(&vec![b'x'; sent]).unwrap();
         stream
     };
-    let answer = |mut stream: std::net::TcpStream| {
-        let mut answer = String::new();
-        let _ = stream.read_to_string(&mut answer);
-        answer
+    let first_line = |stream: &mut std::net::TcpStream| {
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).map(|()| String::from_utf8_lossy(&answer).into_owned())
     };
-    // What the function would refuse at once shows when it is asked.
-    let mut waiting = begin(20_000, 16_383);
+    let mut waiting = begin("POST", "Content-Length: 900\r\n", 899);
     waiting.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    assert!(waiting.read(&mut [0]).is_err(), "it is not asked yet");
+    assert!(first_line(&mut waiting).is_err(), "it is not called yet");
+    waiting.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     waiting.write_all(b"x").unwrap();
-    assert_eq!(status(&answer(waiting)), 413);
-    // One that leaves before is no usage.
-    drop(begin(20_000, 16_383));
-    assert_eq!(door.records(2)[1].status, 499);
-    let whole = answer(begin(500, 500));
-    assert!(whole.ends_with(&"x".repeat(500)), "{whole}");
-    door.records(3);
-    let usage = door.fake.usage.lock().unwrap();
-    assert_eq!(usage.iter().map(|record| record.status).collect::<Vec<_>>(), [413, 200]);
+    assert_eq!(first_line(&mut waiting).unwrap(), "HTTP/1.1 200");
+    drop(waiting);
+    // Without a length, where the route says so, and where more is announced than it takes.
+    let mut chunked = begin("POST", "Transfer-Encoding: chunked\r\n", 0);
+    assert_eq!(first_line(&mut chunked).unwrap(), "HTTP/1.1 200");
+    let mut unbuffered = begin("PUT", "Content-Length: 900\r\n", 1);
+    assert_eq!(first_line(&mut unbuffered).unwrap(), "HTTP/1.1 200");
+    let mut too_large = begin("POST", "Content-Length: 1001\r\n", 1);
+    assert_eq!(first_line(&mut too_large).unwrap(), "HTTP/1.1 413");
+    let mut expecting = begin("POST", "Content-Length: 900\r\nExpect: 100-continue\r\n", 0);
+    assert_eq!(first_line(&mut expecting).unwrap(), "HTTP/1.1 200");
+}
+
+/// Who leaves before is no usage, however it leaves.
+#[test]
+fn a_client_that_leaves_before_its_body_has_begun_calls_nothing() {
+    let door = Door::of("one", "");
+    let mut stream = std::net::TcpStream::connect(door.address).unwrap();
+    let head = "POST /api/x HTTP/1.1\r\nHost: one.localhost\r\nContent-Length: 900\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&[b'x'; 500]).unwrap();
+    drop(stream);
+    door.records(1);
+    door.runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(door.address).await.unwrap();
+        let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let request = http::Request::post("http://one.localhost/api/x");
+        let request = request.header("content-length", "900").body(()).unwrap();
+        let (response, mut body) = sender.send_request(request, false).unwrap();
+        body.send_data(vec![b'x'; 500].into(), false).unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        // As a proxy does whose own client has left.
+        body.send_reset(h2::Reason::NO_ERROR);
+        assert!(response.await.is_err());
+    });
+    let records = door.records(2);
+    assert_eq!(records.iter().map(|record| record.status).collect::<Vec<_>>(), [499, 499]);
+    assert_eq!(door.fake.usage.lock().unwrap().len(), 0);
 }

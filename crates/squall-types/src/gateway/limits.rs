@@ -302,7 +302,7 @@ pub struct RequestLimits {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
-    /// From the request's head to the response's head.
+    /// From the call of the target to the response's head.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_ms: Option<u64>,
     /// A request body slower than this, averaged over ten seconds of waiting, is given up.

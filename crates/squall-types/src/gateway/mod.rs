@@ -242,6 +242,10 @@ pub struct Policy {
     pub limits: Option<RequestLimits>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<Timeouts>,
+    /// Whether the beginning of a body of announced length is waited for before the target is
+    /// called: all of it, or 16 KiB. So it is without a word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_buffering: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<Cache>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -276,6 +280,7 @@ impl Policy {
             concurrency,
             limits,
             timeouts,
+            request_buffering,
             cache,
             cors,
             compression,
