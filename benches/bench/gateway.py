@@ -26,8 +26,8 @@ WEBSOCKETS = 5_000
 SLOW_CLIENTS = 1_000
 SWAPS = 1_000
 ROUTES = 10_000
-NEED_NGINX = {"proxied", "proxied-posts", "proxied-added-latency", "proxied-guarded", "tls-handshakes",
-              "tls-http2"}
+NEED_NGINX = {"proxied", "proxied-posts", "proxied-added-latency", "proxied-guarded",
+              "tls-handshakes", "tls-http2"}
 
 PROXY = """
   upstream origin {{ server 127.0.0.1:{origin}; keepalive 64; }}
@@ -472,6 +472,6 @@ def many_routes(squall):
 
 
 ALL = [
-    proxied, proxied_posts, proxied_added_latency, proxied_guarded, tls_handshakes, tls_http2, idle_connections,
-    slow_clients, websockets, config_swaps, rate_limit, many_routes,
+    proxied, proxied_posts, proxied_added_latency, proxied_guarded, tls_handshakes, tls_http2,
+    idle_connections, slow_clients, websockets, config_swaps, rate_limit, many_routes,
 ]
