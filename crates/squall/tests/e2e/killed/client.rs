@@ -22,6 +22,8 @@ use super::origin::Origin;
 
 /// By what an origin tells requests apart.
 pub(super) const TICKET: &str = "x-ticket";
+/// So much of a longer body the gateway waits for before it calls anybody.
+const BEGINNING_BYTES: usize = 16 << 10;
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -54,6 +56,8 @@ pub(super) enum Seen {
 pub(super) enum Until {
     /// Not beyond its own head: nobody ever knows of it.
     InHead,
+    /// Less of its body is on its way than the gateway waits for before it calls anybody.
+    InBeginning,
     /// Its body is on its way.
     InUpload,
     /// So many bytes of the response have come.
@@ -179,7 +183,7 @@ impl Http1 {
         origin: &Origin,
     ) -> Self {
         let more = match until {
-            Until::InUpload => "expect: 100-continue\r\n",
+            Until::InBeginning | Until::InUpload => "expect: 100-continue\r\n",
             Until::InTunnel => "connection: upgrade\r\nupgrade: bytes\r\n",
             _ => "",
         };
@@ -192,17 +196,23 @@ impl Http1 {
             self.wire.write_all(&head).await.unwrap();
             match until {
                 Until::InHead => {}
-                Until::InUpload => {
+                Until::InBeginning | Until::InUpload => {
                     // That it may go on, or the beginning of the answer.
                     self.read_to(head_end).await.unwrap();
-                    let part = dice as usize % ask.body_bytes;
+                    let most =
+                        if until == Until::InBeginning { BEGINNING_BYTES } else { ask.body_bytes };
+                    let part = dice as usize % most;
                     let _ = self.wire.write_all(&vec![b'x'; part]).await;
                 }
                 Until::InResponse(bytes) => {
                     let enough = |seen: &[u8]| (seen.len() >= bytes).then_some(bytes);
                     self.read_to(enough).await.unwrap();
                 }
-                Until::AtOrigin => origin.has_seen(ask.ticket).await,
+                Until::AtOrigin => {
+                    let part = ask.body_bytes.min(BEGINNING_BYTES);
+                    self.wire.write_all(&vec![b'x'; part]).await.unwrap();
+                    origin.has_seen(ask.ticket).await;
+                }
                 Until::InTunnel => {
                     let end = self.read_to(head_end).await.unwrap();
                     assert!(self.buffer.starts_with(b"HTTP/1.1 101"));

@@ -65,6 +65,8 @@ struct Tally {
     broken: AtomicU64,
     /// Killed after the gateway had shown that it had them.
     killed: AtomicU64,
+    /// Killed in the beginning of a body that is waited for: known, and nothing was called.
+    uncalled: AtomicU64,
     /// Killed in their own head.
     unborn: AtomicU64,
 }
@@ -132,6 +134,7 @@ impl Traffic {
                 let tally = self.tally(app);
                 match until {
                     Until::InHead => tally.count(|tally| &tally.unborn),
+                    Until::InBeginning => tally.count(|tally| &tally.uncalled),
                     _ => tally.count(|tally| &tally.killed),
                 }
                 open.kill(&ask, until, dice(!ticket), &self.origin).await;
@@ -227,7 +230,10 @@ fn to_be_killed(app: &'static str, ticket: u64) -> (Ask, Until) {
     let upload = if app == "wasm" { "/echo" } else { "/upload" };
     match (ticket / KILLED_ONE_OF % 5, app) {
         (0, _) => ask(app, "/endless", ticket, 0, Until::InHead),
-        (1, "front") => ask(app, "/swallow", ticket, UPLOAD_BYTES, Until::InUpload),
+        (1, "front") if some_bytes % 2 == 0 => {
+            ask(app, "/swallow", ticket, UPLOAD_BYTES, Until::InBeginning)
+        }
+        (1, "front") => ask(app, "/swallow", ticket, UPLOAD_BYTES, Until::AtOrigin),
         (1, _) => ask(app, upload, ticket, UPLOAD_BYTES, Until::InUpload),
         (2, "front") => ask(app, "/swallow", ticket, 0, Until::AtOrigin),
         (3, "front") => ask(app, "/tunnel", ticket, 0, Until::InTunnel),
@@ -335,17 +341,20 @@ async fn usage_matches_and_nothing_leaks_when_connections_are_killed() {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (whole, broken, killed) =
             (read(&tally.whole), read(&tally.broken), read(&tally.killed));
+        let (uncalled, unborn) = (read(&tally.uncalled), read(&tally.unborn));
+        println!(
+            "{app}: {whole} whole, {broken} broken off by the upstream, {killed} killed, {uncalled} killed before anything was called, {unborn} killed in their head; the ledger: {}",
+            node.usage(app)["total"]
+        );
         let expected = whole + broken + killed;
         wait_for("all records", || node.usage(app)["total"]["invocations"] == expected);
         let total = node.usage(app)["total"].clone();
-        println!(
-            "{app}: {whole} whole, {broken} broken off by the upstream, {killed} killed, {} killed in their head; the ledger: {total}",
-            read(&tally.unborn)
-        );
         assert_eq!(total["aborted"], broken + killed, "{app}: {total}");
     }
     // The one that was refused is no usage.
-    let all = traffic.sum(&[|one| &one.whole, |one| &one.broken, |one| &one.killed]) + 1;
+    let all =
+        traffic.sum(&[|one| &one.whole, |one| &one.broken, |one| &one.killed, |one| &one.uncalled])
+            + 1;
     assert_eq!(metric(&node, "squall_http_requests_total").await, all as f64);
     println!(
         "{all} requests; three rounds in {took:?}; resident {memory:?}; files {files} and {}",
