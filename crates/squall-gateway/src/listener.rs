@@ -30,7 +30,7 @@ use crate::timer::LazyTimer;
 use crate::tls::Tls;
 use crate::turn::Tcp;
 use crate::upload::Upload;
-use crate::{Door, Options};
+use crate::{Door, DoorLimits, Options};
 
 /// How a connection of HTTP/2 begins (RFC 9113, section 3.4).
 pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -38,8 +38,8 @@ pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// would cut off a request that is on its way.
 const LAST_REQUEST_WINDOW: Duration = Duration::from_secs(1);
 
-/// What may be under way to us on a connection of HTTP/2.
-const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+/// The largest window of HTTP/2 (RFC 9113, section 6.9.1).
+pub(crate) const WINDOW_MAX_BYTES: u32 = (1 << 31) - 1;
 /// Of a response, what a connection of HTTP/2 holds beyond what its client takes.
 const SEND_BUFFER_BYTES: usize = 256 << 10;
 /// Streams that were opened and taken back before anybody looked (rapid reset).
@@ -572,6 +572,12 @@ async fn speak_with_hyper(
     }
 }
 
+/// What may be under way to us on a connection of HTTP/2: as much as all of its streams may have,
+/// or those that nobody reads yet would keep the others from sending.
+fn connection_window_bytes(limits: &DoorLimits) -> u32 {
+    limits.streams_max.saturating_mul(limits.stream_window_bytes).clamp(65_535, WINDOW_MAX_BYTES)
+}
+
 async fn serve_http2(connection: Arc<Connection>, stream: Stream) -> hyper::Result<()> {
     let door = connection.door();
     let limits = &door.options.limits;
@@ -588,7 +594,7 @@ async fn serve_http2(connection: Arc<Connection>, stream: Stream) -> hyper::Resu
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams_max)
         .initial_stream_window_size(limits.stream_window_bytes)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES.max(limits.stream_window_bytes))
+        .initial_connection_window_size(connection_window_bytes(limits))
         .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(RESETS_PENDING_MAX)
         .max_local_error_reset_streams(ERROR_RESETS_MAX)

@@ -25,6 +25,9 @@ const MAX_ADDRESSES: usize = 8;
 /// An address that does not answer leaves time for the next one.
 const SHORTEST_ATTEMPT: Duration = Duration::from_millis(500);
 const MAX_HEADER_BYTES: usize = 256 << 10;
+/// Of all streams of a connection, by RFC 9113, section 6.9.1. What bounds a response is its
+/// stream's own: a response that its function does not read must not hold up the others.
+const WINDOW_MAX_BYTES: u32 = (1 << 31) - 1;
 
 fn error(kind: OutboundErrorKind, message: String) -> OutboundError {
     OutboundError::new(kind, message)
@@ -252,7 +255,7 @@ where
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(256 << 10)
-        .initial_connection_window_size(1 << 20)
+        .initial_connection_window_size(WINDOW_MAX_BYTES)
         .max_header_list_size(MAX_HEADER_BYTES as u32)
         .handshake::<_, Body>(TokioIo::new(stream))
         .await

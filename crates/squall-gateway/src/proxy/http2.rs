@@ -13,6 +13,7 @@ use tokio::runtime;
 use tokio::sync::Mutex;
 
 use super::http1::Stream;
+use crate::listener::WINDOW_MAX_BYTES;
 
 const HEAD_MAX_BYTES: u32 = 64 << 10;
 /// A connection on which nothing comes back is asked, and given up when it is silent.
@@ -55,7 +56,9 @@ pub(crate) async fn begin(stream: Stream) -> Result<Sender, hyper::Error> {
     let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(256 << 10)
-        .initial_connection_window_size(1 << 20)
+        // What bounds a response is its stream's window. One for all would be used up by a few
+        // clients that read slowly, and everybody else would wait for them.
+        .initial_connection_window_size(WINDOW_MAX_BYTES)
         .max_header_list_size(HEAD_MAX_BYTES)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)

@@ -535,6 +535,7 @@ async fn h2c_echo() -> (SocketAddr, Arc<AtomicU32>) {
                 });
             tokio::spawn(
                 hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+                    .initial_connection_window_size(16 << 20)
                     .serve_connection(hyper_util::rt::TokioIo::new(stream), service),
             );
         }
@@ -569,6 +570,26 @@ async fn grpc_passes_with_its_trailers_over_one_connection() {
     futures_util::future::join_all(calls).await;
     assert_eq!(connections.load(Ordering::Relaxed), 1);
     assert_eq!(pool.targets()[0].in_flight(), 0);
+}
+
+/// They share a connection, and its window.
+#[tokio::test]
+async fn clients_that_do_not_read_hold_nobody_else_up() {
+    let (address, connections) = h2c_echo().await;
+    let bench = Bench::new();
+    let pool = bench.pool(&[format!("http://{address}")], ", \"protocol\": \"http2\"");
+    let ask = || {
+        let request = Request::post("/large").body(Body::full(vec![b'x'; 300_000]));
+        send(&pool, request.unwrap())
+    };
+    let mut unread = Vec::new();
+    for _ in 0..12 {
+        unread.push(ask().await.unwrap());
+    }
+    let response = ask().await.unwrap();
+    let read = tokio::time::timeout(Duration::from_secs(20), response.into_body().collect());
+    assert_eq!(read.await.unwrap().unwrap().to_bytes().len(), 300_000);
+    assert_eq!(connections.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]

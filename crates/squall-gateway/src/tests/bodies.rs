@@ -352,3 +352,25 @@ fn a_client_that_leaves_before_its_body_has_begun_calls_nothing() {
     assert_eq!(records.iter().map(|record| record.status).collect::<Vec<_>>(), [499, 499]);
     assert_eq!(door.fake.usage.lock().unwrap().len(), 0);
 }
+
+/// They share a connection, and its window.
+#[test]
+fn uploads_that_nobody_reads_hold_no_other_up() {
+    let door = Door::of("one", "");
+    door.runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(door.address).await.unwrap();
+        let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let mut post = |path: &str, bytes: usize| {
+            let request = http::Request::post(format!("http://one.localhost{path}"));
+            let (response, mut body) =
+                sender.send_request(request.body(()).unwrap(), false).unwrap();
+            body.send_data(vec![b'x'; bytes].into(), true).unwrap();
+            response
+        };
+        let unread: Vec<_> = (0..90).map(|_| post("/api/never", 65_535)).collect();
+        let read = tokio::time::timeout(Duration::from_secs(20), post("/api/x", 900));
+        assert_eq!(read.await.unwrap().unwrap().status(), 200);
+        drop(unread);
+    });
+}
