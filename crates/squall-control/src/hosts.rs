@@ -3,7 +3,7 @@
 //! bring two apps into each other's way, and is refused then.
 
 use squall_types::manifest::Manifest;
-use squall_types::{AppName, ErrorCode, RevisionId};
+use squall_types::{AppName, ErrorCode};
 
 use crate::Inner;
 use crate::api::problem::Problem;
@@ -43,9 +43,8 @@ impl Inner {
         app: &AppName,
     ) -> Result<(), Problem> {
         let shares = store.app(app)?.map(|row| row.traffic).unwrap_or_default();
-        let Some(leading) = leading(&shares, |share| share.percent) else { return Ok(()) };
-        match store.content(app, &leading.revision)? {
-            Some(content) if content.manifest.default => self.check_default(app),
+        match leading_manifest(store, app, &shares)? {
+            Some(manifest) if manifest.default => self.check_default(app),
             _ => Ok(()),
         }
     }
@@ -80,9 +79,17 @@ impl Inner {
         app: &AppName,
         shares: &[ShareRow],
     ) -> Result<(), Problem> {
-        let Some(leading) = leading(shares, |share| share.percent) else { return Ok(()) };
-        let revision: &RevisionId = &leading.revision;
-        let content = store.content(app, revision)?;
-        content.map_or(Ok(()), |content| self.check_claims(app, &content.manifest))
+        let manifest = leading_manifest(store, app, shares)?;
+        manifest.map_or(Ok(()), |manifest| self.check_claims(app, &manifest))
     }
+}
+
+/// Of the revision that has most of the traffic.
+fn leading_manifest(
+    store: &Store,
+    app: &AppName,
+    shares: &[ShareRow],
+) -> Result<Option<Manifest>, Problem> {
+    let Some(leading) = leading(shares, |share| share.percent) else { return Ok(None) };
+    Ok(store.content(app, &leading.revision)?.map(|content| content.manifest))
 }

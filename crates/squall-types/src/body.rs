@@ -89,6 +89,17 @@ impl Body {
             _ => None,
         }
     }
+
+    /// The same bytes, to keep: nothing is left of them here.
+    pub fn take_full(&mut self) -> Option<Bytes> {
+        if !matches!(self.kind, Kind::Empty | Kind::Full(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut self.kind, Kind::Empty) {
+            Kind::Full(bytes) => Some(bytes),
+            _ => Some(Bytes::new()),
+        }
+    }
 }
 
 impl Default for Body {

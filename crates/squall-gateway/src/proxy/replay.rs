@@ -50,12 +50,13 @@ struct State {
 
 impl ReplayBody {
     /// `meter` counts what is taken, once.
-    pub(crate) fn new(body: Body, meter: Option<&Arc<Meter>>) -> Self {
+    pub(crate) fn new(mut body: Body, meter: Option<&Arc<Meter>>) -> Self {
         if body.is_end_stream() {
             return Self::Empty;
         }
-        if let Some(whole) = body.as_full().filter(|whole| whole.len() <= KEPT_MAX_BYTES) {
-            let bytes = Bytes::copy_from_slice(whole);
+        if body.size_hint().lower() <= KEPT_MAX_BYTES as u64
+            && let Some(bytes) = body.take_full()
+        {
             return Self::Whole { bytes, meter: Mutex::new(meter.cloned()) };
         }
         let state = State {
