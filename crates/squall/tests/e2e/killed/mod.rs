@@ -230,7 +230,7 @@ fn to_be_killed(app: &'static str, ticket: u64) -> (Ask, Until) {
     let upload = if app == "wasm" { "/echo" } else { "/upload" };
     match (ticket / KILLED_ONE_OF % 5, app) {
         (0, _) => ask(app, "/endless", ticket, 0, Until::InHead),
-        (1, "front") if some_bytes % 2 == 0 => {
+        (1, "front") if some_bytes.is_multiple_of(2) => {
             ask(app, "/swallow", ticket, UPLOAD_BYTES, Until::InBeginning)
         }
         (1, "front") => ask(app, "/swallow", ticket, UPLOAD_BYTES, Until::AtOrigin),
