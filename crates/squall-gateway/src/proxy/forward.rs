@@ -80,7 +80,7 @@ struct Forwarding<'a> {
 /// A try that got a head.
 enum Answer {
     Http1(Box<Exchange>),
-    Http2(Response<hyper::body::Incoming>),
+    Http2(Response<hyper::body::Incoming>, http2::Place),
 }
 
 /// A try that did not.
@@ -98,7 +98,7 @@ struct Miss {
 /// A connection, of one kind or the other.
 enum Wire {
     Http1(Box<Connection>),
-    Http2(http2::Sender),
+    Http2(http2::Place),
 }
 
 impl UpstreamPool {
@@ -141,7 +141,7 @@ impl UpstreamPool {
         let (answer, flight) = trying.await?;
         let idle = forwarding.limits.idle;
         match answer {
-            Answer::Http2(answer) => Ok(response::from_http2(answer, idle, flight)),
+            Answer::Http2(answer, place) => Ok(response::from_http2(answer, place, idle, flight)),
             Answer::Http1(exchange) if exchange.answer().is_switch() => {
                 let upgrade = context.upgrade.take();
                 let upgrade = upgrade.expect("a switch that nobody asked for is refused");
@@ -280,9 +280,8 @@ impl Forwarding<'_> {
                         Err(failure) => return Err(Miss::of_http1(failure)),
                     }
                 }
-                Wire::Http2(sender) => match Box::pin(self.speak_http2(target, sender, body)).await
-                {
-                    Ok(response) => return Ok(Answer::Http2(response)),
+                Wire::Http2(place) => match Box::pin(self.speak_http2(target, place, body)).await {
+                    Ok((response, place)) => return Ok(Answer::Http2(response, place)),
                     // A connection on its way out (GOAWAY) took nothing.
                     Err(miss) if miss.untouched && !fresh && self.body.can_be_repeated() => {
                         target.http2().forget().await;
@@ -320,18 +319,24 @@ impl Forwarding<'_> {
             let dialed = self.dial(target, self.http1_endpoint(target)).await?;
             return Ok(Wire::Http1(Connection::new(stream_of(dialed))));
         }
-        if let Ok(open) = target.http2().0.try_lock()
-            && let Some(sender) = open.as_ref().and_then(http2::Open::sender)
+        if let Ok(mut open) = target.http2().0.try_lock()
             && !fresh
+            && let Some(place) = open.place()
         {
             target.traffic().reused.fetch_add(1, Ordering::Relaxed);
-            return Ok(Wire::Http2(sender));
+            return Ok(Wire::Http2(place));
         }
         // One request opens the connection; those that come meanwhile wait for it.
         let waiting = tokio::time::timeout(self.connect_timeout(), target.http2().0.lock());
         let mut open = waiting.await.map_err(|_| Miss::slow_connect(self.connect_timeout()))?;
-        if let Some(sender) = open.as_ref().and_then(http2::Open::sender) {
-            return Ok(Wire::Http2(sender));
+        if let Some(place) = open.place() {
+            return Ok(Wire::Http2(place));
+        }
+        if !self.speaks_http2(target) {
+            // Whoever was before found that out.
+            drop(open);
+            let dialed = self.dial(target, self.http1_endpoint(target)).await?;
+            return Ok(Wire::Http1(Connection::new(stream_of(dialed))));
         }
         let dialed = self.dial(target, target.origin.endpoint.clone()).await?;
         if matches!(dialed, Dialed::Tls { http2: false, .. }) {
@@ -342,11 +347,10 @@ impl Forwarding<'_> {
             target.speaks_http1.store(true, Ordering::Relaxed);
             return Ok(Wire::Http1(Connection::new(stream_of(dialed))));
         }
-        let sender = http2::begin(stream_of(dialed)).await;
-        let sender = sender
+        let begun = http2::begin(stream_of(dialed)).await;
+        let begun = begun
             .map_err(|cause| Miss::malformed(format!("it does not speak HTTP/2: {cause}"), true))?;
-        *open = Some(http2::Open::new(sender.clone()));
-        Ok(Wire::Http2(sender))
+        Ok(Wire::Http2(open.add(begun)))
     }
 
     /// For a protocol that is asked for by HTTP/1.1, nothing else may be negotiated.
@@ -404,9 +408,9 @@ impl Forwarding<'_> {
     async fn speak_http2(
         &self,
         target: &Target,
-        sender: http2::Sender,
+        place: http2::Place,
         body: Body,
-    ) -> Result<Response<hyper::body::Incoming>, Miss> {
+    ) -> Result<(Response<hyper::body::Incoming>, http2::Place), Miss> {
         let uri = Uri::builder()
             .scheme(if target.origin.https() { "https" } else { "http" })
             .authority(self.host(target))
@@ -425,7 +429,7 @@ impl Forwarding<'_> {
         headers.remove(header::EXPECT);
         self.forwarded.insert(headers);
         let began = Instant::now();
-        let mut sending = std::pin::pin!(http2::send(sender, request));
+        let mut sending = std::pin::pin!(http2::send(place, request));
         loop {
             let TimeLimits { first_byte, total, .. } = self.limits;
             let since = self.body.upstream_quiet_since(began);
@@ -433,7 +437,7 @@ impl Forwarding<'_> {
             let silent = since.unwrap_or_else(Instant::now) + first_byte;
             let until = total.map_or(silent, |total| total.min(silent));
             match tokio::time::timeout_at(until.into(), &mut sending).await {
-                Ok(Ok(response)) => return Ok(response),
+                Ok(Ok(answered)) => return Ok(answered),
                 Ok(Err(unanswered)) => return Err(Miss::of_http2(unanswered)),
                 Err(_) if total.is_some_and(|total| total <= Instant::now()) => {
                     return Err(Miss::of_http1(Failure::OutOfTime));
@@ -458,14 +462,14 @@ impl Answer {
     fn status(&self) -> StatusCode {
         match self {
             Self::Http1(exchange) => exchange.answer().status,
-            Self::Http2(response) => response.status(),
+            Self::Http2(response, _) => response.status(),
         }
     }
 
     fn says_retry_after(&self) -> bool {
         match self {
             Self::Http1(exchange) => exchange.answer().headers.contains_key(header::RETRY_AFTER),
-            Self::Http2(response) => response.headers().contains_key(header::RETRY_AFTER),
+            Self::Http2(response, _) => response.headers().contains_key(header::RETRY_AFTER),
         }
     }
 }

@@ -85,13 +85,14 @@ async fn ask(
     headers.insert(header::USER_AGENT, AGENT);
     let host = &target.origin.authority;
     if by_http2 {
-        let sender = http2::begin(stream).await.map_err(|error| error.to_string())?;
+        let open = http2::begin(stream).await.map_err(|error| error.to_string())?;
         let scheme = if target.origin.https() { "https" } else { "http" };
         let mut request = Request::get(format!("{scheme}://{host}{}", check.path))
             .body(Body::empty())
             .map_err(|error| error.to_string())?;
         *request.headers_mut() = headers;
-        let answer = http2::send(sender, request).await.map_err(|no| no.cause.to_string())?;
+        let sent = http2::send(open.place(), request).await;
+        let (answer, _place) = sent.map_err(|no| no.cause.to_string())?;
         return Ok(answer.status().as_u16());
     }
     let head = RequestHead {

@@ -1,7 +1,10 @@
-//! HTTP/2 to upstreams, by hyper: one connection for each core and target, shared by all
-//! of its requests.
+//! HTTP/2 to upstreams, by hyper: for each core and target a connection that its requests share,
+//! and more where one has not streams enough.
 
-use std::sync::atomic::Ordering;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -20,39 +23,86 @@ const HEAD_MAX_BYTES: u32 = 64 << 10;
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(crate) type Sender = SendRequest<Body>;
+/// Of a core to a target. What needs more streams than these have waits.
+const CONNECTIONS_MAX: usize = 16;
 
-/// The connection of a core, where there is one. Whoever opens it holds the lock, so that
-/// requests that come meanwhile wait for it and do not open their own.
+type Sender = SendRequest<Body>;
+
+/// The connections of a core: one, and others only while those before it have all the streams
+/// that the target allows. Whoever opens one holds the lock, so that requests that come meanwhile
+/// wait for it and do not open their own.
 #[derive(Default)]
-pub(crate) struct Shared(pub(crate) Mutex<Option<Open>>);
+pub(crate) struct Shared(pub(crate) Mutex<Connections>);
 
+#[derive(Default)]
+pub(crate) struct Connections(Vec<Open>);
+
+/// A connection that was opened by this core.
 pub(crate) struct Open {
     sender: Sender,
     runtime: runtime::Id,
+    streams: Arc<Streams>,
+}
+
+/// Of one connection.
+struct Streams {
+    in_use: AtomicUsize,
+    /// As the target says, which it may change at any time.
+    most: AtomicUsize,
+}
+
+/// A stream's place on a connection, until its response has ended.
+pub(crate) struct Place {
+    sender: Sender,
+    streams: Arc<Streams>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.streams.in_use.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Shared {
-    /// Forgets the connection, which goes on with what it has.
+    /// Forgets the connections, which go on with what they have.
     pub(crate) async fn forget(&self) {
-        *self.0.lock().await = None;
+        self.0.lock().await.0.clear();
+    }
+}
+
+impl Connections {
+    /// On a connection that has room for another stream. Beyond so many of them streams wait for
+    /// each other.
+    pub(crate) fn place(&mut self) -> Option<Place> {
+        // Another core's is of no use here.
+        let own = runtime::Handle::current().id();
+        self.0.retain(|open| open.runtime == own && !open.sender.is_closed());
+        let has_room = |open: &&Open| {
+            let Streams { in_use, most } = &*open.streams;
+            in_use.load(Ordering::Relaxed) < most.load(Ordering::Relaxed)
+        };
+        let in_use = |open: &&Open| open.streams.in_use.load(Ordering::Relaxed);
+        let full = (self.0.len() >= CONNECTIONS_MAX).then(|| self.0.iter().min_by_key(in_use));
+        let open = self.0.iter().find(has_room).or(full.flatten())?;
+        Some(open.place())
+    }
+
+    pub(crate) fn add(&mut self, open: Open) -> Place {
+        let place = open.place();
+        self.0.push(open);
+        place
     }
 }
 
 impl Open {
-    pub(crate) fn new(sender: Sender) -> Self {
-        Self { sender, runtime: runtime::Handle::current().id() }
-    }
-
-    /// `None` when it is closed, or another core's.
-    pub(crate) fn sender(&self) -> Option<Sender> {
-        let own = self.runtime == runtime::Handle::current().id();
-        (own && !self.sender.is_closed()).then(|| self.sender.clone())
+    pub(crate) fn place(&self) -> Place {
+        self.streams.in_use.fetch_add(1, Ordering::Relaxed);
+        Place { sender: self.sender.clone(), streams: self.streams.clone() }
     }
 }
 
 /// Speaks first, and gives the connection a task of its own.
-pub(crate) async fn begin(stream: Stream) -> Result<Sender, hyper::Error> {
+pub(crate) async fn begin(stream: Stream) -> Result<Open, hyper::Error> {
     let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(256 << 10)
@@ -64,13 +114,23 @@ pub(crate) async fn begin(stream: Stream) -> Result<Sender, hyper::Error> {
         .keep_alive_timeout(PING_TIMEOUT)
         .handshake(TokioIo::new(stream))
         .await?;
+    let most = AtomicUsize::new(connection.current_max_send_streams());
+    let streams = Arc::new(Streams { in_use: AtomicUsize::new(0), most });
+    let told = streams.clone();
     tokio::spawn(async move {
+        let mut connection = pin!(connection);
+        let driven = poll_fn(|cx| {
+            let ended = connection.as_mut().poll(cx);
+            // At least one, or it would be of no use at all.
+            told.most.store(connection.current_max_send_streams().max(1), Ordering::Relaxed);
+            ended
+        });
         // A request that suffers from it reports it.
-        if let Err(cause) = connection.await {
+        if let Err(cause) = driven.await {
             tracing::debug!("a connection to an upstream ended: {cause}");
         }
     });
-    Ok(sender)
+    Ok(Open { sender, runtime: runtime::Handle::current().id(), streams })
 }
 
 /// Why there is no response; with the request, when none of it was sent.
@@ -80,14 +140,14 @@ pub(crate) struct Unanswered {
 }
 
 pub(crate) async fn send(
-    mut sender: Sender,
+    mut place: Place,
     request: Request<Body>,
-) -> Result<Response<Incoming>, Unanswered> {
-    let sent = match sender.ready().await {
-        Ok(()) => sender.try_send_request(request).await,
+) -> Result<(Response<Incoming>, Place), Unanswered> {
+    let sent = match place.sender.ready().await {
+        Ok(()) => place.sender.try_send_request(request).await,
         Err(cause) => return Err(Unanswered { cause, unsent: true }),
     };
-    sent.map_err(|mut error| {
+    sent.map(|response| (response, place)).map_err(|mut error| {
         let unsent = error.take_message().is_some();
         Unanswered { unsent: unsent || refused(error.error()), cause: error.into_error() }
     })

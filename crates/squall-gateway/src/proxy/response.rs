@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::flight::{Fault, Flight};
 use super::http1::{Decoder, Exchange, Piece};
+use super::http2;
 use super::target::Target;
 
 /// What becomes of a connection when it has served its request.
@@ -193,6 +194,7 @@ impl HttpBody for Http1Body {
 /// The same for HTTP/2, where the connection looks after itself.
 pub(crate) fn from_http2(
     response: Response<Incoming>,
+    place: http2::Place,
     idle: Duration,
     mut flight: Flight,
 ) -> Response<Body> {
@@ -212,7 +214,7 @@ pub(crate) fn from_http2(
         flight.land();
         return Response::from_parts(head, Body::empty());
     }
-    let body = Http2Body { body, idle, waiting: None, flight };
+    let body = Http2Body { body, idle, waiting: None, flight, _place: place };
     Response::from_parts(head, Body::stream(body))
 }
 
@@ -221,6 +223,7 @@ struct Http2Body {
     idle: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
     flight: Flight,
+    _place: http2::Place,
 }
 
 impl HttpBody for Http2Body {
