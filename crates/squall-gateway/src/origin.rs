@@ -121,6 +121,13 @@ impl OriginRequest {
         })
     }
 
+    /// Takes from the head what the target is not to see, and says who calls. It is done once more
+    /// when the request is sent, which changes nothing then.
+    pub(crate) fn settle(&mut self, account: &Account) {
+        guard::strip_request(&mut self.head.headers);
+        set_squall_headers(&mut self.head.headers, &self.matched, &self.target, account);
+    }
+
     /// Dropping the future, or the response's body, gives the call up.
     pub(crate) async fn send(
         self: Box<Self>,

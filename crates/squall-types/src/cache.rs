@@ -104,12 +104,15 @@ pub struct CacheVariant {
     /// The request headers that it was chosen by.
     pub vary: Vec<String>,
     pub age_s: u64,
-    /// Negative once it is stale.
+    /// By what its origin said. Negative once it is stale.
     pub ttl_s: i64,
+    /// Stale by a purge, whatever its origin said: it may answer once more while it is fetched anew.
+    #[serde(default)]
+    pub soft_purged: bool,
     pub body_bytes: u64,
     /// Only ranges of the body are there.
     pub partial: bool,
-    /// By a soft purge, or `no-cache`: it is validated before it answers.
+    /// By `no-cache`: it is validated before it answers.
     pub must_validate: bool,
     pub tags: Vec<String>,
     pub headers: Vec<(String, String)>,

@@ -9,7 +9,8 @@ pub enum Verdict {
     /// It answers. `ttl_s` is what remains of its freshness; it is negative when the request
     /// allows that it is stale.
     Serve { age_s: u64, ttl_s: i64 },
-    /// It answers, and is fetched anew behind the caller's back (RFC 5861, section 3).
+    /// It answers, and is fetched anew behind the caller's back (RFC 5861, section 3). It is
+    /// stale: `ttl_s` is 0 or less, and -1 after a soft purge.
     ServeAndRevalidate { age_s: u64, ttl_s: i64 },
     /// Its origin is asked first. `on_error`: it may be sent when the origin fails, that is
     /// when it can not be reached or answers with 5xx.
@@ -68,6 +69,7 @@ pub fn judge(head: &Head, asked: &Asked, soft_purged: bool, now_ms: u64) -> Verd
     }
     let window_s = freshness.stale_while_revalidate_s;
     if (soft_purged && ttl_s > 0) || (window_s > 0 && within(window_s)) {
+        let ttl_s = if soft_purged { ttl_s.min(-1) } else { ttl_s };
         return Verdict::ServeAndRevalidate { age_s, ttl_s };
     }
     match asks.max_stale {

@@ -16,9 +16,19 @@ pub(super) fn names_of_vary(headers: &HeaderMap) -> Option<Box<[HeaderName]>> {
     let mut names = names
         .map(|name| if name == "*" { None } else { HeaderName::try_from(name).ok() })
         .collect::<Option<Vec<_>>>()?;
+    if names.iter().any(is_said_anew) {
+        return None;
+    }
     names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
     names.dedup();
     Some(names.into())
+}
+
+/// Fields that a gateway writes itself for each request or each client, whatever the caller had
+/// in them: nothing that is known before the target is asked could select by them. Scheme and host
+/// are in every key, so what is said of them may be varied by.
+fn is_said_anew(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "forwarded" | "x-forwarded-for" | "x-request-id" | "traceparent")
 }
 
 /// What a request has for these names: the same number for requests that mean the same.
@@ -136,6 +146,9 @@ mod tests {
         };
         assert_eq!(names(&[]).unwrap().len(), 0);
         assert_eq!(*names(&["B, a", "A"]).unwrap(), ["a", "b"].map(HeaderName::from_static));
+        for everything in [&["X-Forwarded-For"][..], &["a, traceparent"]] {
+            assert!(names(everything).is_none(), "{everything:?}");
+        }
         for everything in [&["*"][..], &["a, *"], &[", *"], &["a", "*"], &["a b"]] {
             assert!(names(everything).is_none(), "{everything:?}");
         }

@@ -181,7 +181,7 @@ impl Gateway {
             (None, None) => "only other variants are stored".to_owned(),
             (None, Some(one)) => {
                 let soft = one.state == State::SoftPurged;
-                verdict(&rfc::judge(&one.head, &asked, soft, now_ms))
+                verdict(&rfc::judge(&one.head, &asked, soft, now_ms), soft)
             }
         };
         inspection.key = Some(key.url.to_string());
@@ -190,11 +190,14 @@ impl Gateway {
     }
 }
 
-fn verdict(verdict: &Verdict) -> String {
+fn verdict(verdict: &Verdict, soft_purged: bool) -> String {
     match verdict {
         Verdict::Serve { age_s, ttl_s } => {
             format!("a hit: it is {age_s} s old and fresh for {ttl_s} s")
         }
+        Verdict::ServeAndRevalidate { age_s, .. } if soft_purged => format!(
+            "a stale hit: it is {age_s} s old, was purged softly, and is fetched anew behind"
+        ),
         Verdict::ServeAndRevalidate { age_s, ttl_s } => format!(
             "a stale hit: it is {age_s} s old, {} s too old, and is fetched anew behind",
             ttl_s.unsigned_abs()
@@ -217,9 +220,10 @@ fn variant(one: &Stored, now_ms: u64) -> CacheVariant {
         vary: head.vary.iter().map(ToString::to_string).collect(),
         age_s: rfc::age_s(head, now_ms),
         ttl_s: rfc::ttl_s(head, now_ms),
+        soft_purged: one.state == State::SoftPurged,
         body_bytes: one.body_bytes,
         partial: one.partial,
-        must_validate: one.state == State::SoftPurged || head.freshness.no_cache,
+        must_validate: head.freshness.no_cache,
         tags: head.tags.iter().map(ToString::to_string).collect(),
         headers: head
             .headers

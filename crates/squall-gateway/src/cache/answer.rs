@@ -36,7 +36,7 @@ pub(super) struct Question<'a> {
 
 /// Answers from the store, or asks what is behind the route and keeps what may be kept.
 pub(crate) async fn answer(
-    request: Box<OriginRequest>,
+    mut request: Box<OriginRequest>,
     account: &mut Account,
     backend: &Backend,
     plan: &CachePlan,
@@ -45,6 +45,8 @@ pub(crate) async fn answer(
         note(plan, account, Outcome::Bypass);
         return Box::pin(request.send(account, backend)).await;
     }
+    // What selects a response is what its target would see, and not what a caller wrote.
+    request.settle(account);
     let head = &request.head;
     let authenticated = account.identity.is_some();
     let asked = Asked::read(&head.method, &head.headers, &plan.rules, authenticated);

@@ -242,7 +242,7 @@ impl Question<'_> {
         };
         self.cache.unstored.forget(&self.hash);
         let (parts, body) = response.into_parts();
-        let fill = Fill::new(length, most);
+        let fill = Fill::new(length, most, &self.cache.filling);
         let reader = fill.join().unwrap_or_default();
         let head = Arc::new(head);
         if let Some(lead) = &lead {

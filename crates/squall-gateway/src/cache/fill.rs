@@ -2,22 +2,35 @@
 //!
 //! One task reads the origin's body as fast as it comes. Readers follow at their own pace,
 //! from the first byte, and may come while it lasts. When the body becomes too large to be
-//! stored, it is only passed on: what all readers have is let go, the slowest of them sets
-//! the pace, and nobody else may join.
+//! stored, or all bodies together too large for the node, it is only passed on: what all readers
+//! have is let go, the slowest of them sets the pace, and nobody else may join.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use squall_types::{Body, BodyError, ErrorCode};
+use tokio::time::Instant;
 
 /// What may lie between the origin and the slowest reader of a body that is only passed on.
 const WINDOW_BYTES: u64 = 256 << 10;
+/// What the bodies that are being read may hold together. Readers that take nothing would hold
+/// as much as there are of them.
+const FILLING_MAX_BYTES: u64 = 128 << 20;
+/// How long a body is read on for the store alone.
+const ALONE_MAX: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Bytes that the bodies of a node hold which are being read.
+#[derive(Default)]
+pub(super) struct Filling(AtomicU64);
 
 /// A body that is being read.
 pub(super) struct Fill {
@@ -28,8 +41,8 @@ pub(super) struct Fill {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
+    filling: Arc<Filling>,
     chunks: VecDeque<Bytes>,
     /// Chunks that were let go.
     gone: u64,
@@ -40,6 +53,8 @@ struct State {
     only_passed_on: bool,
     end: Option<Result<(), BodyError>>,
     readers: Vec<Option<Reader>>,
+    /// When the last reader left.
+    alone_since: Option<Instant>,
     /// Of the task that reads the origin, while it waits for readers.
     source: Option<Waker>,
 }
@@ -52,8 +67,20 @@ struct Reader {
 }
 
 impl Fill {
-    pub(super) fn new(length: Option<u64>, most: u64) -> Arc<Self> {
-        Arc::new(Self { length, most, state: Mutex::default() })
+    pub(super) fn new(length: Option<u64>, most: u64, filling: &Arc<Filling>) -> Arc<Self> {
+        let state = State {
+            filling: filling.clone(),
+            chunks: VecDeque::new(),
+            gone: 0,
+            held: 0,
+            came: 0,
+            only_passed_on: false,
+            end: None,
+            readers: Vec::new(),
+            alone_since: None,
+            source: None,
+        };
+        Arc::new(Self { length, most, state: Mutex::new(state) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -72,6 +99,7 @@ impl Fill {
             state.readers.len() - 1
         });
         state.readers[place] = Some(Reader::default());
+        state.alone_since = None;
         drop(state);
         Some(Body::stream(FilledBody { fill: self.clone(), place, taken: 0 }))
     }
@@ -79,10 +107,15 @@ impl Fill {
     /// Reads the origin's body to its end. Returns it whole when it may be stored.
     pub(super) async fn pump(self: &Arc<Self>, mut body: Body) -> Option<Bytes> {
         loop {
-            let frame = match body.frame().await {
-                None => return self.finish(Ok(())),
-                Some(Err(error)) => return self.finish(Err(error)),
-                Some(Ok(frame)) => frame,
+            let frame = tokio::time::timeout(LOOK_EVERY, body.frame()).await;
+            if self.lock().is_given_up() {
+                return None;
+            }
+            let frame = match frame {
+                Err(_) => continue,
+                Ok(None) => return self.finish(Ok(())),
+                Ok(Some(Err(error))) => return self.finish(Err(error)),
+                Ok(Some(Ok(frame))) => frame,
             };
             // Trailers are not stored (RFC 9111, section 3.1), and nobody gets what others
             // would not.
@@ -116,10 +149,12 @@ impl Fill {
 
 impl State {
     fn push(&mut self, data: Bytes, most: u64) {
-        self.came += data.len() as u64;
-        self.held += data.len() as u64;
+        let length = data.len() as u64;
+        self.came += length;
+        self.held += length;
         self.chunks.push_back(data);
-        if self.came > most {
+        let of_all = self.filling.0.fetch_add(length, Ordering::Relaxed) + length;
+        if self.came > most || of_all > FILLING_MAX_BYTES {
             self.only_passed_on = true;
             self.let_go();
         }
@@ -146,6 +181,7 @@ impl State {
         {
             self.gone += 1;
             self.held -= chunk.len() as u64;
+            self.filling.0.fetch_sub(chunk.len() as u64, Ordering::Relaxed);
         }
         if let Some(source) = self.source.take() {
             source.wake();
@@ -167,6 +203,17 @@ impl State {
         Poll::Pending
     }
 
+    /// Whether nobody has read it for so long that it is not worth its connection any more. Who
+    /// comes from then on fetches it anew.
+    fn is_given_up(&mut self) -> bool {
+        let given_up = self.alone_since.is_some_and(|since| since.elapsed() > ALONE_MAX);
+        if given_up {
+            let message = "nobody waits for the response any more";
+            self.end = Some(Err(BodyError::new(ErrorCode::Cancelled, message)));
+        }
+        given_up
+    }
+
     /// All of it in one piece, for its readers too.
     fn joined(&mut self) -> Bytes {
         if self.chunks.len() == 1 {
@@ -176,7 +223,20 @@ impl State {
         for chunk in &self.chunks {
             whole.extend_from_slice(chunk);
         }
-        whole.freeze()
+        let whole = whole.freeze();
+        let mut start = 0;
+        for chunk in &mut self.chunks {
+            let end = start + chunk.len();
+            *chunk = whole.slice(start..end);
+            start = end;
+        }
+        whole
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.filling.0.fetch_sub(self.held, Ordering::Relaxed);
     }
 }
 
@@ -242,6 +302,9 @@ impl Drop for FilledBody {
     fn drop(&mut self) {
         let mut state = self.fill.lock();
         state.readers[self.place] = None;
+        if state.readers.iter().all(Option::is_none) {
+            state.alone_since = Some(Instant::now());
+        }
         state.let_go();
     }
 }

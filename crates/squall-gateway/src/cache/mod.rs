@@ -31,6 +31,7 @@ pub(crate) use answer::answer;
 pub(crate) use metrics::{CacheCounters, Outcome};
 pub(crate) use plan::CachePlan;
 
+use fill::Filling;
 use flight::Flights;
 use unstored::Unstored;
 
@@ -51,6 +52,8 @@ pub(crate) struct EdgeCache {
     flights: Arc<Flights>,
     unstored: Unstored,
     object_max_bytes: u64,
+    /// What is on its way into the store.
+    filling: Arc<Filling>,
     /// Bytes of bodies that functions are putting into caches of theirs.
     gathered_of_functions: Arc<AtomicU64>,
 }
@@ -65,6 +68,7 @@ impl EdgeCache {
             flights: Arc::default(),
             unstored: Unstored::default(),
             object_max_bytes: object_max_bytes.unwrap_or(OBJECT_MAX_BYTES),
+            filling: Arc::default(),
             gathered_of_functions: Arc::default(),
         }
     }

@@ -148,17 +148,19 @@ impl Cache {
         }
         for header in &key.headers {
             super::check::header_name(&format!("{at}.key.headers"), header)?;
-            let own = ["authorization", "cookie", "host", "range", "cache-control"];
-            if own.iter().any(|name| header.eq_ignore_ascii_case(name)) {
-                return Err(format!(
-                    "{at}.key.headers: {header:?} can not be part of a key{}",
-                    match header.to_ascii_lowercase().as_str() {
-                        "cookie" => "; name the cookies in key.cookies",
-                        "host" => "; it always is",
-                        _ => "",
-                    }
-                ));
-            }
+            let lower = header.to_ascii_lowercase();
+            let why = match lower.as_str() {
+                "cookie" => "; name the cookies in key.cookies",
+                "host" => "; it always is",
+                "authorization" | "range" | "cache-control" => "",
+                "forwarded" | "x-request-id" | "traceparent" | "x-real-ip" | "x-client-ip"
+                | "true-client-ip" => "; the gateway takes away what callers say there",
+                name if name.starts_with("x-forwarded-") => {
+                    "; the gateway takes away what callers say there"
+                }
+                _ => continue,
+            };
+            return Err(format!("{at}.key.headers: {header:?} can not be part of a key{why}"));
         }
         if self.object_max_bytes == Some(0) {
             return Err(format!("{at}.object_max_bytes is 0; write enabled = false"));
@@ -192,6 +194,8 @@ mod tests {
         check("key = { cookies = ['a', 'a'] }", Some("twice"));
         check("key = { headers = ['Cookie'] }", Some("key.cookies"));
         check("key = { headers = ['a b'] }", Some("a b"));
+        check("key = { headers = ['X-Forwarded-For'] }", Some("takes away what callers say"));
+        check("key = { headers = ['x-squall-client'] }", None);
         check("object_max_bytes = 0", Some("enabled = false"));
     }
 }

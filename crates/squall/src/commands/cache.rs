@@ -121,12 +121,13 @@ async fn purge(global: &Global, options: PurgeOptions) -> Result<(), Failure> {
         output::json(&json!({ "app": app, "targets": count, "soft": soft }));
         return Ok(());
     }
-    let how = if soft { "is stale from now on" } else { "is gone for every later request" };
+    let are = if count == 1 { "is" } else { "are" };
+    let how = if soft { "stale from now on" } else { "gone for every later request" };
     let which = match count {
         1 if all => "Everything".to_owned(),
         _ => output::plural(count, "target"),
     };
-    output::note(&format!("{which} of {app} {how}."));
+    output::note(&format!("{which} of {app} {are} {how}."));
     Ok(())
 }
 
@@ -167,6 +168,7 @@ fn describe(url: &str, found: &CacheInspection) -> String {
 
 fn describe_variant(variant: &CacheVariant, out: &mut String) {
     let left = match variant.ttl_s {
+        _ if variant.soft_purged => "stale by a soft purge".to_owned(),
         left if left >= 0 => format!("fresh for {left} s"),
         late => format!("stale since {} s", late.unsigned_abs()),
     };

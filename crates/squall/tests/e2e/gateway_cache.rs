@@ -501,7 +501,14 @@ async fn a_soft_purge_answers_once_more_while_it_fetches() {
     let (node, origin) = front("", |seen| numbered(seen).with("cache-tag", "all")).await;
     get(&node, "/").await;
     purge(&node, &["--tag", "all", "--soft"]);
-    assert_hit(&get(&node, "/").await, "answer 1");
+    let found = inspect(&node, "/");
+    assert!(found["answer"].as_str().unwrap().contains("was purged softly"), "{found}");
+    let variant = &found["variants"][0];
+    let facts = (&variant["soft_purged"], &variant["must_validate"]);
+    assert_eq!(facts, (&true.into(), &false.into()), "{found}");
+    let stale = get(&node, "/").await;
+    assert_hit(&stale, "answer 1");
+    assert!(status(&stale).ends_with("ttl=-1"), "{}", status(&stale));
     wait_for("the fetch behind", || origin.asked() == 2);
     wait_for("the new response", || {
         inspect(&node, "/")["answer"].as_str().unwrap().starts_with("a hit")

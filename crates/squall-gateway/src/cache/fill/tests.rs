@@ -34,7 +34,7 @@ async fn read(body: Body) -> Result<Bytes, BodyError> {
 
 #[tokio::test]
 async fn all_readers_get_all_of_it_whenever_they_come() {
-    let fill = Fill::new(Some(6), 100);
+    let fill = Fill::new(Some(6), 100, &Arc::default());
     let (sender, body) = source();
     let first = fill.join().unwrap();
     let pump = tokio::spawn({
@@ -54,7 +54,7 @@ async fn all_readers_get_all_of_it_whenever_they_come() {
 
 #[tokio::test]
 async fn nobody_needs_to_read_what_is_stored() {
-    let fill = Fill::new(None, 100);
+    let fill = Fill::new(None, 100, &Arc::default());
     let (sender, body) = source();
     drop(fill.join());
     sender.send(chunk("abc")).unwrap();
@@ -64,7 +64,7 @@ async fn nobody_needs_to_read_what_is_stored() {
 
 #[tokio::test]
 async fn a_body_that_is_too_short_is_an_error_for_all() {
-    let fill = Fill::new(Some(6), 100);
+    let fill = Fill::new(Some(6), 100, &Arc::default());
     let (sender, body) = source();
     let reader = fill.join().unwrap();
     sender.send(chunk("abc")).unwrap();
@@ -76,7 +76,7 @@ async fn a_body_that_is_too_short_is_an_error_for_all() {
 
 #[tokio::test]
 async fn a_body_that_breaks_off_is_an_error_for_all() {
-    let fill = Fill::new(None, 100);
+    let fill = Fill::new(None, 100, &Arc::default());
     let (sender, body) = source();
     let reader = fill.join().unwrap();
     sender.send(chunk("abc")).unwrap();
@@ -87,7 +87,7 @@ async fn a_body_that_breaks_off_is_an_error_for_all() {
 
 #[tokio::test]
 async fn what_is_too_large_passes_at_the_pace_of_the_slowest() {
-    let fill = Fill::new(None, 10);
+    let fill = Fill::new(None, 10, &Arc::default());
     let (sender, body) = source();
     let mut fast = fill.join().unwrap();
     let mut slow = fill.join().unwrap();
@@ -122,7 +122,7 @@ async fn what_is_too_large_passes_at_the_pace_of_the_slowest() {
 
 #[tokio::test]
 async fn what_is_too_large_ends_with_its_last_reader() {
-    let fill = Fill::new(None, 1);
+    let fill = Fill::new(None, 1, &Arc::default());
     let (sender, body) = source();
     let reader = fill.join().unwrap();
     let pump = tokio::spawn({
@@ -134,4 +134,56 @@ async fn what_is_too_large_ends_with_its_last_reader() {
     drop(reader);
     sender.send(chunk("def")).unwrap();
     assert!(pump.await.unwrap().is_none());
+}
+
+/// The memory of a node is the same for all of its responses.
+#[tokio::test]
+async fn what_all_bodies_hold_together_is_bounded() {
+    let filling = Arc::<Filling>::default();
+    let most = FILLING_MAX_BYTES;
+    let piece = Bytes::from(vec![0; 1 << 20]);
+    let held = || filling.0.load(Ordering::Relaxed);
+    let mut open = Vec::new();
+    for _ in 0..most / (32 << 20) {
+        let fill = Fill::new(None, most, &filling);
+        let reader = fill.join().unwrap();
+        for _ in 0..32 {
+            fill.lock().push(piece.clone(), most);
+        }
+        assert!(fill.join().is_some(), "it will be stored");
+        open.push((fill, reader));
+    }
+    assert_eq!(held(), most);
+    let fill = Fill::new(None, most, &filling);
+    let reader = fill.join().unwrap();
+    fill.lock().push(piece.clone(), most);
+    assert!(fill.join().is_none(), "it is only passed on");
+    fill.finish(Ok(()));
+    assert_eq!(read(reader).await.unwrap().len(), piece.len());
+    assert_eq!(held(), most);
+    drop(open);
+    assert_eq!(held(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_nobody_reads_is_not_waited_for_for_ever() {
+    let fill = Fill::new(None, 100, &Arc::default());
+    let (sender, body) = source();
+    drop(fill.join());
+    let pump = tokio::spawn({
+        let fill = fill.clone();
+        async move { fill.pump(body).await }
+    });
+    tokio::time::sleep(ALONE_MAX / 2).await;
+    // Somebody comes, and it goes on from there.
+    drop(fill.join().unwrap());
+    for _ in 0..ALONE_MAX.as_secs() {
+        assert!(!pump.is_finished());
+        sender.send(chunk("a")).unwrap();
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    tokio::time::sleep(2 * LOOK_EVERY).await;
+    assert!(pump.await.unwrap().is_none());
+    assert!(fill.join().is_none());
+    assert!(sender.send(chunk("a")).is_err(), "its connection is given up");
 }

@@ -109,3 +109,36 @@ async fn line_breaks_in_parameters_are_no_headers() {
     assert!(!answer.headers.contains_key("set-cookie"));
     assert!(get(&node, "/a?x=1").await.text().starts_with("GET /a?x=1\n"));
 }
+
+/// A field that the target does not see can not choose among what is stored, and put there what
+/// others get who are seen to say it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_target_does_not_see_selects_no_variant() {
+    let (node, origin) = front("", |seen| {
+        let name = if seen.path == "/who" { "x-squall-client" } else { "x-tenant" };
+        let said = seen.headers.get(name).map_or("nobody", String::as_str);
+        Reply::new(200, format!("for {said}"))
+            .with("cache-control", "max-age=60")
+            .with("vary", name)
+    })
+    .await;
+    let tenant = ("x-tenant", "victim");
+    let hidden = [tenant, ("connection", "keep-alive, X-Tenant")];
+    assert_eq!(ask(&node, "GET", "/", &hidden).await.text(), "for nobody");
+    assert_eq!(ask(&node, "GET", "/", &[tenant]).await.text(), "for victim");
+    assert_eq!(get(&node, "/").await.text(), "for nobody");
+    assert_eq!(origin.asked(), 2);
+    // Who calls is said by the gateway alone.
+    ask(&node, "GET", "/who", &[("x-squall-client", "bob")]).await;
+    assert!(status(&get(&node, "/who").await).starts_with("Squall; hit"));
+}
+
+/// The gateway writes them anew, so what is known beforehand can not select by them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_differs_for_each_client_is_not_stored() {
+    let (node, origin) = front("", |seen| numbered(seen).with("vary", "X-Forwarded-For")).await;
+    for _ in 0..2 {
+        assert!(status(&get(&node, "/").await).contains("fwd="));
+    }
+    assert_eq!(origin.asked(), 2);
+}
