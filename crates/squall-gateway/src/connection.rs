@@ -557,6 +557,9 @@ impl Stream {
                 scanner.scan(bytes);
                 if let Some(number) = scanner.refused() {
                     self.connection.refused.store(number, Ordering::Relaxed);
+                    if scanner.has_lost_track() {
+                        self.connection.close_soon();
+                    }
                     self.watch = Watch::Nothing;
                 }
             }
@@ -684,7 +687,9 @@ impl hyper::rt::Write for Stream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.begins_to_send();
-        on_socket!(&mut self.socket, poll_shutdown, cx)
+        // What was posted before may have to go first, and the client takes nothing.
+        let shut = on_socket!(&mut self.socket, poll_shutdown, cx);
+        self.waited(shut, cx)
     }
 
     fn is_write_vectored(&self) -> bool {

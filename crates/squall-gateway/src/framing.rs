@@ -67,6 +67,11 @@ impl Scanner {
         self.refused
     }
 
+    /// The connection has no future: where its next request begins is not sure.
+    pub(crate) fn has_lost_track(&self) -> bool {
+        self.refused == Some(self.heads + 1)
+    }
+
     /// How much there is of the head that is read or awaited.
     pub(crate) fn head_bytes(&self) -> Option<u64> {
         Some(self.head_bytes).filter(|_| self.state == State::Head)
@@ -159,18 +164,25 @@ impl Scanner {
                 let size = std::str::from_utf8(digits.trim_ascii())
                     .ok()
                     .and_then(|digits| u64::from_str_radix(digits, 16).ok());
-                self.state = match size {
-                    // hyper refuses what is malformed; there is nothing to follow then.
-                    _ if !crlf || cut => State::Done,
-                    None => State::Done,
-                    Some(0) => State::Trailers,
-                    Some(left) => State::ChunkData { left },
-                };
+                match size.filter(|_| crlf && !cut) {
+                    Some(0) => self.state = State::Trailers,
+                    Some(left) => self.state = State::ChunkData { left },
+                    None => self.lose_track(),
+                }
             }
-            State::ChunkEnd => self.state = State::ChunkSize,
-            State::Trailers if line.is_empty() => self.state = State::Head,
+            State::ChunkEnd if crlf && line.is_empty() => self.state = State::ChunkSize,
+            State::Trailers if crlf && line.is_empty() => self.state = State::Head,
+            State::Trailers if crlf => {}
+            State::ChunkEnd | State::Trailers => self.lose_track(),
             _ => {}
         }
+    }
+
+    /// A body is framed as nobody does it. Where hyper reads on, it may see another request behind
+    /// it than somebody else would: none is served.
+    fn lose_track(&mut self) {
+        self.refused = Some(self.heads + 1);
+        self.state = State::Done;
     }
 
     fn take_head_line(&mut self, line: &[u8], crlf: bool, cut: bool) {
@@ -278,6 +290,28 @@ mod tests {
         check("GET / HTTP/1.1\r\nHost: a\n\r\n", Some(1));
         let long = format!("GET / HTTP/1.1\r\nCookie: {}\n\r\n", "b".repeat(300));
         check(&long, Some(1));
+    }
+
+    #[test]
+    fn nothing_is_read_behind_a_body_that_is_framed_as_nobody_does_it() {
+        let post = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let next = "GET / HTTP/1.1\r\n\r\n";
+        let long = format!("5;a={}\r\nhello\r\n0\r\n\r\n", "x".repeat(200));
+        for body in [
+            &*long,
+            "5\nhello\r\n0\r\n\r\n",
+            "x\r\n",
+            "5\r\nhello\n0\r\n\r\n",
+            "5\r\nhellooo\r\n0\r\n\r\n",
+            "0\r\nA: b\n\n",
+            "0\r\nA: b\n\r\n",
+            "0\r\n\n",
+        ] {
+            check(&format!("{post}{body}{next}"), Some(2));
+        }
+        let trailer = format!("0\r\nA: {}\r\n\r\n", "b".repeat(200));
+        check(&format!("{post}{trailer}{next}"), None);
+        check(&format!("{post}5 ; a=b\r\nhello\r\n0\r\n\r\n{next}"), None);
     }
 
     #[test]

@@ -222,7 +222,8 @@ fn normalise(method: &Method, uri: &Uri) -> Result<PathAndQuery, Rejection> {
         return Err(bad("the path holds bytes that must be percent-encoded"));
     }
     let path = target.path();
-    if is_normal(path) {
+    // An absolute target may have a query and no path.
+    if is_normal(path) && target.as_str().starts_with('/') {
         return Ok(target.clone());
     }
     let normal = normalise_path(path).map_err(bad)?;
@@ -334,6 +335,21 @@ pub(crate) fn strip_request(headers: &mut HeaderMap) {
     remove_all(headers, |name| {
         is_identity(name) || matches!(name, "proxy-authorization" | "expect")
     });
+}
+
+/// With HTTP/2 a client may send the parts of its cookie each by itself. Whoever reads them
+/// without it gets one field (RFC 9113, section 8.2.3).
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    let mut parts = headers.get_all(header::COOKIE).iter();
+    let (Some(first), Some(_)) = (parts.next(), parts.next()) else { return };
+    let mut joined = first.as_bytes().to_vec();
+    for part in headers.get_all(header::COOKIE).iter().skip(1) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(part.as_bytes());
+    }
+    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        headers.insert(header::COOKIE, joined);
+    }
 }
 
 /// One look at each name, since most of the time there is nothing to remove: asking the map
@@ -486,6 +502,21 @@ mod tests {
         assert_eq!(trailers.keys().collect::<Vec<_>>(), ["grpc-status"]);
     }
 
+    #[test]
+    fn the_parts_of_a_cookie_become_one() {
+        let joined = |parts: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for part in parts {
+                headers.append(header::COOKIE, HeaderValue::from_static(part));
+            }
+            join_cookies(&mut headers);
+            headers.get_all(header::COOKIE).iter().cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(joined(&[]), [""; 0]);
+        assert_eq!(joined(&["a=1; b=2"]), ["a=1; b=2"]);
+        assert_eq!(joined(&["a=1", "b=2", "c=3"]), ["a=1; b=2; c=3"]);
+    }
+
     #[track_caller]
     fn path(raw: &str, expected: Result<&str, ErrorCode>) {
         let uri: Uri = raw.parse().unwrap();
@@ -500,6 +531,8 @@ mod tests {
     #[test]
     fn paths_are_normalised_once() {
         path("/", Ok("/"));
+        path("http://a", Ok("/"));
+        path("http://a?b=1", Ok("/?b=1"));
         path("/a/b?c=/../d", Ok("/a/b?c=/../d"));
         path("/a/../b", Ok("/b"));
         path("/a/./b/.", Ok("/a/b/"));

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use squall_types::trace::{TraceContext, random};
 use squall_types::{Body, ErrorCode};
 
@@ -210,6 +210,9 @@ fn read(
 ) -> Result<Reading, Rejection> {
     let door = connection.door();
     let (mut head, body) = request.into_parts();
+    if head.version == Version::HTTP_2 {
+        guard::join_cookies(&mut head.headers);
+    }
     let target = guard::check(&head.method, head.version, &head.uri, &head.headers)
         .map_err(Rejection::closing)?;
     guard::check_underscores(door.options.underscore_headers, &mut head.headers)

@@ -374,3 +374,18 @@ fn uploads_that_nobody_reads_hold_no_other_up() {
         drop(unread);
     });
 }
+
+/// Where the next request begins could be read in two ways.
+#[test]
+fn a_body_that_is_framed_strangely_is_the_last_of_its_connection() {
+    let door = Door::of("one", "");
+    let post = "POST /api/x HTTP/1.1\r\nHost: one.localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let next = "GET /api/next HTTP/1.1\r\nHost: one.localhost\r\nConnection: close\r\n\r\n";
+    let long = format!("5;a={}\r\nhello\r\n0\r\n\r\n", "x".repeat(200));
+    for body in [&*long, "0\r\nA: b\n\nGET /api/y HTTP/1.1\r\n\r\n"] {
+        let answer = door.raw(format!("{post}{body}{next}").as_bytes());
+        assert!(!answer.contains("/api/next") && !answer.contains("/api/y"), "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1 200").count(), 1, "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
+}

@@ -136,3 +136,50 @@ fn a_large_upload_flows_in_constant_memory() {
     let grown = highest.saturating_sub(before);
     assert!(grown < 32 << 20, "{grown} bytes more while {total} flowed in");
 }
+
+/// What it did not take lies in the core's outbox, and no request waits for it.
+#[test]
+fn a_connection_that_takes_nothing_does_not_rest_for_ever() {
+    // It is taken apart to rest before the time of its next head is over.
+    let node = TestNode::start_with("[gateway]\nhead_timeout_ms = 6000\nwrite_timeout_ms = 1000\n");
+    let body = "x".repeat(15_000);
+    let route =
+        format!("[[routes]]\npaths = [\"/fixed\"]\nresponse = {{ status = 200, body = {body:?} }}");
+    let address = node.gateway();
+    node.deploy(&App::new("fixed", squall_testkit::HELLO).and(&route));
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let mut stream = TcpStream::from(socket);
+    let own = stream.local_addr().unwrap();
+    // As /proc/net/tcp has it: both ends, the state (01 is open) and what waits to be taken.
+    let server_end = || {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let ends = format!(" 0100007F:{:04X} 0100007F:{:04X} ", address.port(), own.port());
+        let line = table.lines().find(|line| line.contains(&ends))?;
+        let (state, queue) = line[line.find(&ends)? + ends.len()..].split_at(2);
+        let waits = u64::from_str_radix(&queue[1..9], 16).unwrap();
+        Some((state.to_owned(), waits))
+    };
+    let (mut waits, mut asked) = (0, 0);
+    loop {
+        stream.write_all(b"GET /fixed HTTP/1.1\r\nHost: fixed.localhost\r\n\r\n").unwrap();
+        asked += 1;
+        let wanted = waits + body.len() as u64;
+        let begun = Instant::now();
+        while waits < wanted && begun.elapsed() < Duration::from_millis(200) {
+            std::thread::sleep(Duration::from_millis(1));
+            waits = server_end().expect("it is open").1;
+        }
+        // Not all of it was taken. Another request would wait for its own turn to be sent.
+        if waits < wanted && asked > 5 {
+            break;
+        }
+        assert!(asked < 5_000, "{waits} bytes wait");
+    }
+    let since = Instant::now();
+    while server_end().is_some_and(|(state, _)| state == "01") {
+        assert!(since.elapsed() < Duration::from_secs(30), "it is held");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
