@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use http::{Method, Uri, Version};
 use squall_types::ErrorCode;
 use squall_types::gateway::{
@@ -14,10 +14,10 @@ use squall_types::state::Snapshot;
 
 use crate::guard;
 use crate::inert::inert_contracts;
-use crate::policy;
+use crate::policy::{self, Reply};
 use crate::rejection::Rejection;
 use crate::routing::condition::Verdict;
-use crate::routing::{Asked, Backend, Candidate, Chosen, Compiled, RouteTable, Target};
+use crate::routing::{Asked, Backend, Candidate, Chosen, Compiled, Route, RouteTable, Target};
 use crate::transform;
 use crate::{Door, Gateway, Options};
 
@@ -61,6 +61,11 @@ fn fill(
     };
     explanation.app = Some(chosen.site.app.name.clone());
     explanation.revision = Some(chosen.compiled.revision.id.clone());
+    let shares = &chosen.site.app.traffic;
+    if shares.len() > 1 {
+        let named = shares.iter().map(|share| (share.revision.id.clone(), share.percent));
+        explanation.traffic = named.collect();
+    }
     explanation.host = Some(match &query.app {
         Some(_) => "as asked".to_owned(),
         None => table.describe_host(target.host()),
@@ -91,18 +96,7 @@ fn fill(
     explanation.route = Some(route.name.to_string());
     explanation.matched_by = Some(matched_by(&matched));
     explanation.target = Some(describe_target(&route.target));
-    let path = transform::rewrite(
-        route.rewrite.as_ref(),
-        &route.request_query,
-        by,
-        &target.path_and_query,
-    );
-    let host = route.rewrite.as_ref().and_then(|rewrite| rewrite.host.as_deref());
-    if path.is_some() || host.is_some() {
-        let host = host.unwrap_or(&target.authority);
-        let path = path.as_ref().unwrap_or(&target.path_and_query);
-        explanation.rewritten = Some(format!("{} {host}{path}", head.method));
-    }
+    explanation.rewritten = sent(&matched, &head.method, &target);
     if let Target::Redirect(redirect) = &route.target {
         let scheme = if query.https { "https" } else { "http" };
         let location = redirect.location(scheme, &target.authority, by, &target.path_and_query);
@@ -110,10 +104,74 @@ fn fill(
     }
     let own = own_policy(&chosen.compiled, &route.name);
     explanation.policies = steps(&route.policies.settings, own);
-    if let (Some(client), Some(addresses)) = (query.client, &route.policies.addresses) {
+    answered_before(door, query, &head, &target, route, explanation)
+}
+
+/// What the route does with everybody before its target is asked, in the order in which the door
+/// does it.
+fn answered_before(
+    door: &Door,
+    query: &ExplainQuery,
+    head: &http::request::Parts,
+    target: &guard::Target,
+    route: &Route,
+    explanation: &mut Explanation,
+) -> Result<(), Rejection> {
+    let policies = &route.policies;
+    if let (Some(client), Some(addresses)) = (query.client, &policies.addresses) {
         addresses.check(client)?;
     }
+    let mut reply = Reply::default();
+    policies.read(&head.headers, &mut reply);
+    let instead = if let Some(answer) = policies.preflight(head, &mut reply) {
+        format!("response {} to the preflight, by cors", answer.status().as_u16())
+    } else if let Some(answer) =
+        policies.https.check(query.https, target, door.options.https_port)?
+    {
+        let location = answer.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+        let (status, location) = (answer.status().as_u16(), location.unwrap_or_default());
+        format!("redirect {status} to {location}, by https")
+    } else {
+        return Ok(());
+    };
+    explanation.target = Some(instead);
+    explanation.rewritten = None;
     Ok(())
+}
+
+/// The request as its target sees it; `None` where it is as it came.
+fn sent(candidate: &Candidate, method: &Method, target: &guard::Target) -> Option<String> {
+    let Candidate { route, by } = candidate;
+    let path = transform::rewrite(
+        route.rewrite.as_ref(),
+        &route.request_query,
+        by,
+        &target.path_and_query,
+    );
+    let host = route.rewrite.as_ref().and_then(|rewrite| rewrite.host.as_deref());
+    let backends: Vec<&Backend> = match &route.target {
+        Target::Backend(backend) => vec![backend],
+        Target::Split(split) => split.sides().map(|(_, backend)| backend).collect(),
+        Target::Response(_) | Target::Redirect(_) => Vec::new(),
+    };
+    let origins = backends.iter().filter_map(|backend| match backend {
+        Backend::Upstream(pool, _) => Some(pool),
+        Backend::Function(_) | Backend::Assets => None,
+    });
+    let origins = origins.flat_map(|pool| pool.origins.iter().map(move |origin| (pool, origin)));
+    let path_and_query = path.as_ref().unwrap_or(&target.path_and_query);
+    let mut all: Vec<String> = origins
+        .map(|(pool, origin)| {
+            let asked = pool.settings.pass_host.then_some(&*target.authority);
+            let host = host.or(asked).unwrap_or(&origin.authority);
+            format!("{method} {host}{}{path_and_query}", origin.prefix)
+        })
+        .collect();
+    if all.is_empty() && (path.is_some() || host.is_some()) {
+        all.push(format!("{method} {}{path_and_query}", host.unwrap_or(&target.authority)));
+    }
+    all.dedup();
+    (!all.is_empty()).then(|| all.join(", or "))
 }
 
 /// The request, as the door would read it.

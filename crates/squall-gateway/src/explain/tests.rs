@@ -90,6 +90,63 @@ fn redirects_and_preflights_are_followed() {
     let headers = [("origin", "https://app.example.com"), ("access-control-request-method", "GET")];
     let found = asked("OPTIONS", "http://a.example.com/users/7", &headers);
     assert_eq!(found.route.as_deref(), Some("user"));
+    assert_eq!(found.target.as_deref(), Some("response 204 to the preflight, by cors"));
+    assert_eq!(found.rewritten, None);
+}
+
+const EDGE: &str = r#"
+name = "edge"
+hosts = ["edge.example.com"]
+[upstreams.people]
+targets = ["http://10.1.2.3:8080/base", "http://10.1.2.4:8080/base"]
+[upstreams.own]
+targets = ["https://people.internal"]
+pass_host = true
+[[routes]]
+paths = ["/people/*"]
+upstream = "people"
+rewrite = { prefix = "/v2" }
+[[routes]]
+paths = ["/own/*"]
+upstream = "own"
+[[routes]]
+paths = ["/only"]
+response = { status = 200 }
+policy = { https = "redirect" }
+[[routes]]
+paths = ["/never"]
+response = { status = 200 }
+policy = { https = "required" }
+"#;
+
+fn asked_of_edge(path: &str, https: bool) -> Explanation {
+    let query = ExplainQuery {
+        method: "GET".to_owned(),
+        url: format!("http://edge.example.com{path}"),
+        headers: Vec::new(),
+        client: None,
+        https,
+        app: None,
+    };
+    super::explain_manifest(&Manifest::parse(EDGE).unwrap(), &query)
+}
+
+#[test]
+fn what_an_upstream_is_sent_is_told_with_its_host_and_path() {
+    let sent = |path| asked_of_edge(path, false).rewritten;
+    let people = "GET 10.1.2.3:8080/base/v2/7?x, or GET 10.1.2.4:8080/base/v2/7?x";
+    assert_eq!(sent("/people/7?x").as_deref(), Some(people));
+    assert_eq!(sent("/own/7").as_deref(), Some("GET edge.example.com/own/7"));
+    assert_eq!(sent("/only"), None);
+}
+
+#[test]
+fn a_request_that_has_to_come_by_https_is_told_so() {
+    let redirect = asked_of_edge("/only", false).target.unwrap();
+    assert_eq!(redirect, "redirect 308 to https://edge.example.com/only, by https");
+    assert_eq!(asked_of_edge("/only", true).target.as_deref(), Some("response 200"));
+    let refused = asked_of_edge("/never", false).rejection.map(|rejection| rejection.code);
+    assert_eq!(refused, Some(ErrorCode::HttpsRequired));
 }
 
 #[test]

@@ -5,11 +5,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use squall_types::ErrorCode;
 use squall_types::shard::Spread;
 
 use super::balance::TargetSet;
-use super::pool::{Resolution, UpstreamPool};
+use super::pool::{Resolution, UpstreamPool, code_of};
 use super::target::{Origin, Target};
 
 /// How often connections and ejections are looked at.
@@ -72,7 +71,7 @@ async fn resolve_all(pool: &UpstreamPool) {
     }
     if targets.is_empty() {
         if let Some(failure) = failure {
-            pool.log(ErrorCode::UpstreamUnresolved, &failure.message);
+            pool.log(code_of(&failure), &failure.message);
             pool.resolution.send_replace(Resolution::Failed(failure));
         }
         return;

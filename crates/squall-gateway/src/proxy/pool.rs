@@ -44,7 +44,7 @@ pub(crate) struct UpstreamPool {
     pub(crate) settings: Upstream,
     pub(super) dial: Arc<dyn Dial>,
     logs: Arc<dyn LogSink>,
-    pub(super) origins: Vec<Arc<Origin>>,
+    pub(crate) origins: Vec<Arc<Origin>>,
     pub(super) set: ArcSwap<TargetSet>,
     pub(super) resolution: watch::Sender<Resolution>,
     /// Once it is so, it stays so.
@@ -72,6 +72,14 @@ pub(crate) struct Counters {
     pub(crate) circuit_opened: AtomicU64,
     pub(crate) tunnels: AtomicU32,
     pub(crate) resolve_failures: AtomicU64,
+}
+
+/// By what a name came to nothing: a way that is closed is not a name that is unknown.
+pub(super) fn code_of(failure: &OutboundError) -> ErrorCode {
+    match failure.kind {
+        OutboundErrorKind::Denied => ErrorCode::UpstreamUnavailable,
+        _ => ErrorCode::UpstreamUnresolved,
+    }
 }
 
 /// The owner's business: a caller learns the code only.
@@ -163,10 +171,7 @@ impl UpstreamPool {
                 OutboundError::new(OutboundErrorKind::DnsTimeout, message)
             }
         };
-        let code = match failure.kind {
-            OutboundErrorKind::Denied => ErrorCode::UpstreamUnavailable,
-            _ => ErrorCode::UpstreamUnresolved,
-        };
+        let code = code_of(&failure);
         self.log(code, &failure.message);
         Err(refuse(code, format!("{}: {}", self.name, failure.message)))
     }

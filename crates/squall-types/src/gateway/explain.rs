@@ -1,6 +1,7 @@
 //! What the gateway would do with a request, and why: asked by `squall gateway explain`
 //! and answered by the rules that requests themselves go by.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -32,9 +33,13 @@ pub struct ExplainQuery {
 pub struct Explanation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppName>,
-    /// The one that answers, or the first of those that share the traffic.
+    /// The one that answers. Where several share the traffic, one of them: the routes below are
+    /// its.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<RevisionId>,
+    /// Percent of the requests by revision, where several share them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub traffic: BTreeMap<RevisionId, u8>,
     /// How the host led to the app: `shop.localhost`, `*.example.com`, `any host`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
@@ -47,7 +52,8 @@ pub struct Explanation {
     /// Where the request goes: `function api`, `upstream users`, `assets`, `response 410`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// Method, host and target of the request as the target sees it, where they change.
+    /// Method, host and path of the request as an upstream sees it, or as another target does
+    /// where they change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rewritten: Option<String>,
     /// The other routes of the app, in their order of precedence.

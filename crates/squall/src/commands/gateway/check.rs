@@ -1,9 +1,10 @@
 //! `gateway check`: what can be said of a manifest's gateway part without a node.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use serde_json::json;
-use squall_types::gateway::{Policy, Route};
+use squall_types::gateway::{Policy, Route, UpstreamTarget};
 use squall_types::manifest::Manifest;
 
 use crate::cli::{FolderOptions, Global};
@@ -59,7 +60,14 @@ pub(crate) fn warnings(manifest: &Manifest) -> Vec<String> {
     let mut warnings = Vec::new();
     unreachable_routes(manifest, &mut warnings);
     unused_names(manifest, &mut warnings);
+    redirects_to_themselves(manifest, &mut warnings);
     for (name, upstream) in &manifest.upstreams {
+        let private = upstream.targets.iter().map(UpstreamTarget::url).find(|url| is_private(url));
+        if let (Some(target), false) = (private, upstream.allow_private) {
+            warnings.push(format!(
+                "upstreams.{name}: {target} is not a public address, so every request will be refused; set allow_private = true"
+            ));
+        }
         if upstream.tls.as_ref().is_some_and(|tls| tls.insecure) {
             warnings.push(format!(
                 "upstreams.{name}.tls.insecure takes any certificate; for development only"
@@ -104,6 +112,38 @@ fn unreachable_routes(manifest: &Manifest, warnings: &mut Vec<String>) {
                 name_of(first, &manifest.routes[first])
             ));
         }
+    }
+}
+
+/// Redirects that lead to the URL that was asked for.
+fn redirects_to_themselves(manifest: &Manifest, warnings: &mut Vec<String>) {
+    for (index, route) in manifest.routes.iter().enumerate() {
+        let Some(to) = &route.redirect else { continue };
+        let elsewhere = to.scheme.is_some() || to.host.is_some() || to.port.is_some();
+        let same_path = match (&to.path, &to.prefix) {
+            (None, None) => true,
+            (Some(path), _) => route.paths.contains(path),
+            (None, Some(prefix)) => {
+                route.paths.iter().any(|path| path.strip_suffix("/*") == Some(prefix))
+            }
+        };
+        if same_path && !elsewhere {
+            warnings.push(format!(
+                "routes.{}.redirect leads to the URL that was asked for, again and again",
+                name_of(index, route)
+            ));
+        }
+    }
+}
+
+/// Whether a target's host is one of this machine or of a private network, by its own text.
+fn is_private(url: &str) -> bool {
+    let Ok(url) = url.parse::<http::Uri>() else { return false };
+    let host = url.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    match address {
+        Ok(address) => !squall_net::is_public(address),
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
     }
 }
 
@@ -176,6 +216,33 @@ mod tests {
         assert!(host("example.com").contains("does not answer on example.com"));
         for good in ["a.example.com", "*.example.com", "shop.localhost", "*.a.example.com"] {
             assert_eq!(host(good), "", "{good}");
+        }
+    }
+
+    #[test]
+    fn what_can_not_work_is_told() {
+        let upstream = |target: &str, more: &str| {
+            warned(&format!(
+                "[upstreams.u]\ntargets = [\"{target}\"]\n{more}[[routes]]\nupstream = \"u\"\n"
+            ))
+        };
+        for private in
+            ["http://127.0.0.1:3000", "http://localhost", "http://[::1]:8", "http://10.1.2.3/x"]
+        {
+            let found = upstream(private, "");
+            assert!(found.contains("set allow_private = true"), "{private}: {found}");
+            assert_eq!(upstream(private, "allow_private = true\n"), "", "{private}");
+        }
+        assert_eq!(upstream("https://api.example.com", ""), "");
+        let redirect = |to: &str| {
+            let path = if to.contains("prefix") { "/b/*" } else { "/a" };
+            warned(&format!("[[routes]]\npaths = [\"{path}\"]\nredirect = {{ {to} }}\n"))
+        };
+        for loops in ["", "path = \"/a\"", "prefix = \"/b\"", "status = 308"] {
+            assert!(redirect(loops).contains("again and again"), "{loops}: {}", redirect(loops));
+        }
+        for leads in ["path = \"/c\"", "prefix = \"/c\"", "host = \"b.example.com\""] {
+            assert_eq!(redirect(leads), "", "{leads}");
         }
     }
 

@@ -82,6 +82,9 @@ fn describe(query: &ExplainQuery, found: &Explanation) -> String {
     };
     fact("app", found.app.as_ref().map(|app| app.as_str()));
     fact("revision", found.revision.as_ref().map(|revision| revision.as_str()));
+    let shares = found.traffic.iter().map(|(revision, percent)| format!("{revision} {percent} %"));
+    let shares = shares.collect::<Vec<_>>().join(", ");
+    fact("traffic", Some(shares.as_str()).filter(|shares| !shares.is_empty()));
     fact("host", found.host.as_deref());
     fact("route", found.route.as_deref());
     fact("matches", found.matched_by.as_deref());
