@@ -18,6 +18,8 @@ pub(crate) struct Files {
     pairs: BTreeMap<CertificateFiles, Pair>,
     /// Folders that could not be read; said once.
     unreadable: BTreeSet<PathBuf>,
+    /// Certificates of folders whose key is not there; said once.
+    keyless: BTreeSet<PathBuf>,
     /// All were read once.
     begun: bool,
     pub(crate) reloads: u64,
@@ -53,6 +55,7 @@ impl Files {
             options,
             pairs: BTreeMap::new(),
             unreadable: BTreeSet::new(),
+            keyless: BTreeSet::new(),
             begun: false,
             reloads: 0,
             failures: 0,
@@ -64,10 +67,20 @@ impl Files {
         let first = !std::mem::replace(&mut self.begun, true);
         let listed = self.list();
         let before = self.pairs.len();
-        self.pairs.retain(|files, _| listed.contains(files));
+        self.pairs.retain(|files, _| {
+            let stays = listed.contains(files);
+            if !stays {
+                let path = files.certificate.display();
+                tracing::info!("{path} and its key were removed: it is shown no more");
+            }
+            stays
+        });
         let mut changed = self.pairs.len() != before;
         for files in listed {
             changed |= self.read_pair(files, first);
+        }
+        if first && self.usable() == 0 && self.options.development.is_none() {
+            tracing::warn!("no certificate can be shown: every handshake of TLS will be refused");
         }
         changed.then(|| {
             let certificates = self.pairs.values().filter_map(|pair| pair.certificate.as_ref());
@@ -92,8 +105,11 @@ impl Files {
         match certificate::load(&files) {
             Ok(certificate) => {
                 warn_of_expiry(&files, &certificate);
-                if pair.certificate.is_some() {
-                    tracing::info!("{} was read anew", files.certificate.display());
+                let path = files.certificate.display();
+                match pair.certificate {
+                    Some(_) => tracing::info!("{path} was read anew"),
+                    None if !first => tracing::info!("{path} is shown from now on"),
+                    None => {}
                 }
                 self.reloads += u64::from(!first);
                 pair.certificate = Some(certificate);
@@ -115,14 +131,20 @@ impl Files {
         let mut listed: BTreeSet<_> = self.options.certificates.iter().cloned().collect();
         for folder in self.options.folders.clone() {
             match pairs_in(&folder) {
-                Ok(pairs) => {
+                Ok(Found { pairs, keyless }) => {
                     self.unreadable.remove(&folder);
+                    // One that lost a half is about to be replaced, and stays until it is.
+                    let known = self.pairs.keys().filter(|files| files.is_in(&folder));
+                    let halves =
+                        known.filter(|files| files.certificate.exists() ^ files.key.exists());
+                    listed.extend(halves.cloned());
                     listed.extend(pairs);
+                    self.warn_of_keyless(&folder, keyless);
                 }
                 Err(error) => {
                     // What was there stays: a folder that is away is no order to forget.
                     let known = self.pairs.keys();
-                    let kept = known.filter(|files| files.certificate.starts_with(&folder));
+                    let kept = known.filter(|files| files.is_in(&folder));
                     listed.extend(kept.cloned());
                     if self.unreadable.insert(folder) {
                         self.failures += 1;
@@ -132,6 +154,19 @@ impl Files {
             }
         }
         listed
+    }
+
+    fn warn_of_keyless(&mut self, folder: &Path, found: Vec<CertificateFiles>) {
+        let now: BTreeSet<PathBuf> = found.iter().map(|files| files.certificate.clone()).collect();
+        self.keyless.retain(|known| !known.starts_with(folder) || now.contains(known));
+        for files in found {
+            let is_known = self.pairs.contains_key(&files);
+            let path = files.certificate.clone();
+            if self.keyless.insert(path) && !is_known {
+                let (path, key) = (files.certificate.display(), files.key.display());
+                tracing::warn!("{path} has no key, which would be {key}: it is left out");
+            }
+        }
     }
 
     pub(crate) fn usable(&self) -> usize {
@@ -162,12 +197,25 @@ fn warn_of_expiry(files: &CertificateFiles, certificate: &Certificate) {
     }
 }
 
-/// The pairs of a folder; files without their other half are left out.
-fn pairs_in(folder: &Path) -> Result<Vec<CertificateFiles>, TlsError> {
+impl CertificateFiles {
+    fn is_in(&self, folder: &Path) -> bool {
+        self.certificate.starts_with(folder)
+    }
+}
+
+/// What a folder has.
+#[derive(Default)]
+struct Found {
+    pairs: Vec<CertificateFiles>,
+    /// Certificates without their other half.
+    keyless: Vec<CertificateFiles>,
+}
+
+fn pairs_in(folder: &Path) -> Result<Found, TlsError> {
     let bad = |error: std::io::Error| {
         TlsError::new(folder, format!("the folder can not be read: {error}"))
     };
-    let mut pairs = Vec::new();
+    let mut found = Found::default();
     for entry in std::fs::read_dir(folder).map_err(bad)? {
         let path = entry.map_err(bad)?.path();
         let pair = if path.is_dir() {
@@ -180,17 +228,19 @@ fn pairs_in(folder: &Path) -> Result<Vec<CertificateFiles>, TlsError> {
         } else {
             continue;
         };
-        if pair.certificate.exists() && pair.key.exists() {
-            pairs.push(pair);
+        match (pair.certificate.exists(), pair.key.exists()) {
+            (true, true) => found.pairs.push(pair),
+            (true, false) => found.keyless.push(pair),
+            (false, _) => {}
         }
     }
-    Ok(pairs)
+    Ok(found)
 }
 
 pub(crate) fn check(options: &TlsOptions) -> Result<(), TlsError> {
     let mut listed = options.certificates.clone();
     for folder in &options.folders {
-        listed.extend(pairs_in(folder)?);
+        listed.extend(pairs_in(folder)?.pairs);
     }
     let mut certificates = Vec::with_capacity(listed.len());
     for files in &listed {

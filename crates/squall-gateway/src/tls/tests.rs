@@ -99,8 +99,20 @@ fn changed_files_are_read_anew_and_bad_ones_change_nothing() {
     check(Some(&second), 3, 2);
     write(folder.path(), "a.key", &key.unwrap());
     check(Some(&second), 4, 2);
+    // A half that is away is about to be replaced.
+    std::fs::rename(folder.path().join("a.pem"), folder.path().join("a.away")).unwrap();
+    check(Some(&second), 4, 3);
+    check(Some(&second), 4, 3);
+    std::fs::rename(folder.path().join("a.away"), folder.path().join("a.pem")).unwrap();
+    check(Some(&second), 5, 3);
+    std::fs::remove_file(folder.path().join("a.key")).unwrap();
+    check(Some(&second), 5, 4);
     std::fs::remove_file(folder.path().join("a.pem")).unwrap();
-    check(None, 4, 2);
+    check(None, 5, 4);
+    // Without its key it is left out, which is no failure of what is shown.
+    write(folder.path(), "a.pem", "nonsense");
+    check(None, 5, 4);
+    std::fs::remove_file(folder.path().join("a.pem")).unwrap();
     assert!(shown(&tls, Some("other.example")).is_some());
     // A folder that is away is no order to forget.
     std::fs::rename(folder.path(), folder.path().with_extension("away")).unwrap();
