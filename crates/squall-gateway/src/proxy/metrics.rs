@@ -1,5 +1,6 @@
 //! What upstreams do, in the Prometheus text format.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -82,55 +83,85 @@ pub(super) const FAILURES: [Failure; 4] = [
     ("malformed", |counters| &counters.malformed),
 ];
 
+/// Several pools may be one upstream by its name: a revision that shares the traffic has other
+/// settings, or one that was replaced has requests under way. A series is there once.
+struct Series {
+    rows: Vec<(String, u64)>,
+    places: HashMap<String, usize>,
+    /// What two values of a series are together.
+    join: fn(u64, u64) -> u64,
+}
+
+impl Series {
+    fn new(join: fn(u64, u64) -> u64) -> Self {
+        Self { rows: Vec::new(), places: HashMap::new(), join }
+    }
+
+    fn add(&mut self, labels: String, value: u64) {
+        if let Some(place) = self.places.get(&labels) {
+            let (_, sum) = &mut self.rows[*place];
+            *sum = (self.join)(*sum, value);
+            return;
+        }
+        self.places.insert(labels.clone(), self.rows.len());
+        self.rows.push((labels, value));
+    }
+
+    fn write(self, name: &str, kind: &str, help: &str, out: &mut String) {
+        write_head(out, name, kind, help);
+        for (labels, value) in self.rows {
+            let _ = writeln!(out, "{name}{{{labels}}} {value}");
+        }
+    }
+}
+
+fn sum(one: u64, other: u64) -> u64 {
+    one + other
+}
+
 pub(super) fn write(pools: &[Arc<UpstreamPool>], out: &mut String) {
     let named = pools.iter().map(|pool| {
         let labels = format!("app=\"{}\",upstream=\"{}\"", pool.app, escaped(&pool.name));
         (labels, pool, pool.targets())
     });
     let named: Vec<_> = named.collect();
-    let name = "squall_upstream_requests_total";
-    write_head(out, name, "counter", "Responses of targets, by class of status.");
-    for (labels, _, targets) in &named {
-        for target in targets {
-            for (class, count) in target.answered().into_iter().enumerate() {
-                if count > 0 {
-                    let (label, class) = (&target.label, class + 1);
-                    let _ = writeln!(
-                        out,
-                        "{name}{{{labels},target=\"{label}\",status=\"{class}xx\"}} {count}"
-                    );
-                }
+    let targets = || {
+        named.iter().flat_map(|(labels, pool, targets)| {
+            targets
+                .iter()
+                .map(move |target| (format!("{labels},target=\"{}\"", target.label), *pool, target))
+        })
+    };
+    let mut answered = Series::new(sum);
+    let mut failed = Series::new(sum);
+    for (labels, _, target) in targets() {
+        for (class, count) in target.answered().into_iter().enumerate() {
+            if count > 0 {
+                answered.add(format!("{labels},status=\"{}xx\"", class + 1), count);
             }
         }
-    }
-    let name = "squall_upstream_failures_total";
-    write_head(out, name, "counter", "Tries without a whole response, by what went wrong.");
-    for (labels, _, targets) in &named {
-        for target in targets {
-            for (reason, counter) in FAILURES {
-                let (label, count) = (&target.label, read(counter(&target.counters)));
-                let _ = writeln!(
-                    out,
-                    "{name}{{{labels},target=\"{label}\",reason=\"{reason}\"}} {count}"
-                );
-            }
+        for (reason, counter) in FAILURES {
+            failed.add(format!("{labels},reason=\"{reason}\""), read(counter(&target.counters)));
         }
     }
+    let help = "Responses of targets, by class of status.";
+    answered.write("squall_upstream_requests_total", "counter", help, out);
+    let help = "Tries without a whole response, by what went wrong.";
+    failed.write("squall_upstream_failures_total", "counter", help, out);
     for (name, kind, help, value) in OF_TARGETS {
-        write_head(out, &format!("squall_upstream_{name}"), kind, help);
-        for (labels, pool, targets) in &named {
-            for target in targets {
-                let (label, value) = (&target.label, value(target, pool.now_ms()));
-                let _ =
-                    writeln!(out, "squall_upstream_{name}{{{labels},target=\"{label}\"}} {value}");
-            }
+        // A target that one of them can not use is down.
+        let mut series = Series::new(if name == "up" { u64::min } else { sum });
+        for (labels, pool, target) in targets() {
+            series.add(labels, value(target, pool.now_ms()));
         }
+        series.write(&format!("squall_upstream_{name}"), kind, help, out);
     }
     for (name, kind, help, value) in OF_POOLS {
-        write_head(out, &format!("squall_upstream_{name}"), kind, help);
+        let mut series = Series::new(if name == "circuit_open" { u64::max } else { sum });
         for (labels, pool, _) in &named {
-            let _ = writeln!(out, "squall_upstream_{name}{{{labels}}} {}", value(pool));
+            series.add(labels.clone(), value(pool));
         }
+        series.write(&format!("squall_upstream_{name}"), kind, help, out);
     }
 }
 

@@ -506,6 +506,37 @@ async fn pools_are_found_again_and_end_when_nobody_names_them() {
     assert_eq!(origin.connections.load(Ordering::Relaxed), 1);
 }
 
+/// Two revisions that share the traffic may differ in nothing but a setting.
+#[tokio::test]
+async fn an_upstream_of_two_settings_is_counted_once() {
+    let origin = Origin::start(&[Act::Answer(200)]).await;
+    let bench = Bench::new();
+    let pools = ["", ", \"keep_alive\": 3"].map(|more| bench.pool(&[origin.url()], more));
+    for (pool, requests) in pools.iter().zip([2, 3]) {
+        for _ in 0..requests {
+            ask(pool, "GET").await.unwrap();
+        }
+    }
+    let mut metrics = String::new();
+    bench.upstreams.write_metrics(&mut metrics);
+    let label = format!("app=\"app\",upstream=\"users\",target=\"{}\"", origin.address);
+    for line in
+        ["requests_total{LABEL,status=\"2xx\"} 5", "up{LABEL} 1", "connections_total{LABEL} 2"]
+    {
+        let line = format!("squall_upstream_{}\n", line.replace("LABEL", &label));
+        assert!(metrics.contains(&line), "{line} is not in {metrics}");
+    }
+    let series = metrics.lines().filter(|line| !line.starts_with('#'));
+    let mut names: Vec<_> = series.map(|line| line.rsplit_once(' ').unwrap().0).collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count, "a series is there once");
+}
+
+/// At once on a connection.
+const STREAMS_OF_ECHO: u32 = 20;
+
 /// An origin that echoes by HTTP/2, with trailers as gRPC has them.
 async fn h2c_echo() -> (SocketAddr, Arc<AtomicU32>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -536,6 +567,7 @@ async fn h2c_echo() -> (SocketAddr, Arc<AtomicU32>) {
             tokio::spawn(
                 hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
                     .initial_connection_window_size(16 << 20)
+                    .max_concurrent_streams(STREAMS_OF_ECHO)
                     .serve_connection(hyper_util::rt::TokioIo::new(stream), service),
             );
         }
@@ -570,6 +602,33 @@ async fn grpc_passes_with_its_trailers_over_one_connection() {
     futures_util::future::join_all(calls).await;
     assert_eq!(connections.load(Ordering::Relaxed), 1);
     assert_eq!(pool.targets()[0].in_flight(), 0);
+}
+
+/// What is read slowly holds its stream; others have another connection.
+#[tokio::test]
+async fn a_target_that_allows_few_streams_gets_more_connections() {
+    let (address, connections) = h2c_echo().await;
+    let bench = Bench::new();
+    let pool = bench.pool(&[format!("http://{address}")], ", \"protocol\": \"http2\"");
+    let mut open = Vec::new();
+    for number in 0..2 * STREAMS_OF_ECHO + 1 {
+        let (sender, frames) =
+            tokio::sync::mpsc::unbounded_channel::<Result<Frame<Bytes>, BodyError>>();
+        let body = futures_util::stream::unfold(frames, |mut frames| async {
+            frames.recv().await.map(|frame| (frame, frames))
+        });
+        let request = Request::post("/").body(Body::stream(StreamBody::new(body))).unwrap();
+        let answering = tokio::time::timeout(Duration::from_secs(10), send(&pool, request));
+        let response = answering.await.unwrap_or_else(|_| panic!("{number} waits"));
+        open.push((sender, response.unwrap()));
+    }
+    assert_eq!(connections.load(Ordering::Relaxed), 3);
+    drop(open);
+    // What was opened stays in use.
+    until("all to end", || pool.targets()[0].in_flight() == 0).await;
+    let request = Request::post("/").body(Body::full("a")).unwrap();
+    let body = send(&pool, request).await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!((body.to_bytes().as_ref(), connections.load(Ordering::Relaxed)), (&b"a"[..], 3));
 }
 
 /// They share a connection, and its window.

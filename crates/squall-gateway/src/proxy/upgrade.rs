@@ -30,7 +30,7 @@ use crate::listener::Draining;
 use crate::response::RequestEnd;
 use crate::timer::Deadline;
 
-/// What both ends have to close in, after they were told.
+/// What both ends have to close in, after they were told or one of them has left.
 const GOODBYE: Duration = Duration::from_secs(2);
 const SCRATCH_BYTES: usize = 32 << 10;
 
@@ -175,7 +175,8 @@ impl Tunnel {
         response
     }
 
-    /// Ready when both ways have ended, or nothing has come for too long.
+    /// Ready when both ways have ended, or nothing has come for too long. A WebSocket has no use
+    /// for one way alone, as other protocols may: it ends soon after one end has left.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let inward = self.inward.poll(&mut self.client, &mut self.upstream, cx);
         let outward = self.outward.poll(&mut self.upstream, &mut self.client, cx);
@@ -190,7 +191,9 @@ impl Tunnel {
             self.quiet_since = None;
         }
         let since = *self.quiet_since.get_or_insert_with(Instant::now);
-        self.deadline.poll(since + self.idle, cx)
+        let is_alone = (in_over || out_over) && self.inward.frames.is_some();
+        let idle = if is_alone { self.idle.min(GOODBYE) } else { self.idle };
+        self.deadline.poll(since + idle, cx)
     }
 }
 

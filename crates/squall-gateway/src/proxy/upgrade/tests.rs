@@ -194,6 +194,17 @@ async fn silence_ends_a_tunnel() {
     assert_eq!(origin.read(&mut [0; 10]).await.unwrap(), 0);
 }
 
+/// Its connection is closed, which an origin need not care for.
+#[tokio::test]
+async fn a_client_that_is_gone_is_not_waited_for() {
+    let bench = Bench::new("").await;
+    let (mut client, mut origin) = bench.switched().await;
+    client.shutdown().await.unwrap();
+    assert_eq!(origin.read(&mut [0; 10]).await.unwrap(), 0);
+    let usage = tokio::time::timeout(Duration::from_secs(20), bench.usage());
+    assert!(usage.await.expect("long before it would be idle").aborted);
+}
+
 #[tokio::test]
 async fn an_upstream_may_decline_to_switch() {
     let bench = Bench::new("").await;
