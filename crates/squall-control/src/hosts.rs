@@ -59,8 +59,20 @@ impl Inner {
 
     fn check_hosts(&self, app: &AppName, hosts: &[String]) -> Result<(), Problem> {
         let desired = self.desired();
+        let own = local_host(app);
         for other in desired.apps().filter(|other| other.name != *app) {
-            let Some(host) = hosts.iter().find(|host| other.hosts.contains(host)) else { continue };
+            let theirs = local_host(&other.name);
+            if hosts.contains(&theirs) {
+                let other = &other.name;
+                return Err(Problem::new(
+                    ErrorCode::HostTaken,
+                    format!(
+                        "{theirs} is the app {other}'s own; take it out of the `hosts` of {app}"
+                    ),
+                ));
+            }
+            let mut wanted = hosts.iter().chain([&own]);
+            let Some(host) = wanted.find(|host| other.hosts.contains(host)) else { continue };
             let other = &other.name;
             return Err(Problem::new(
                 ErrorCode::HostTaken,
@@ -82,6 +94,11 @@ impl Inner {
         let manifest = leading_manifest(store, app, shares)?;
         manifest.map_or(Ok(()), |manifest| self.check_claims(app, &manifest))
     }
+}
+
+/// What every app answers on, without a word about it.
+fn local_host(app: &AppName) -> String {
+    format!("{app}.localhost")
 }
 
 /// Of the revision that has most of the traffic.

@@ -129,7 +129,9 @@ fn advice(code: &str) -> Option<&'static str> {
         | ErrorCode::StorageFailed
         | ErrorCode::DataDirLocked
         | ErrorCode::DataDirUnsafe => "squall doctor",
-        ErrorCode::PortInUse => "squall up --listen 127.0.0.1:PORT with a free port",
+        ErrorCode::PortInUse => {
+            "a free port: --listen for the gateway, --admin-listen for the admin API, or `listen` in server.toml"
+        }
         ErrorCode::DataDirTooNew => "the newer squall, or another --data-dir",
         _ => return None,
     })

@@ -125,9 +125,17 @@ fn describe_revision(
 
 /// The app with this name. A name that can not be one is one that does not exist.
 pub(crate) async fn find(inner: &std::sync::Arc<Inner>, app: &str) -> Answer<AppRow> {
-    let name = AppName::parse(app).map_err(|_| unknown_app(app))?;
     let (inner, app) = (inner.clone(), app.to_owned());
-    crate::blocking(move || inner.store.app(&name)?.ok_or_else(|| unknown_app(&app))).await
+    crate::blocking(move || inner.expect_app(&app)).await
+}
+
+impl Inner {
+    /// As `find`, blocking. What is kept of apps longer than they are there, such as usage, asks
+    /// only when it has nothing.
+    pub(crate) fn expect_app(&self, app: &str) -> Answer<AppRow> {
+        let name = AppName::parse(app).map_err(|_| unknown_app(app))?;
+        self.store.app(&name)?.ok_or_else(|| unknown_app(app))
+    }
 }
 
 fn unknown_revision(app: &AppName, revision: &str) -> Problem {

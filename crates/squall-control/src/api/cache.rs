@@ -5,18 +5,13 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use squall_types::cache::{CacheError, CacheInspect, CacheInspection, CacheReport, PurgeRequest};
-use squall_types::{AppName, ErrorCode};
 
 use crate::api::apps::{find, invalid_json};
 use crate::api::door::Caller;
 use crate::api::problem::Problem;
+use crate::api::routes::Wanted;
 use crate::api::{Answer, Api};
 use crate::tokens::Scope;
-
-#[derive(Debug, serde::Deserialize)]
-pub(crate) struct Wanted {
-    app: Option<String>,
-}
 
 /// Answers when the purge holds for every later request, also after a restart.
 pub(crate) async fn purge(
@@ -57,8 +52,7 @@ pub(crate) async fn report(
     Query(wanted): Query<Wanted>,
 ) -> Answer<Json<CacheReport>> {
     caller.needs(Scope::Read)?;
-    let app = wanted.app.as_deref().map(AppName::parse).transpose();
-    let app = app.map_err(|error| Problem::new(ErrorCode::InvalidRequest, error.to_string()))?;
+    let app = wanted.app(&inner).await?;
     crate::blocking(move || Ok(Json(inner.options.cache.report(app.as_ref())))).await
 }
 

@@ -67,7 +67,11 @@ pub(crate) async fn recent(
     let filter = wanted.filter()?;
     let limit = check_limit(wanted.limit.unwrap_or(100))?;
     crate::blocking(move || {
-        Ok(Json(Page { items: inner.options.logs.recent(&filter, limit), next: None }))
+        let items = inner.options.logs.recent(&filter, limit);
+        if let (Some(app), true) = (&filter.app, items.is_empty()) {
+            inner.expect_app(app)?;
+        }
+        Ok(Json(Page { items, next: None }))
     })
     .await
 }

@@ -1,12 +1,15 @@
 //! What the gateway counted for each route, and how its upstreams are.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Query, State};
+use squall_types::AppName;
 use squall_types::gateway::{RoutesReport, UpstreamsReport};
-use squall_types::{AppName, ErrorCode};
 
+use crate::Inner;
+use crate::api::apps::find;
 use crate::api::door::Caller;
-use crate::api::problem::Problem;
 use crate::api::{Answer, Api};
 use crate::tokens::Scope;
 
@@ -16,9 +19,13 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    fn app(&self) -> Answer<Option<AppName>> {
-        let app = self.app.as_deref().map(AppName::parse).transpose();
-        app.map_err(|error| Problem::new(ErrorCode::InvalidRequest, error.to_string()))
+    /// # Errors
+    /// Fails when there is no app of that name.
+    pub(crate) async fn app(&self, inner: &Arc<Inner>) -> Answer<Option<AppName>> {
+        match &self.app {
+            Some(app) => Ok(Some(find(inner, app).await?.name)),
+            None => Ok(None),
+        }
     }
 }
 
@@ -28,7 +35,7 @@ pub(crate) async fn report(
     Query(wanted): Query<Wanted>,
 ) -> Answer<Json<RoutesReport>> {
     caller.needs(Scope::Read)?;
-    let app = wanted.app()?;
+    let app = wanted.app(&inner).await?;
     // Of thousands of routes it takes a while.
     crate::blocking(move || Ok(Json(inner.options.routes.routes(app.as_ref())))).await
 }
@@ -39,6 +46,6 @@ pub(crate) async fn upstreams(
     Query(wanted): Query<Wanted>,
 ) -> Answer<Json<UpstreamsReport>> {
     caller.needs(Scope::Read)?;
-    let app = wanted.app()?;
+    let app = wanted.app(&inner).await?;
     crate::blocking(move || Ok(Json(inner.options.upstreams.upstreams(app.as_ref())))).await
 }

@@ -58,6 +58,9 @@ pub(crate) async fn sums(
                 format!("the usage ledger can not be read: {error}"),
             )
         })?;
+        if let (Some(app), true) = (&filter.app, rows.is_empty()) {
+            inner.expect_app(app)?;
+        }
         let mut total = UsageTotals::default();
         rows.iter().for_each(|row| total.merge(&row.totals));
         Ok(Json(Usage { rows, total }))

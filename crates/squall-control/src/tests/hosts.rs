@@ -65,6 +65,12 @@ async fn a_domain_belongs_to_one_app_whichever_way_traffic_changes() {
         (vec!["c.example".to_owned()], 2)
     );
 
+    // What every app answers on is no other's, whichever comes first.
+    check_refused(&deploy(&bench, "four", &["two.localhost"], "").await, "two.localhost", "two");
+    assert_eq!(deploy(&bench, "four", &["five.localhost"], "").await["event"], "live");
+    check_refused(&deploy(&bench, "five", &[], "").await, "five.localhost", "four");
+    assert_eq!(deploy(&bench, "four", &["four.localhost"], "").await["event"], "live");
+
     // A preview takes nothing from anybody, until it is to be live.
     let preview = deploy(&bench, "three", &["c.example", "e.example"], "?activate=false").await;
     assert_eq!(preview["event"], "live", "{preview}");
