@@ -51,6 +51,8 @@ pub struct UpOptions {
     pub tls_development: bool,
     /// Print nothing but problems.
     pub quiet: bool,
+    /// Say where the node is as JSON.
+    pub json: bool,
 }
 
 /// Runs a node until it is told to end. Returns the exit code.
@@ -414,8 +416,15 @@ impl Supervisor {
         if self.options.quiet {
             return;
         }
-        for url in &serving.gateway_urls {
-            let _ = writeln!(std::io::stdout(), "{url}");
+        if self.options.json {
+            let urls = &serving.gateway_urls;
+            let places =
+                serde_json::json!({ "gateway_urls": urls, "admin_url": serving.admin_url });
+            let _ = writeln!(std::io::stdout(), "{places}");
+        } else {
+            for url in &serving.gateway_urls {
+                let _ = writeln!(std::io::stdout(), "{url}");
+            }
         }
         say!("admin API on {}", serving.admin_url);
         if config.gateway.tls.development {

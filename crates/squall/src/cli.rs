@@ -165,13 +165,18 @@ pub(crate) enum Command {
     Build,
 }
 
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    let wanted = "write an address and a port, such as 127.0.0.1:8080 or [::]:8080";
+    text.parse().map_err(|_| wanted.to_owned())
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct UpOptions {
     /// Address of the public listener [default: 127.0.0.1:8080, or the next free port]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = socket_address)]
     pub(crate) listen: Option<SocketAddr>,
     /// Address of the admin listener; keep it on loopback
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = socket_address)]
     pub(crate) admin_listen: Option<SocketAddr>,
     /// Settings of the node
     #[arg(long, value_name = "FILE")]

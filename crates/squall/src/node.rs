@@ -14,6 +14,7 @@ pub(crate) fn up(global: &Global, options: UpOptions) -> Result<i32, Failure> {
         config: options.config,
         tls_development: options.tls_dev,
         quiet: options.quiet,
+        json: global.json,
     };
     squall_node::up(options).map_err(|error| {
         let mut failure = Failure::failed("starting the node", &error);

@@ -99,7 +99,10 @@ pub(crate) async fn invoke(
             revision.functions.iter().map(|one| one.key.function.as_str()).collect();
         Problem::new(
             ErrorCode::UnknownFunction,
-            format!("name one of the app's functions: {}", names.join(", ")),
+            match names.as_slice() {
+                [] => format!("the app {app} has no functions"),
+                names => format!("name one of the app's functions: {}", names.join(", ")),
+            },
         )
     })?;
 
