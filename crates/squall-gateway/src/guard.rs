@@ -341,9 +341,9 @@ pub(crate) fn strip_request(headers: &mut HeaderMap) {
 /// without it gets one field (RFC 9113, section 8.2.3).
 pub(crate) fn join_cookies(headers: &mut HeaderMap) {
     let mut parts = headers.get_all(header::COOKIE).iter();
-    let (Some(first), Some(_)) = (parts.next(), parts.next()) else { return };
+    let (Some(first), Some(second)) = (parts.next(), parts.next()) else { return };
     let mut joined = first.as_bytes().to_vec();
-    for part in headers.get_all(header::COOKIE).iter().skip(1) {
+    for part in std::iter::once(second).chain(parts) {
         joined.extend_from_slice(b"; ");
         joined.extend_from_slice(part.as_bytes());
     }
