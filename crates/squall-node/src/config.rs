@@ -9,7 +9,7 @@ use squall_gateway::tls::{CertificateFiles, TlsOptions};
 use squall_gateway::{DoorLimits, UnderscoreHeaders};
 use squall_types::ErrorCode;
 use squall_types::limits::Limits;
-use squall_types::manifest::explain_toml;
+use squall_types::manifest::{explain_toml, place_of};
 
 use crate::error::UpError;
 
@@ -364,14 +364,16 @@ impl ServerConfig {
         let invalid = |message: String| UpError::new(ErrorCode::InvalidConfig, message);
         let text = std::fs::read_to_string(path)
             .map_err(|error| invalid(format!("{} can not be read: {error}", path.display())))?;
+        let problem = |position: Option<(usize, usize)>, why: String| {
+            let place =
+                position.map_or_else(String::new, |(line, column)| format!(":{line}:{column}"));
+            invalid(format!("{}{place}: {why}", path.display()))
+        };
         let config: Self = toml::from_str(&text).map_err(|error| {
             let found = explain_toml(&text, &error);
-            let place = found
-                .position
-                .map_or_else(String::new, |(line, column)| format!(":{line}:{column}"));
-            invalid(format!("{}{place}: {}", path.display(), found.message))
+            problem(found.position, found.message)
         })?;
-        config.check().map_err(|why| invalid(format!("{}: {why}", path.display())))?;
+        config.check().map_err(|why| problem(place_of(&text, &why), why))?;
         Ok(config)
     }
 

@@ -225,10 +225,9 @@ impl Manifest {
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
         let manifest: Manifest =
             toml::from_str(text).map_err(|error| explain_toml(text, &error))?;
-        manifest.check().map_err(|error| ManifestError {
-            position: place::of_message(text, &error.message).map(|start| position(text, start)),
-            ..error
-        })?;
+        manifest
+            .check()
+            .map_err(|error| ManifestError { position: place_of(text, &error.message), ..error })?;
         Ok(manifest)
     }
 
@@ -474,14 +473,34 @@ fn check_host_pattern(
 /// What is wrong with a TOML document of ours, with its place and, for an unknown key,
 /// the key that was probably meant.
 pub fn explain_toml(text: &str, error: &toml::de::Error) -> ManifestError {
-    ManifestError {
-        message: explain(error.message()),
-        position: error.span().map(|span| position(text, span.start)),
-    }
+    let start = error.span().map(|span| span.start);
+    let path = start.and_then(|start| place::path_at(text, start));
+    let message = match path {
+        Some(path) => format!("{path}: {}", explain(error.message(), &path)),
+        None => explain(error.message(), ""),
+    };
+    ManifestError { message, position: start.map(|start| position(text, start)) }
 }
 
-/// serde says which keys it expected; a person wants to know which one they meant.
-fn explain(message: &str) -> String {
+/// Where `text` has the key that `message` begins with: line and column, from 1.
+pub fn place_of(text: &str, message: &str) -> Option<(usize, usize)> {
+    place::of_message(text, message).map(|start| position(text, start))
+}
+
+/// serde says which keys and types it expected; a person wants to know what to write.
+fn explain(message: &str, path: &str) -> String {
+    match message {
+        "invalid type: map, expected a sequence" => {
+            return format!("is a list of tables; write [[{path}]] for each");
+        }
+        "wanted exactly 1 element, found 0 elements" => {
+            return format!("lacks its kind; it is a table of its own, such as [{path}.api_key]");
+        }
+        "wanted exactly 1 element, more than 1 element" => {
+            return "has more than one kind; give each a name of its own".to_owned();
+        }
+        _ => {}
+    }
     let Some(rest) = message.strip_prefix("unknown field `") else {
         return message.to_owned();
     };

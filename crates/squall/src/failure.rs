@@ -3,11 +3,12 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use squall_types::ErrorCode;
 
 /// Exit codes of every command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(into = "i32")]
 pub(crate) enum Exit {
     /// The node or something it depends on failed.
     Failed = 1,
@@ -23,8 +24,14 @@ pub(crate) enum Exit {
     Different = 6,
 }
 
+impl From<Exit> for i32 {
+    fn from(exit: Exit) -> Self {
+        exit as Self
+    }
+}
+
 /// A command's end that is not success.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
     /// `SQ0123`, where one fits. A newer node may send codes that this binary does not know.

@@ -21,6 +21,7 @@ mod process;
 mod time;
 
 use clap::Parser;
+use clap::error::{ContextKind, ContextValue};
 
 use crate::cli::{Cli, Command};
 use crate::failure::{Exit, Failure};
@@ -29,17 +30,34 @@ use crate::failure::{Exit, Failure};
 static ALLOCATOR: squall_node::Allocator = squall_node::Allocator;
 
 fn main() {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| suggesting_for_people(error).exit());
+    let as_json = cli.global.json;
     let code = match run(cli) {
         Ok(code) => code,
         Err(failure) => {
+            // What differs was printed; it is no error.
             if failure.exit != Exit::Different {
+                if as_json {
+                    output::json(&serde_json::json!({ "error": failure }));
+                }
                 output::note(&failure.to_string());
             }
             failure.exit as i32
         }
     };
     std::process::exit(code);
+}
+
+/// A command that only the binary itself uses is no suggestion.
+fn suggesting_for_people(mut error: clap::Error) -> clap::Error {
+    let kind = ContextKind::SuggestedSubcommand;
+    if let Some(ContextValue::Strings(mut names)) = error.remove(kind) {
+        names.retain(|name| !name.starts_with("__"));
+        if !names.is_empty() {
+            error.insert(kind, ContextValue::Strings(names));
+        }
+    }
+    error
 }
 
 fn run(cli: Cli) -> Result<i32, Failure> {

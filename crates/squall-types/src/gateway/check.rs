@@ -106,7 +106,7 @@ pub(crate) fn gateway(manifest: &Manifest) -> Checked {
         let name = one.name.clone().unwrap_or_else(|| format!("route-{}", index + 1));
         if !names.insert(name.clone()) {
             return Err(format!(
-                "two routes are named {name}; names are unique in an app, and \"assets\" and \"function-NAME\" stand for the app's files and functions"
+                "{at}: two routes are named {name}; names are unique in an app, and \"assets\" and \"function-NAME\" stand for the app's files and functions"
             ));
         }
     }

@@ -112,7 +112,7 @@ fn what_can_not_work_is_refused_with_its_place_and_the_fix() {
     );
     refused(("sample = 0.1", "sample = 2.0"), "from 0 to 1");
     refused(("limit = 100", "limit = 0"), "at least 1");
-    refused(("name = \"user\"", "name = \"assets\""), "two routes are named assets");
+    refused(("name = \"user\"", "name = \"assets\""), "routes.assets: two routes are named assets");
     refused(("limit = 100", "limit = 1000001"), "at most 1000000");
     refused(("limit = 100", "burst = 4000000000, limit = 100"), "more than a year");
     let twice = "rate_limits = [{ limit = 1, per = \"day\" }, { limit = 100";

@@ -101,3 +101,50 @@ response = { status = 410 }
     let nowhere = Manifest::parse("name = \"shop\"").unwrap_err();
     assert_eq!(nowhere.position, None);
 }
+
+#[test]
+fn what_the_document_s_shape_lacks_names_its_key() {
+    let says = |text: &str| {
+        let error = Manifest::parse(&format!("name = \"shop\"\n{text}")).unwrap_err();
+        let (line, column) = error.position.unwrap();
+        format!("{line}:{column}: {}", error.message)
+    };
+    let cases = [
+        (
+            "[[routes]]\nname = 5\npaths = [\"/x\"]",
+            "3:8: routes[1].name: invalid type: integer `5`, expected a string",
+        ),
+        (
+            "[[routes]]\nname = \"user\"\nresponse = { status = \"200\" }",
+            "4:23: routes.user.response.status: invalid type: string \"200\", expected u16",
+        ),
+        ("[[routes]]\nname = \"user\"\nweight = 1", "4:1: routes.user: unknown key `weight`; the"),
+        (
+            "[routes]\nname = \"user\"",
+            "2:1: routes: is a list of tables; write [[routes]] for each",
+        ),
+        (
+            "[identity.staff]\n[[routes]]\npaths = [\"/x\"]",
+            "2:1: identity.staff: lacks its kind; it is a table of its own, such as [identity.staff.api_key]",
+        ),
+        (
+            "[identity.staff.api_key]\n[identity.staff.basic]",
+            "2:11: identity.staff: has more than one kind; give each a name of its own",
+        ),
+        (
+            "[identity.staff.jwt]\naudience = [\"a\"]",
+            "2:1: identity.staff.jwt: missing field `issuer`",
+        ),
+        (
+            "upstreams.x.balance = \"best\"",
+            "2:23: upstreams.x.balance: unknown variant `best`, expected one of `round-robin`",
+        ),
+        ("hosts = [1]", "2:10: hosts: invalid type: integer `1`, expected a string"),
+        ("env = \"a", "2:9: invalid basic string, expected `\"`"),
+        ("name = \"b\"", "2:1: duplicate key"),
+    ];
+    for (text, expected) in cases {
+        let said = says(text);
+        assert!(said.starts_with(expected), "{text}\n{said}\n{expected}");
+    }
+}

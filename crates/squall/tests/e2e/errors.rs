@@ -91,6 +91,41 @@ fn a_wrong_token_and_no_node_are_told_apart() {
     assert!(String::from_utf8_lossy(&nobody.stderr).contains("squall up"));
 }
 
+#[test]
+fn a_failure_is_data_too_for_who_asks_for_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = "name = \"shop\"\n[[routes]]\nname = 5\n";
+    std::fs::write(folder.path().join("squall.toml"), manifest).unwrap();
+    for command in [&["check"][..], &["gateway", "check"]] {
+        let run = |more: &[&str]| {
+            let mut line = Command::new(SQUALL);
+            line.args(command).args(more).arg(folder.path()).stdin(Stdio::null());
+            line.output().unwrap()
+        };
+        let (plain, json) = (run(&[]), run(&["--json"]));
+        assert_eq!((plain.status.code(), json.status.code()), (Some(5), Some(5)));
+        assert!(plain.stdout.is_empty());
+        assert_eq!(plain.stderr, json.stderr);
+        let said: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+        let error = &said["error"];
+        assert_eq!((&error["exit"], &error["code"]), (&5.into(), &"SQ0300".into()), "{said}");
+        assert!(error["what"].as_str().unwrap().ends_with("squall.toml:3:8"), "{said}");
+        assert!(error["why"].as_str().unwrap().starts_with("routes[1].name: "), "{said}");
+    }
+}
+
+#[test]
+fn a_command_of_the_binary_s_own_is_not_suggested() {
+    let said = |word: &str| {
+        let output = Command::new(SQUALL).arg(word).stdin(Stdio::null()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let (server, deploys) = (said("server"), said("deploys"));
+    assert!(!server.contains("__"), "{server}");
+    assert!(deploys.contains("'deploy'"), "{deploys}");
+}
+
 fn failing_up(arguments: &[&str]) -> String {
     let output =
         Command::new(SQUALL).arg("up").args(arguments).stdin(Stdio::null()).output().unwrap();
@@ -145,4 +180,7 @@ fn a_wrong_server_config_says_where() {
     std::fs::write(&config, "[gateway]\nlisten = [\"127.0.0.1:0\"]\n[gatway]\n").unwrap();
     let said = failing_up(&["--config", config.to_str().unwrap()]);
     assert!(said.contains("SQ0403") && said.contains("did you mean `gateway`"), "{said}");
+    std::fs::write(&config, "[gateway]\n\n[node]\ndrain_s = 5\ncores = 0\n").unwrap();
+    let said = failing_up(&["--config", config.to_str().unwrap()]);
+    assert!(said.contains("server.toml:5:1: node.cores must be at least 1"), "{said}");
 }
