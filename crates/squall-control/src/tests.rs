@@ -102,6 +102,7 @@ impl ReportUpstreams for Fake {
         let upstream = UpstreamReport {
             app: app.cloned().unwrap_or_else(|| AppName::parse("shop").unwrap()),
             upstream: "users".to_owned(),
+            revisions: Vec::new(),
             circuit: None,
             unresolved: None,
             tunnels: 0,

@@ -335,7 +335,8 @@ impl ReportRoutes for Gateway {
 
 impl ReportUpstreams for Gateway {
     fn upstreams(&self, app: Option<&AppName>) -> UpstreamsReport {
-        self.0.upstreams.report(app)
+        let routes = self.0.routes.load();
+        self.0.upstreams.report(app, |pool| routes.revisions_with(pool))
     }
 }
 

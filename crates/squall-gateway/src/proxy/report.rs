@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use squall_types::AppName;
 use squall_types::gateway::{TargetHealth, TargetReport, UpstreamReport, UpstreamsReport};
+use squall_types::{AppName, RevisionId};
 
 use super::Upstreams;
 use super::metrics::FAILURES;
@@ -15,14 +15,18 @@ fn read(counter: &AtomicU64) -> u64 {
 }
 
 impl Upstreams {
-    pub(crate) fn report(&self, app: Option<&AppName>) -> UpstreamsReport {
+    pub(crate) fn report(
+        &self,
+        app: Option<&AppName>,
+        revisions: impl Fn(&UpstreamPool) -> Vec<RevisionId>,
+    ) -> UpstreamsReport {
         let live = self.live();
         let wanted = live.iter().filter(|pool| app.is_none_or(|app| pool.app == *app));
-        UpstreamsReport { items: wanted.map(|pool| of_pool(pool)).collect() }
+        UpstreamsReport { items: wanted.map(|pool| of_pool(pool, revisions(pool))).collect() }
     }
 }
 
-fn of_pool(pool: &UpstreamPool) -> UpstreamReport {
+fn of_pool(pool: &UpstreamPool, revisions: Vec<RevisionId>) -> UpstreamReport {
     let now_ms = pool.now_ms();
     let counters = &pool.counters;
     let targets = pool.targets();
@@ -33,6 +37,7 @@ fn of_pool(pool: &UpstreamPool) -> UpstreamReport {
     UpstreamReport {
         app: pool.app.clone(),
         upstream: pool.name.to_string(),
+        revisions,
         circuit: pool.circuit_state(),
         unresolved,
         tunnels: counters.tunnels.load(Ordering::Relaxed).into(),

@@ -13,6 +13,7 @@ use squall_types::{AppName, ErrorCode, FunctionName, RevisionId};
 
 use crate::Door;
 use crate::policy::limits::Plans;
+use crate::proxy::UpstreamPool;
 use crate::rejection::Rejection;
 use crate::route_metrics::RouteMetrics;
 
@@ -350,6 +351,18 @@ impl RouteTable {
             table.hosts.insert(format!("{}.localhost", site.app.name).into(), site);
         }
         table
+    }
+
+    /// The revisions whose requests go to this pool.
+    pub(crate) fn revisions_with(&self, pool: &UpstreamPool) -> Vec<RevisionId> {
+        let states = self.revisions.values().map(|compiled| &compiled.revision);
+        let with = states.filter(|revision| {
+            let settings = revision.manifest.upstreams.get(&*pool.name);
+            revision.app == pool.app && settings == Some(&pool.settings)
+        });
+        let mut ids: Vec<_> = with.map(|revision| revision.id.clone()).collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// A revision that still serves, and what its app's environment is now.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::AppName;
+use crate::{AppName, RevisionId};
 
 /// All routes at one moment. The difference of two of them is what happened in between.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -66,6 +66,9 @@ pub struct UpstreamsReport {
 pub struct UpstreamReport {
     pub app: AppName,
     pub upstream: String,
+    /// Revisions that a request can reach and that have it with these very settings. Empty where
+    /// only requests that began earlier still use it.
+    pub revisions: Vec<RevisionId>,
     /// `null` without a circuit breaker.
     pub circuit: Option<CircuitState>,
     /// Why there are no targets: what its names mean is not known.

@@ -162,6 +162,11 @@ async fn every_fault_has_its_documented_answer() {
         assert_eq!((answer.status, answer.code().as_str()), (status, code), "{manifest}");
         assert!(!answer.text().contains("127.0.0.1"), "callers learn no addresses");
     }
+    // The earlier revisions still answer under names of their own, each with its settings.
+    let shown = node.cli_json(&["gateway", "upstreams", "--app", "front"]);
+    let items = shown["items"].as_array().unwrap();
+    let of_each: Vec<_> = items.iter().map(|item| item["revisions"].as_array().unwrap()).collect();
+    assert!(of_each.len() == 4 && of_each.iter().all(|revisions| revisions.len() == 1), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

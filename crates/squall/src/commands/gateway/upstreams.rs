@@ -25,11 +25,15 @@ pub(super) async fn run(global: &Global, app: Option<&AppName>) -> Result<(), Fa
     Ok(())
 }
 
-/// A line for each target; an upstream without any has one, too.
+/// A line for each target; an upstream without any has one, too. Revisions are named where
+/// an upstream has other settings in one than in another.
 fn table(report: &UpstreamsReport) -> String {
-    let columns = [
+    let named = |one: &UpstreamReport| (one.app.clone(), one.upstream.clone());
+    let differ = report.items.windows(2).any(|pair| named(&pair[0]) == named(&pair[1]));
+    let mut columns = vec![
         ("APP", Align::Left),
         ("UPSTREAM", Align::Left),
+        ("REVISIONS", Align::Left),
         ("TARGET", Align::Left),
         ("HEALTH", Align::Left),
         ("CIRCUIT", Align::Left),
@@ -39,12 +43,17 @@ fn table(report: &UpstreamsReport) -> String {
         ("5XX", Align::Right),
         ("FAILURES", Align::Left),
     ];
-    let rows: Vec<_> = report.items.iter().flat_map(rows).collect();
+    let mut rows: Vec<_> = report.items.iter().flat_map(rows).collect();
+    if !differ {
+        const REVISIONS: usize = 2;
+        columns.remove(REVISIONS);
+        rows.iter_mut().for_each(|row| drop(row.remove(REVISIONS)));
+    }
     output::table(&columns, &rows)
 }
 
 fn rows(upstream: &UpstreamReport) -> Vec<Vec<String>> {
-    let begin = || vec![upstream.app.to_string(), upstream.upstream.clone()];
+    let begin = || vec![upstream.app.to_string(), upstream.upstream.clone(), revisions(upstream)];
     if upstream.targets.is_empty() {
         let why = upstream.unresolved.as_deref().unwrap_or("not resolved yet");
         let rest = ["-", why, circuit(upstream), "-", "-", "-", "-", "-"];
@@ -65,6 +74,15 @@ fn rows(upstream: &UpstreamReport) -> Vec<Vec<String>> {
         begin().into_iter().chain(rest).collect()
     };
     upstream.targets.iter().map(row).collect()
+}
+
+/// `kqzfw3x2ab +3`
+fn revisions(upstream: &UpstreamReport) -> String {
+    match upstream.revisions.as_slice() {
+        [] => "none, ending".to_owned(),
+        [only] => only.to_string(),
+        [first, more @ ..] => format!("{first} +{}", more.len()),
+    }
 }
 
 fn health(target: &TargetReport) -> String {
@@ -95,6 +113,8 @@ fn failures(target: &TargetReport) -> String {
 
 #[cfg(test)]
 mod tests {
+    use squall_types::RevisionId;
+
     use super::*;
 
     fn target(health: TargetHealth, ejected_for_ms: Option<u64>) -> TargetReport {
@@ -119,6 +139,7 @@ mod tests {
         let upstream = |name: &str, targets: Vec<TargetReport>| UpstreamReport {
             app: AppName::parse("shop").unwrap(),
             upstream: name.to_owned(),
+            revisions: Vec::new(),
             circuit: Some(CircuitState::HalfOpen),
             unresolved: targets.is_empty().then(|| "no such name".to_owned()),
             tunnels: 0,
@@ -136,5 +157,14 @@ shop  users     10.0.0.1:80  up               half-open          2     3        
 shop  users     10.0.0.1:80  ejected for 2 s  half-open          2     3        100   10  connect 4, timeout 1
 shop  lost      -            no such name     half-open          -     -          -    -  -";
         assert_eq!(table(&report), expected);
+
+        let revision = |id: &str| RevisionId::parse(id).unwrap();
+        let mut both = [upstream("users", vec![]), upstream("users", vec![])];
+        both[0].revisions = vec![revision("kqzfw3x2ab"), revision("pt5jxnq5vv")];
+        let expected = "\
+APP   UPSTREAM  REVISIONS      TARGET  HEALTH        CIRCUIT    IN FLIGHT  IDLE  RESPONSES  5XX  FAILURES
+shop  users     kqzfw3x2ab +1  -       no such name  half-open          -     -          -    -  -
+shop  users     none, ending   -       no such name  half-open          -     -          -    -  -";
+        assert_eq!(table(&UpstreamsReport { items: both.into() }), expected);
     }
 }
