@@ -304,8 +304,8 @@ fn futures_channel()
     (Send(send), Box::pin(frames))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn encrypted_upstreams_are_verified() {
+/// A certificate for `inner.example`, and the authority's own in PEM.
+fn inner_example() -> (tokio_rustls::TlsAcceptor, String) {
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let authority_key = rcgen::KeyPair::generate().unwrap();
@@ -322,7 +322,12 @@ async fn encrypted_upstreams_are_verified() {
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key.serialize_der().try_into().unwrap())
         .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    (tokio_rustls::TlsAcceptor::from(Arc::new(config)), authority.pem())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn encrypted_upstreams_are_verified() {
+    let (acceptor, authority) = inner_example();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let origin = Origin::start().await;
@@ -338,7 +343,7 @@ async fn encrypted_upstreams_are_verified() {
     });
     let roots = tempfile::tempdir().unwrap();
     let root = roots.path().join("root.pem");
-    std::fs::write(&root, authority.pem()).unwrap();
+    std::fs::write(&root, authority).unwrap();
     let node = TestNode::start_with(&format!("[outbound]\nextra_roots = [{root:?}]\n"));
     let target = [format!("https://127.0.0.1:{port}")];
     for (tls, expected) in [
@@ -350,6 +355,40 @@ async fn encrypted_upstreams_are_verified() {
         deploy(&node, &upstream(&target, tls));
         assert_eq!(ask(&node, "GET", "/").await.status, expected, "{tls:?}");
     }
+}
+
+/// Whether a target speaks HTTP/2 is asked by one connection; when it does not, those who waited
+/// for the answer connect side by side.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_to_learn_the_protocol_does_not_connect_one_after_another() {
+    const ASKING: usize = 8;
+    let (acceptor, _) = inner_example();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let origin = Origin::start().await;
+    tokio::spawn(async move {
+        let others = Arc::new(tokio::sync::Barrier::new(ASKING - 1));
+        for index in 0.. {
+            let Ok((stream, _)) = listener.accept().await else { return };
+            let (acceptor, origin, others) = (acceptor.clone(), origin.clone(), others.clone());
+            tokio::spawn(async move {
+                // The first one takes until all have asked, the others until all are there.
+                match index {
+                    0 => tokio::time::sleep(Duration::from_millis(300)).await,
+                    _ => drop(others.wait().await),
+                }
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    let _ = origin.serve(stream).await;
+                }
+            });
+        }
+    });
+    let node = TestNode::start_with("[node]\ncores = 1\n");
+    let target = [format!("https://127.0.0.1:{port}")];
+    deploy(&node, &upstream(&target, "tls = { insecure = true }\nretry = { attempts = 0 }"));
+    let answers = futures_util::future::join_all((0..ASKING).map(|_| ask(&node, "GET", "/"))).await;
+    let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses, [200; ASKING]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
