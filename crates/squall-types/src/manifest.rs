@@ -10,6 +10,7 @@ use crate::gateway::{Gateway, IdentitySource, Plan, Policy, Route, Upstream};
 use crate::limits::Limits;
 use crate::{AppName, FunctionName};
 
+mod lists;
 mod place;
 
 /// The app manifest.
@@ -223,6 +224,13 @@ impl Manifest {
 
     /// Reads and checks a manifest.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
+        if let Some(start) = lists::in_place_of_a_table(text) {
+            // The list begins where its first element does.
+            let path = place::path_at(text, start).unwrap_or_default();
+            let path = path.strip_suffix("[1]").unwrap_or(&path);
+            let message = format!("{path}: is a table, not a list; write [{path}] once, with keys");
+            return Err(ManifestError { message, position: Some(position(text, start)) });
+        }
         let manifest: Manifest =
             toml::from_str(text).map_err(|error| explain_toml(text, &error))?;
         manifest
@@ -489,6 +497,11 @@ pub fn place_of(text: &str, message: &str) -> Option<(usize, usize)> {
 
 /// serde says which keys and types it expected; a person wants to know what to write.
 fn explain(message: &str, path: &str) -> String {
+    if let Some((start, expected)) = message.rsplit_once(", expected ")
+        && let Some(most) = most_of(expected)
+    {
+        return format!("{start}, expected a whole number from 0 to {most}");
+    }
     match message {
         "invalid type: map, expected a sequence" => {
             return format!("is a list of tables; write [[{path}]] for each");
@@ -517,6 +530,17 @@ fn explain(message: &str, path: &str) -> String {
         Some((_, key)) => format!("unknown key `{unknown}`; did you mean `{key}`?"),
         None => format!("unknown key `{unknown}`; the keys here are {}", known.join(", ")),
     }
+}
+
+/// The largest number of one of Rust's types, which TOML's own integers reach at most.
+fn most_of(kind: &str) -> Option<i64> {
+    Some(match kind {
+        "u8" => u8::MAX.into(),
+        "u16" => u16::MAX.into(),
+        "u32" => u32::MAX.into(),
+        "u64" | "usize" => i64::MAX,
+        _ => return None,
+    })
 }
 
 /// Line and column of a byte offset, both from 1.

@@ -116,7 +116,7 @@ fn what_the_document_s_shape_lacks_names_its_key() {
         ),
         (
             "[[routes]]\nname = \"user\"\nresponse = { status = \"200\" }",
-            "4:23: routes.user.response.status: invalid type: string \"200\", expected u16",
+            "4:23: routes.user.response.status: invalid type: string \"200\", expected a whole number from 0 to 65535",
         ),
         ("[[routes]]\nname = \"user\"\nweight = 1", "4:1: routes.user: unknown key `weight`; the"),
         (
@@ -138,6 +138,19 @@ fn what_the_document_s_shape_lacks_names_its_key() {
         (
             "upstreams.x.balance = \"best\"",
             "2:23: upstreams.x.balance: unknown variant `best`, expected one of `round-robin`",
+        ),
+        (
+            "[[gateway]]\npolicy = {}",
+            "2:1: gateway: is a table, not a list; write [gateway] once, with keys",
+        ),
+        (
+            "upstreams.users.timeouts = [60]",
+            "2:28: upstreams.users.timeouts: is a table, not a list",
+        ),
+        ("[identity.staff]\napi_key = []", "3:11: identity.staff.api_key: is a table, not a list"),
+        (
+            "[[routes]]\npaths = [\"/x\"]\nsplit = [[\"a\", 1]]",
+            "4:10: routes[1].split: is a table, not a list",
         ),
         ("hosts = [1]", "2:10: hosts: invalid type: integer `1`, expected a string"),
         ("env = \"a", "2:9: invalid basic string, expected `\"`"),
