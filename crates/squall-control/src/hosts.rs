@@ -62,12 +62,17 @@ impl Inner {
         let own = local_host(app);
         for other in desired.apps().filter(|other| other.name != *app) {
             let theirs = local_host(&other.name);
-            if hosts.contains(&theirs) {
+            // Revisions have names below it: `REVISION--APP.localhost`.
+            let is_theirs = |host: &&String| {
+                let before = host.strip_suffix(&theirs);
+                before.is_some_and(|before| before.is_empty() || before.ends_with("--"))
+            };
+            if let Some(taken) = hosts.iter().find(is_theirs) {
                 let other = &other.name;
                 return Err(Problem::new(
                     ErrorCode::HostTaken,
                     format!(
-                        "{theirs} is the app {other}'s own; take it out of the `hosts` of {app}"
+                        "{taken} is the app {other}'s own; take it out of the `hosts` of {app}"
                     ),
                 ));
             }

@@ -132,7 +132,7 @@ fn answered_before(
         let (status, location) = (answer.status().as_u16(), location.unwrap_or_default());
         format!("redirect {status} to {location}, by https")
     } else {
-        return Ok(());
+        return policy::size::check(&policies.limits, head, target, 0);
     };
     explanation.target = Some(instead);
     explanation.rewritten = None;

@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use squall_types::address::AddressText;
 use squall_types::clients::ApiClient;
 use squall_types::log::UpstreamCall;
@@ -336,7 +337,11 @@ fn set_squall_headers(
 ) {
     if matched.route().has_parameters {
         let parameters = matched.candidate.by.parameters(target.path());
-        let pairs = parameters.iter().map(|(name, value)| format!("{name}={value}"));
+        // A path may hold these as they are; a list of pairs can not.
+        const JOINTS: &AsciiSet = &CONTROLS.add(b'&').add(b'=').add(b';').add(b'+');
+        let pairs = parameters
+            .iter()
+            .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, JOINTS)));
         let pairs = pairs.collect::<Vec<_>>().join("&");
         if let Ok(pairs) = HeaderValue::try_from(pairs) {
             headers.insert(PARAMETERS, pairs);

@@ -393,8 +393,11 @@ impl ServerConfig {
         if !(65_535..=0x7fff_ffff).contains(&self.gateway.stream_window_bytes) {
             return Err("gateway.stream_window_bytes must be from 65535 to 2147483647".to_owned());
         }
-        if self.node.cores == Some(0) {
-            return Err("node.cores must be at least 1".to_owned());
+        if self.node.cores.is_some_and(|cores| !(1..=1_024).contains(&cores)) {
+            return Err("node.cores must be from 1 to 1024".to_owned());
+        }
+        if self.node.drain_s > 86_400 {
+            return Err("node.drain_s must be at most 86400, a day".to_owned());
         }
         Ok(())
     }

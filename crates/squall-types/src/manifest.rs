@@ -421,8 +421,9 @@ fn check_relative_path(key: &str, path: &str) -> Result<(), ManifestError> {
 }
 
 fn check_route(function: &FunctionName, route: &str) -> Result<(), ManifestError> {
-    match crate::gateway::PathPattern::parse(route) {
-        Ok(_) => Ok(()),
+    let parsed = crate::gateway::PathPattern::parse(route);
+    match parsed.and_then(|_| crate::gateway::check_escapes(route)) {
+        Ok(()) => Ok(()),
         Err(why) => fail(format!("functions.{function}: route {route:?} {why}")),
     }
 }

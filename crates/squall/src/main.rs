@@ -37,10 +37,10 @@ fn main() {
         Err(failure) => {
             // What differs was printed; it is no error.
             if failure.exit != Exit::Different {
-                if as_json {
-                    output::json(&serde_json::json!({ "error": failure }));
-                }
                 output::note(&failure.to_string());
+                if as_json {
+                    output::failure(&failure);
+                }
             }
             failure.exit as i32
         }

@@ -5,21 +5,35 @@ use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
-/// Writes a line of data. A reader that has gone away ends the command without a word,
-/// as it does for every other tool in a pipe.
+use crate::failure::{Exit, Failure};
+
+/// Writes a line of data.
 pub(crate) fn line(text: &str) {
     let mut stdout = io::stdout().lock();
-    if writeln!(stdout, "{text}").and_then(|()| stdout.flush()).is_err() {
-        std::process::exit(0);
-    }
+    written(writeln!(stdout, "{text}").and_then(|()| stdout.flush()));
 }
 
 /// Writes raw data.
 pub(crate) fn bytes(data: &[u8]) {
     let mut stdout = io::stdout().lock();
-    if stdout.write_all(data).and_then(|()| stdout.flush()).is_err() {
+    written(stdout.write_all(data).and_then(|()| stdout.flush()));
+}
+
+/// A reader that has gone away ends the command without a word, as it does for every other
+/// tool in a pipe. What could not be written for another reason is missing from the data.
+fn written(done: io::Result<()>) {
+    let Err(error) = done else { return };
+    if error.kind() == io::ErrorKind::BrokenPipe {
         std::process::exit(0);
     }
+    note(&Failure::failed("writing to standard output", error).to_string());
+    std::process::exit(Exit::Failed as i32);
+}
+
+/// Writes a failure as data for a program, which has its exit code in any case.
+pub(crate) fn failure(failure: &Failure) {
+    let text = serde_json::json!({ "error": failure });
+    let _ = writeln!(io::stdout().lock(), "{text}");
 }
 
 /// Writes a JSON document: indented for a person, on one line for a program.

@@ -67,6 +67,8 @@ async fn a_domain_belongs_to_one_app_whichever_way_traffic_changes() {
 
     // What every app answers on is no other's, whichever comes first.
     check_refused(&deploy(&bench, "four", &["two.localhost"], "").await, "two.localhost", "two");
+    let preview = "kqzfw3x2ab--two.localhost";
+    check_refused(&deploy(&bench, "four", &[preview], "").await, preview, "two");
     assert_eq!(deploy(&bench, "four", &["five.localhost"], "").await["event"], "live");
     check_refused(&deploy(&bench, "five", &[], "").await, "five.localhost", "four");
     assert_eq!(deploy(&bench, "four", &["four.localhost"], "").await["event"], "live");

@@ -117,6 +117,10 @@ policy = { https = "redirect" }
 paths = ["/never"]
 response = { status = 200 }
 policy = { https = "required" }
+[[routes]]
+paths = ["/short/*"]
+response = { status = 200 }
+policy = { limits = { uri_bytes = 10 } }
 "#;
 
 fn asked_of_edge(path: &str, https: bool) -> Explanation {
@@ -167,4 +171,12 @@ fn address_rules_are_decided_for_an_address() {
     assert_eq!(of(None), None);
     assert_eq!(of(Some("198.51.100.1")), None);
     assert_eq!(of(Some("192.0.2.1")), Some(ErrorCode::AddressDenied));
+}
+
+#[test]
+fn what_is_too_large_is_told() {
+    let target = asked_of_edge("/short/a", false).target;
+    assert_eq!(target.as_deref(), Some("response 200"));
+    let refused = asked_of_edge("/short/abcdef", false).rejection.expect("it is too long");
+    assert_eq!(refused.code, ErrorCode::UriTooLong);
 }

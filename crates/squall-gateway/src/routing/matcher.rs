@@ -131,7 +131,7 @@ impl Matcher {
                     matches.then(|| search.first(std::slice::from_ref(candidate))).flatten()
                 })
             })
-            .or_else(|| self.tree.find_prefix(rest, &mut search));
+            .or_else(|| Some(self.tree.find_prefix(rest, &mut search)?.1));
         match found {
             Some(candidate) => Found::Route(candidate),
             None if search.methods.is_empty() => Found::Nothing,
@@ -149,7 +149,10 @@ impl Matcher {
         self.tree.all_ends(rest, &mut found);
         let regexes = self.regexes.iter().filter(|(regex, _)| regex.is_match(path));
         found.extend(regexes.map(|(_, candidate)| candidate));
-        self.tree.all_prefixes(rest, &mut found);
+        let mut prefixes = Vec::new();
+        self.tree.all_prefixes(rest, 0, &mut prefixes);
+        prefixes.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
+        found.extend(prefixes.into_iter().map(|(_, candidate)| candidate));
         found
     }
 }
@@ -173,16 +176,22 @@ impl Node {
         self.below(rest).find_map(|(node, rest)| node.find_end(rest, search))
     }
 
-    /// The prefix that reaches farthest into the path.
+    /// The prefix that reaches farthest into the path, and by how many segments. Of two that
+    /// reach equally far, the one that has a literal segment first.
     fn find_prefix<'a>(
         &'a self,
         rest: Option<&str>,
         search: &mut Search<'_>,
-    ) -> Option<&'a Spread<Candidate>> {
-        let mut below = rest.into_iter().flat_map(|rest| self.below(rest));
-        below
-            .find_map(|(node, rest)| node.find_prefix(rest, search))
-            .or_else(|| search.first(&self.prefixes))
+    ) -> Option<(usize, &'a Spread<Candidate>)> {
+        let mut farthest: Option<(usize, _)> = None;
+        for (node, rest) in rest.into_iter().flat_map(|rest| self.below(rest)) {
+            if let Some((length, candidate)) = node.find_prefix(rest, search)
+                && farthest.is_none_or(|(before, _)| length + 1 > before)
+            {
+                farthest = Some((length + 1, candidate));
+            }
+        }
+        farthest.or_else(|| search.first(&self.prefixes).map(|candidate| (0, candidate)))
     }
 
     fn all_ends<'a>(&'a self, rest: Option<&str>, found: &mut Vec<&'a Spread<Candidate>>) {
@@ -192,11 +201,16 @@ impl Node {
         }
     }
 
-    fn all_prefixes<'a>(&'a self, rest: Option<&str>, found: &mut Vec<&'a Spread<Candidate>>) {
+    fn all_prefixes<'a>(
+        &'a self,
+        rest: Option<&str>,
+        length: usize,
+        found: &mut Vec<(usize, &'a Spread<Candidate>)>,
+    ) {
         for (node, rest) in rest.into_iter().flat_map(|rest| self.below(rest)) {
-            node.all_prefixes(rest, found);
+            node.all_prefixes(rest, length + 1, found);
         }
-        found.extend(&self.prefixes);
+        found.extend(self.prefixes.iter().map(|candidate| (length, candidate)));
     }
 
     /// The nodes that the next segment leads to, the literal one first.

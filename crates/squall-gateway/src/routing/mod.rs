@@ -335,9 +335,6 @@ impl RouteTable {
             [only] => Some(only.clone()),
             _ => sites.iter().find(|site| site.app.default).cloned(),
         };
-        for (host, site) in previews {
-            table.hosts.insert(host.into(), site);
-        }
         for site in &sites {
             for host in &site.app.hosts {
                 match HostPattern::parse(host) {
@@ -346,7 +343,10 @@ impl RouteTable {
                 };
             }
         }
-        // Last, so that no app takes another's own name by listing it as a domain.
+        // Last, so that no app takes a name of another's by listing it as a domain.
+        for (host, site) in previews {
+            table.hosts.insert(host.into(), site);
+        }
         for site in sites {
             table.hosts.insert(format!("{}.localhost", site.app.name).into(), site);
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use squall_types::FunctionName;
-use squall_types::gateway::{self, Policy, WeightedTarget};
+use squall_types::gateway::{self, Policy, WeightedTarget, compile_regex};
 use squall_types::shard::Spread;
 use squall_types::state::FunctionSpec;
 use squall_types::usage::UpstreamKey;
@@ -123,7 +123,7 @@ impl Route {
             Target::Split(split(&route.split, route.sticky.as_ref(), compiling)?)
         };
         let has_parameters = route.paths.iter().any(|path| path.contains('{'))
-            || route.path_regex.as_ref().is_some_and(|regex| regex.contains("(?P<"));
+            || route.path_regex.as_ref().is_some_and(|regex| has_names(regex));
         // Held while the policies are compiled: they count in it.
         let metrics = compiling.metrics(&name);
         Some(Self {
@@ -210,7 +210,7 @@ fn split(
     sticky: Option<&gateway::Sticky>,
     compiling: &Compiling<'_>,
 ) -> Option<Split> {
-    let mut sum = 0;
+    let mut sum = 0_u32;
     let mut compiled = Vec::new();
     for side in sides.iter().filter(|side| side.weight > 0) {
         let backend = match (&side.function, &side.upstream) {
@@ -218,10 +218,15 @@ fn split(
             (None, Some(name)) => compiling.upstream(name)?,
             (None, None) => return None,
         };
-        sum += side.weight;
+        sum = sum.saturating_add(side.weight);
         compiled.push((sum, backend));
     }
     Some(Split { sides: compiled, sticky: sticky.and_then(Sticky::new) })
+}
+
+/// Whether an expression has named groups.
+fn has_names(pattern: &str) -> bool {
+    compile_regex(pattern).is_ok_and(|regex| regex.capture_names().flatten().next().is_some())
 }
 
 impl Fixed {

@@ -28,6 +28,19 @@ fn names_win_over_wildcards_and_near_wildcards_over_far_ones() {
 }
 
 #[test]
+fn no_domain_of_an_app_takes_another_s_preview() {
+    let door = door(&[
+        deployed("evil", "hosts = [\"abcdefghij--site.localhost\", \"*.localhost\"]"),
+        deployed("site", ""),
+    ]);
+    let table = door.routes.load();
+    for (host, app) in [("abcdefghij--site.localhost", "site"), ("other.localhost", "evil")] {
+        let chosen = table.choose(host, &HeaderMap::new()).unwrap();
+        assert_eq!(chosen.site.app.name.as_str(), app, "{host}");
+    }
+}
+
+#[test]
 fn a_header_forces_a_revision_where_the_app_allows_it() {
     let door = door(&[deployed("one", "[gateway]\nrevision_header = \"x-revision\"")]);
     let table = door.routes.load();

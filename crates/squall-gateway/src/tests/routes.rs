@@ -60,6 +60,13 @@ fn a_function_sees_what_the_route_makes_of_a_request() {
 }
 
 #[test]
+fn a_parameter_s_value_is_no_further_parameter() {
+    let answer = door().get("/users/7&what=admin;a+b/posts", "");
+    let expected = "\nx-squall-params: id=7%26what%3Dadmin%3Ba%2Bb&what=posts\n";
+    assert!(answer.contains(expected), "{answer}");
+}
+
+#[test]
 fn redirects_and_fixed_responses_need_nobody_behind_them() {
     let door = door();
     let moved = door.get("/moved/a?b=c", "");

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::path::check_escapes;
+use super::transform::check_changeable;
 use super::{PathPattern, Policy, RateLimit, Route, Sticky, ValueMatch};
 use crate::manifest::Manifest;
 
@@ -46,10 +48,15 @@ pub(super) fn method(at: &str, name: &str) -> Checked {
 /// # Errors
 /// What is wrong with it.
 pub fn compile_regex(pattern: &str) -> Result<regex::Regex, String> {
-    regex::RegexBuilder::new(&format!("^(?:{pattern})$"))
-        .size_limit(REGEX_MAX_BYTES)
-        .build()
-        .map_err(|error| error.to_string().lines().last().unwrap_or_default().trim().to_owned())
+    let build = |text: &str| {
+        let built = regex::RegexBuilder::new(text).size_limit(REGEX_MAX_BYTES).build();
+        built
+            .map_err(|error| error.to_string().lines().last().unwrap_or_default().trim().to_owned())
+    };
+    // By itself first: its parentheses must not close ours. A line's end closes the comment that
+    // an expression with (?x) may end with.
+    build(pattern)?;
+    build(&format!("^(?:{pattern})$")).or_else(|_| build(&format!("^(?:{pattern}\n)$")))
 }
 
 fn host(at: &str, pattern: &str) -> Checked {
@@ -70,9 +77,27 @@ fn host(at: &str, pattern: &str) -> Checked {
     ))
 }
 
+/// Names are printed on terminals and in logs.
+fn names(at: &str, names: impl IntoIterator<Item = impl AsRef<str>>) -> Checked {
+    let mut names = names.into_iter();
+    let bad = |name: &str| name.is_empty() || name.chars().any(char::is_control);
+    match names.find(|name| bad(name.as_ref())) {
+        Some(name) => Err(format!("{at}: {:?} is no name", name.as_ref())),
+        None => Ok(()),
+    }
+}
+
 pub(crate) fn gateway(manifest: &Manifest) -> Checked {
+    names("upstreams", manifest.upstreams.keys())?;
+    names("identity", manifest.identity.keys())?;
+    names("plans", manifest.plans.keys())?;
+    names("routes", manifest.routes.iter().filter_map(|route| route.name.as_ref()))?;
     let known = &manifest.gateway;
     policy("gateway.policy", &known.policy, manifest)?;
+    if manifest.assets.is_some() {
+        // Files are served where no route is, under the app's own policy.
+        scopes_of_somebody("gateway.policy", &Policy::default(), manifest)?;
+    }
     if let Some(name) = &known.revision_header {
         header_name("gateway.revision_header", name)?;
     }
@@ -176,6 +201,7 @@ fn route(at: &str, route: &Route, manifest: &Manifest) -> Checked {
     let mut patterns = Vec::new();
     for path in &route.paths {
         let parsed = PathPattern::parse(path);
+        let parsed = parsed.and_then(|parsed| check_escapes(path).map(|()| parsed));
         patterns.push(parsed.map_err(|why| format!("{at}.paths: {path:?} {why}"))?);
     }
     let mut parameters: Option<BTreeSet<String>> = None;
@@ -199,6 +225,11 @@ fn route(at: &str, route: &Route, manifest: &Manifest) -> Checked {
     }
     for name in route.headers.keys() {
         header_name(&format!("{at}.headers"), name)?;
+        if name.to_ascii_lowercase().starts_with("x-squall-") {
+            return Err(format!(
+                "{at}.headers: {name} is set when the route is known, and until then is what the caller wrote; ask for scopes in its policy"
+            ));
+        }
     }
     values(&format!("{at}.headers"), &route.headers)?;
     values(&format!("{at}.query"), &route.query)?;
@@ -249,6 +280,7 @@ fn route(at: &str, route: &Route, manifest: &Manifest) -> Checked {
         }
         for (name, value) in &response.headers {
             header_name(&format!("{at}.response.headers"), name)?;
+            check_changeable(&format!("{at}.response.headers"), name)?;
             header_value(&format!("{at}.response.headers"), name, value)?;
         }
     }
@@ -271,9 +303,21 @@ fn scopes_of_somebody(at: &str, own: &Policy, manifest: &Manifest) -> Checked {
     Ok(())
 }
 
+/// A host, and after it nothing or a port.
+pub(super) fn is_host_and_port(authority: &http::uri::Authority) -> bool {
+    let host = authority.host();
+    let behind = authority.as_str().strip_prefix(host);
+    let is_port = |text: &str| {
+        let digits = text.strip_prefix(':').unwrap_or_default();
+        digits.bytes().all(|byte| byte.is_ascii_digit())
+            && digits.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    !host.is_empty() && behind.is_some_and(|behind| behind.is_empty() || is_port(behind))
+}
+
 fn authority(at: &str, name: &str) -> Checked {
     match name.parse::<http::uri::Authority>() {
-        Ok(parsed) if !parsed.as_str().contains('@') => Ok(()),
+        Ok(parsed) if is_host_and_port(&parsed) => Ok(()),
         _ => Err(format!("{at} = {name:?} is not a host, such as \"internal.example\"")),
     }
 }
@@ -281,9 +325,11 @@ fn authority(at: &str, name: &str) -> Checked {
 /// A path to be filled in: `{name}` must be a parameter that every path of the route has.
 fn placeholders(at: &str, path: &str, parameters: &BTreeSet<String>) -> Checked {
     let written = path.bytes().all(|byte| (0x21..0x7f).contains(&byte));
-    if !path.starts_with('/') || !written || path.contains(['?', '#']) {
-        return Err(format!("{at} = {path:?} is not a path"));
+    let is_path = http::uri::PathAndQuery::try_from(path).is_ok();
+    if !path.starts_with('/') || !written || path.contains(['?', '#']) || !is_path {
+        return Err(format!("{at} = {path:?} is not a path, percent-encoded where needed"));
     }
+    check_escapes(path).map_err(|why| format!("{at} = {path:?} {why}"))?;
     let mut rest = path;
     while let Some((_, after)) = rest.split_once('{') {
         let Some((name, after)) = after.split_once('}') else {
@@ -324,8 +370,9 @@ fn targets(at: &str, route: &Route, manifest: &Manifest) -> Checked {
     if route.sticky.is_some() && route.split.is_empty() {
         return Err(format!("{at}.sticky needs a split"));
     }
-    if !route.split.is_empty() && route.split.iter().all(|side| side.weight == 0) {
-        return Err(format!("{at}.split: all weights are 0"));
+    let weights: u64 = route.split.iter().map(|side| u64::from(side.weight)).sum();
+    if !route.split.is_empty() && !(1..=u64::from(u32::MAX)).contains(&weights) {
+        return Err(format!("{at}.split: the sum of all weights must be from 1 to {}", u32::MAX));
     }
     let sides = route.split.iter().map(|side| (side.function.as_ref(), side.upstream.as_ref()));
     let whole = std::iter::once((route.function.as_ref(), route.upstream.as_ref()));

@@ -50,6 +50,7 @@ pub use upstream::{
 
 pub use check::compile_regex;
 pub(crate) use check::gateway as check;
+pub(crate) use path::check_escapes;
 
 use crate::FunctionName;
 

@@ -79,6 +79,43 @@ impl PathPattern {
     }
 }
 
+/// Whether paths of requests can have what is written here: they are compared with
+/// unreserved characters decoded and other escapes in capital letters, without dot segments.
+///
+/// # Errors
+/// What is wrong, as the end of a sentence that begins with the path.
+pub(crate) fn check_escapes(path: &str) -> Result<(), String> {
+    if path.contains('\\') {
+        return Err("holds a backslash, which no request's path has".to_owned());
+    }
+    if path.split('/').any(|segment| matches!(segment, "." | "..")) {
+        return Err("has dot segments, which no request's path has".to_owned());
+    }
+    for (at, _) in path.match_indices('%') {
+        let escape = path.get(at..at + 3).unwrap_or(&path[at..]);
+        let digits = escape.get(1..).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        let byte = digits.filter(|digits| digits.len() == 2);
+        let Some(byte) = byte.and_then(|digits| u8::from_str_radix(digits, 16).ok()) else {
+            return Err(format!("holds {escape:?}, which is no percent-encoding"));
+        };
+        let normal = match byte {
+            b'/' | b'\\' | 0 => {
+                return Err(format!("holds {escape}, which is refused in every request's path"));
+            }
+            byte if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
+                char::from(byte).to_string()
+            }
+            byte => format!("%{byte:02X}"),
+        };
+        if normal != escape {
+            return Err(format!(
+                "holds {escape}, which never matches: in a request's path it becomes {normal}; write that"
+            ));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +136,28 @@ mod tests {
         check("/users/{id}", &["id"], false);
         check("/users/{id}/posts/{post_id}/*", &["id", "post_id"], true);
         assert!(PathPattern::parse("/*").unwrap().segments.is_empty());
+    }
+
+    #[test]
+    fn escapes_are_written_as_requests_have_them() {
+        for good in ["/caf%C3%A9", "/a%20b/{id}/*", "/a:b@c;d=e", "/*", "/50%25"] {
+            assert_eq!(check_escapes(good), Ok(()), "{good}");
+        }
+        for (wrong, says) in [
+            ("/caf%c3%A9", "it becomes %C3"),
+            ("/%61", "it becomes a"),
+            ("/a%7Eb/*", "it becomes ~"),
+            ("/q%2Fz", "is refused in"),
+            ("/q%00", "is refused in"),
+            ("/x\\y", "backslash"),
+            ("/%zz", "no percent-encoding"),
+            ("/%+1", "no percent-encoding"),
+            ("/a%", "no percent-encoding"),
+            ("/a/../b", "dot segments"),
+        ] {
+            let said = check_escapes(wrong).unwrap_err();
+            assert!(said.contains(says), "{wrong}: {said}");
+        }
     }
 
     #[test]

@@ -124,7 +124,49 @@ fn what_can_not_work_is_refused_with_its_place_and_the_fix() {
     refused(("by = [\"client\"]", "by = [\"cookie\"]"), "nothing to count by");
     refused(("prefix = \"/new\"", "prefix = \"/new\", path = \"/x\""), "path and prefix");
     refused(("weight = 2", "weight = 0"), "from 1 to 1000");
+    refused(("weight = 9 }", "weight = 4294967295 }"), "sum of all weights");
+    for target in
+        ["10.0.0.1:99999", "10.0.0.1:80x", "10.0.0.1:-5", "10.0.0.1:0", ":80", "a/#b", "a/%zz"]
+    {
+        refused(("10.0.0.1:8080", target), "is not a base URL");
+    }
+    for path in ["/a HTTP/1.1\\r\\nX-Evil: 1", "/a b", "healthz", "/a#b", "/é"] {
+        refused(("/healthz", path), "upstreams.users.health.path");
+    }
+    refused(("\"/old/*\"", "\"/caf%c3%a9/*\""), "routes[2].paths");
+    refused(("/v2/users/{id}", "/v2/a<b/{id}"), "is not a path, percent-encoded");
+    refused(("/v2/users/{id}", "/v2/../{id}"), "dot segments");
+    refused(("body = \"gone\"", "headers = { content-length = \"3\" }"), "set by the gateway");
+    refused(("x-from = \"gateway\"", "proxy-connection = \"a\""), "set by the gateway");
+    refused(("x-kind =", "x-squall-plan ="), "set when the route is known");
+    refused(("name = \"user\"", "name = \"\\u001b[2J\""), "is no name");
+    refused(("[plans.gold]", "[plans.\"\"]"), "is no name");
+    refused(("regex = \"a|b\"", "regex = \"a)|(?:b\""), "routes.user.headers.x-kind.regex");
     refused(("methods = [\"GET\"]", "method = [\"GET\"]"), "did you mean `methods`");
     refused(("redirect = {", "assets = true\nredirect = {"), "one of them");
     refused(("issuer = ", "issuers = "), "unknown key `issuers`");
+}
+
+#[test]
+fn files_are_not_served_to_everybody_where_scopes_are_asked_for() {
+    let text = "name = \"files\"\n[assets]\ndir = \"public\"\n[gateway.policy]\nscopes = [\"a\"]\n";
+    let error = Manifest::parse(text).unwrap_err();
+    assert!(error.message.starts_with("gateway.policy asks for scopes"), "{}", error.message);
+    let known = "auth = [\"keys\"]\n[identity.keys.api_key]\n";
+    Manifest::parse(&format!("{text}{known}")).unwrap();
+}
+
+#[test]
+fn expressions_are_read_as_they_would_be_alone() {
+    for (pattern, value, matches) in [
+        ("a|b", "ab", false),
+        ("(?i)/straße", "/STRASSE", false),
+        ("(?i)/api", "/API", true),
+        ("(?x) /a # the way in", "/a", true),
+        ("a$|^b", "b", true),
+    ] {
+        let regex = super::compile_regex(pattern).unwrap();
+        assert_eq!(regex.is_match(value), matches, "{pattern}");
+    }
+    assert!(super::compile_regex("/a)|(?:/b").is_err());
 }

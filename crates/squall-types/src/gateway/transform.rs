@@ -33,34 +33,41 @@ impl HeaderChanges {
         self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
     }
 
-    /// Framing, routing and identity are the gateway's business.
     pub(super) fn check(&self, at: &str) -> Result<(), String> {
         let names = self.set.keys().chain(self.add.keys()).chain(&self.remove);
         for name in names {
             super::check::header_name(at, name)?;
-            let name = name.to_ascii_lowercase();
-            let ours = matches!(
-                name.as_str(),
-                "connection"
-                    | "content-length"
-                    | "transfer-encoding"
-                    | "te"
-                    | "trailer"
-                    | "upgrade"
-                    | "keep-alive"
-                    | "host"
-            );
-            if ours || name.starts_with("x-squall-") {
-                return Err(format!(
-                    "{at}: {name} is set by the gateway itself and can not be changed; for another Host use rewrite.host"
-                ));
-            }
+            check_changeable(at, name)?;
         }
         for (name, value) in self.set.iter().chain(&self.add) {
             super::check::header_value(at, name, value)?;
         }
         Ok(())
     }
+}
+
+/// Framing, routing and identity are the gateway's business.
+pub(super) fn check_changeable(at: &str, name: &str) -> Result<(), String> {
+    let name = name.to_ascii_lowercase();
+    let ours = matches!(
+        name.as_str(),
+        "connection"
+            | "content-length"
+            | "transfer-encoding"
+            | "te"
+            | "trailer"
+            | "upgrade"
+            | "keep-alive"
+            | "proxy-connection"
+            | "http2-settings"
+            | "host"
+    );
+    if ours || name.starts_with("x-squall-") {
+        return Err(format!(
+            "{at}: {name} is set by the gateway itself and can not be changed; for another Host use rewrite.host"
+        ));
+    }
+    Ok(())
 }
 
 /// Changes to the query, made in the order `remove`, `set`, `add`. Values are written as

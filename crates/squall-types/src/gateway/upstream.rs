@@ -305,8 +305,10 @@ impl Upstream {
             let uri = url.parse::<http::Uri>().ok();
             let good = uri.is_some_and(|uri| {
                 matches!(uri.scheme_str(), Some("http" | "https"))
-                    && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+                    && uri.authority().is_some_and(super::check::is_host_and_port)
+                    && super::path::check_escapes(uri.path()).is_ok()
                     && uri.query().is_none()
+                    && !url.contains('#')
             });
             if !good {
                 return Err(format!(
@@ -338,8 +340,17 @@ impl Upstream {
             ("dns_refresh_ms", self.dns_refresh_ms),
         ];
         if let Some(health) = &self.health {
-            if !health.path.starts_with('/') {
-                return Err(format!("{at}.health.path must begin with /"));
+            let target = http::uri::PathAndQuery::try_from(health.path.as_str());
+            let written = health.path.bytes().all(|byte| (0x21..0x7f).contains(&byte));
+            if !health.path.starts_with('/')
+                || !written
+                || health.path.contains('#')
+                || target.is_err()
+            {
+                return Err(format!(
+                    "{at}.health.path = {:?} is not a path, such as \"/healthz\", percent-encoded where needed",
+                    health.path
+                ));
             }
             positive.extend([
                 ("health.interval_ms", health.interval_ms),

@@ -115,6 +115,30 @@ fn a_failure_is_data_too_for_who_asks_for_json() {
 }
 
 #[test]
+fn a_command_whose_data_can_not_be_written_does_not_end_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = folder.path().join("squall.toml");
+    let run = |text: &str, to: Stdio| {
+        std::fs::write(&manifest, text).unwrap();
+        let mut line = Command::new(SQUALL);
+        line.args(["check", "--json"]).arg(folder.path()).stdin(Stdio::null()).stdout(to);
+        line.stderr(Stdio::piped()).output().unwrap()
+    };
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let nobody = || std::io::pipe().unwrap().1;
+    let good = "name = \"shop\"\n[[routes]]\nresponse = { status = 200 }\n";
+    let lost = run(good, full().into());
+    assert_eq!(lost.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&lost.stderr).contains("standard output"));
+    assert_eq!(run(good, nobody().into()).status.code(), Some(0), "as of any tool in a pipe");
+    for to in [Stdio::from(full()), Stdio::from(nobody())] {
+        let failed = run("name = 5", to);
+        assert_eq!(failed.status.code(), Some(5));
+        assert!(String::from_utf8_lossy(&failed.stderr).contains("SQ0300"));
+    }
+}
+
+#[test]
 fn a_command_of_the_binary_s_own_is_not_suggested() {
     let said = |word: &str| {
         let output = Command::new(SQUALL).arg(word).stdin(Stdio::null()).output().unwrap();
@@ -182,5 +206,5 @@ fn a_wrong_server_config_says_where() {
     assert!(said.contains("SQ0403") && said.contains("did you mean `gateway`"), "{said}");
     std::fs::write(&config, "[gateway]\n\n[node]\ndrain_s = 5\ncores = 0\n").unwrap();
     let said = failing_up(&["--config", config.to_str().unwrap()]);
-    assert!(said.contains("server.toml:5:1: node.cores must be at least 1"), "{said}");
+    assert!(said.contains("server.toml:5:1: node.cores must be from 1 to 1024"), "{said}");
 }

@@ -373,9 +373,10 @@ async fn who_waits_to_learn_the_protocol_does_not_connect_one_after_another() {
             let (acceptor, origin, others) = (acceptor.clone(), origin.clone(), others.clone());
             tokio::spawn(async move {
                 // The first one takes until all have asked, the others until all are there.
-                match index {
-                    0 => tokio::time::sleep(Duration::from_millis(300)).await,
-                    _ => drop(others.wait().await),
+                if index == 0 {
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                } else {
+                    others.wait().await;
                 }
                 if let Ok(stream) = acceptor.accept(stream).await {
                     let _ = origin.serve(stream).await;

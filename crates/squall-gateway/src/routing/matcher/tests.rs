@@ -114,6 +114,28 @@ fn the_best_match_wins() {
 }
 
 #[test]
+fn the_longest_prefix_wins_also_where_it_begins_with_a_parameter() {
+    let routes = "[[routes]]\nname = \"short\"\npaths = [\"/a/b/*\"]\nresponse = { status = 200 }\n\
+        [[routes]]\nname = \"long\"\npaths = [\"/{x}/b/c/*\"]\nresponse = { status = 200 }\n\
+        [[routes]]\nname = \"equal\"\npaths = [\"/{x}/b/*\"]\nresponse = { status = 200 }";
+    let door = door(&[deployed("one", routes)]);
+    let headers = HeaderMap::new();
+    for (path, expected) in [
+        ("/a/b", "short"),
+        ("/a/b/x", "short"),
+        ("/a/b/c", "long"),
+        ("/a/b/c/d", "long"),
+        ("/z/b/d", "equal"),
+        ("/z/b/c/d", "long"),
+    ] {
+        let asked = Asked { method: &Method::GET, path, query: None, headers: &headers };
+        let table = door.routes.load();
+        let found = table.choose("a", &headers).unwrap().find("a", &asked).unwrap();
+        assert_eq!(&*found.route.name, expected, "{path}");
+    }
+}
+
+#[test]
 fn routes_of_a_host_win_over_routes_of_every_host() {
     check("GET", "http://own.example.com/api/users", &[], "own");
     check("GET", "http://other.example.com/api/users", &[], "below");
