@@ -142,12 +142,11 @@ fn answered_before(
 /// The request as its target sees it; `None` where it is as it came.
 fn sent(candidate: &Candidate, method: &Method, target: &guard::Target) -> Option<String> {
     let Candidate { route, by } = candidate;
-    let path = transform::rewrite(
-        route.rewrite.as_ref(),
-        &route.request_query,
-        by,
-        &target.path_and_query,
-    );
+    let mut asked = target.path_and_query.clone();
+    if let Some(authenticator) = &route.policies.authenticator {
+        authenticator.remove_credentials(&mut HeaderMap::new(), &mut asked);
+    }
+    let path = transform::rewrite(route.rewrite.as_ref(), &route.request_query, by, &asked);
     let host = route.rewrite.as_ref().and_then(|rewrite| rewrite.host.as_deref());
     let backends: Vec<&Backend> = match &route.target {
         Target::Backend(backend) => vec![backend],
@@ -159,7 +158,7 @@ fn sent(candidate: &Candidate, method: &Method, target: &guard::Target) -> Optio
         Backend::Function(_) | Backend::Assets => None,
     });
     let origins = origins.flat_map(|pool| pool.origins.iter().map(move |origin| (pool, origin)));
-    let path_and_query = path.as_ref().unwrap_or(&target.path_and_query);
+    let path_and_query = path.as_ref().unwrap_or(&asked);
     let mut all: Vec<String> = origins
         .map(|(pool, origin)| {
             let asked = pool.settings.pass_host.then_some(&*target.authority);

@@ -8,6 +8,7 @@ mod request;
 
 mod clients;
 mod connection;
+mod cookie;
 mod flood;
 mod framing;
 mod listener;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use squall_gateway::tls::{CertificateFiles, TlsOptions};
 use squall_gateway::{DoorLimits, UnderscoreHeaders};
 use squall_types::ErrorCode;
+use squall_types::gateway::AddressRules;
 use squall_types::limits::Limits;
 use squall_types::manifest::{explain_toml, place_of};
 
@@ -103,8 +104,7 @@ impl GatewayConfig {
     /// The networks of `trusted_proxies`; a single address is a network of one.
     pub(crate) fn trusted_networks(&self) -> Result<Vec<ipnet::IpNet>, String> {
         let parse = |text: &String| {
-            let address = || text.parse::<std::net::IpAddr>().ok().map(ipnet::IpNet::from);
-            text.parse::<ipnet::IpNet>().ok().or_else(address).ok_or_else(|| {
+            AddressRules::parse_network(text).ok_or_else(|| {
                 format!("gateway.trusted_proxies: {text:?} is not a network such as 10.0.0.0/8")
             })
         };
@@ -432,6 +432,9 @@ mod tests {
         };
         assert_eq!(parse("10.0.0.0/8"), Ok("10.0.0.0/8".to_owned()));
         assert_eq!(parse("10.1.2.3"), Ok("10.1.2.3/32".to_owned()));
+        assert_eq!(parse("::ffff:10.0.0.0/104"), Ok("10.0.0.0/8".to_owned()));
+        assert_eq!(parse("::ffff:10.1.2.3"), Ok("10.1.2.3/32".to_owned()));
+        assert!(parse("::ffff:0.0.0.0/90").unwrap_err().contains("trusted_proxies"));
         assert!(parse("ten").unwrap_err().contains("trusted_proxies"));
     }
 }

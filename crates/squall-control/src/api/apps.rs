@@ -1,7 +1,7 @@
 //! Apps, their revisions and who gets which share of the traffic.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use squall_types::state::AppState;
@@ -10,7 +10,7 @@ use squall_types::{AppName, ErrorCode, RevisionId};
 use crate::Inner;
 use crate::api::door::Caller;
 use crate::api::problem::Problem;
-use crate::api::{Answer, Api, Page, Paging, unknown_app};
+use crate::api::{Answer, Api, Page, Paging, Path, Query, unknown_app};
 use crate::store::{AppRow, RevisionRow, ShareRow};
 use crate::time::rfc3339;
 use crate::tokens::Scope;

@@ -1,8 +1,8 @@
 //! The edge cache of an app: purged, looked into, counted.
 
 use axum::Json;
+use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use squall_types::cache::{CacheError, CacheInspect, CacheInspection, CacheReport, PurgeRequest};
 
@@ -10,7 +10,7 @@ use crate::api::apps::{find, invalid_json};
 use crate::api::door::Caller;
 use crate::api::problem::Problem;
 use crate::api::routes::Wanted;
-use crate::api::{Answer, Api};
+use crate::api::{Answer, Api, Path, Query};
 use crate::tokens::Scope;
 
 /// Answers when the purge holds for every later request, also after a restart.

@@ -1,8 +1,8 @@
 //! Keys of API clients: shown once, kept as hashes, named by the part that is no secret.
 
 use axum::Json;
+use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use squall_types::ErrorCode;
@@ -12,7 +12,7 @@ use crate::api::apps::{find, invalid_json};
 use crate::api::clients::known_client;
 use crate::api::door::Caller;
 use crate::api::problem::Problem;
-use crate::api::{Answer, Api, Page, Paging};
+use crate::api::{Answer, Api, Page, Paging, Path, Query};
 use crate::store::KeyRow;
 use crate::time::{now_ms, rfc3339};
 use crate::tokens::Scope;

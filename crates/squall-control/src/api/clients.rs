@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use squall_types::clients::ApiClient as Facts;
@@ -16,7 +16,7 @@ use crate::Inner;
 use crate::api::apps::{find, invalid_json};
 use crate::api::door::Caller;
 use crate::api::problem::Problem;
-use crate::api::{Answer, Api, Page, Paging};
+use crate::api::{Answer, Api, Page, Paging, Path, Query};
 use crate::store::{ClientRow, Store};
 use crate::time::rfc3339;
 use crate::tokens::Scope;

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::api::door::Caller;
 use crate::api::problem::Problem;
-use crate::api::{Answer, Api};
+use crate::api::{Answer, Api, Path, Query};
 use crate::deploy::{self, DeployEvent};
 use crate::tokens::Scope;
 use crate::upload;

@@ -25,6 +25,7 @@ const USE_NOTED_EVERY_MS: i64 = 60_000;
 /// Whoever has a valid token.
 pub(crate) struct Caller {
     scope: Scope,
+    token: [u8; 32],
 }
 
 impl Caller {
@@ -40,6 +41,21 @@ impl Caller {
                 self.scope.as_str()
             ),
         ))
+    }
+}
+
+impl Caller {
+    /// Ends when the token is revoked or expires: what goes on for long asks again.
+    pub(crate) async fn gone(self, inner: Arc<Inner>) {
+        loop {
+            tokio::time::sleep(KNOWN_FOR).await;
+            match find(&inner, self.token).await {
+                Ok(Some(row)) if row.expires_ms.is_none_or(|at_ms| at_ms > now_ms()) => {}
+                // The storage that can not be asked says nothing about the token.
+                Err(_) => {}
+                _ => return,
+            }
+        }
     }
 }
 
@@ -72,7 +88,7 @@ impl FromRequestParts<Arc<Inner>> for Caller {
         if row.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms()) {
             return wrong("the token has expired");
         }
-        Ok(Self { scope: row.scope })
+        Ok(Self { scope: row.scope, token: hash })
     }
 }
 

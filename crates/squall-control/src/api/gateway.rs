@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use squall_types::gateway::{ExplainQuery, Explanation, GatewayPart, PartError};
 use squall_types::{AppName, ErrorCode, RevisionId};
@@ -15,7 +15,7 @@ use crate::api::apps::{find, invalid_json};
 use crate::api::clients::orphaned_plans;
 use crate::api::door::Caller;
 use crate::api::problem::Problem;
-use crate::api::{Answer, Api};
+use crate::api::{Answer, Api, Path};
 use crate::store::{AppRow, Content, ShareRow, Store};
 use crate::tokens::Scope;
 

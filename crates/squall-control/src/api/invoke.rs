@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt as _;
@@ -19,7 +19,7 @@ use squall_types::{AppName, Body, ErrorCode, Invocation, Trigger};
 use crate::api::apps::invalid_json;
 use crate::api::door::Caller;
 use crate::api::problem::Problem;
-use crate::api::{Answer, Api, unknown_app};
+use crate::api::{Answer, Api, Path, unknown_app};
 use crate::tokens::Scope;
 
 /// A larger response is cut off with an error: this is for trying things out.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{self, Stream, StreamExt as _};
 use squall_types::ErrorCode;
@@ -13,7 +13,7 @@ use squall_types::log::{Level, LogEntry, LogEvent, LogFilter};
 
 use crate::api::door::Caller;
 use crate::api::problem::Problem;
-use crate::api::{Answer, Api, Page};
+use crate::api::{Answer, Api, Page, Query};
 use crate::tokens::Scope;
 
 const LIMIT_MAX: usize = 10_000;
@@ -95,12 +95,15 @@ pub(crate) async fn stream(
     };
     let older = stream::iter(older.into_iter().map(LogEvent::Entry));
     let ending = inner.ending.subscribe();
-    let newer = stream::unfold((follower, ending), |(mut follower, mut ending)| async move {
+    let gone = Box::pin(caller.gone(inner.clone()));
+    let state = (follower, ending, gone);
+    let newer = stream::unfold(state, |(mut follower, mut ending, mut gone)| async move {
         let event = tokio::select! {
             event = follower.recv() => event?,
             _ = ending.wait_for(|ending| *ending) => return None,
+            () = &mut gone => return None,
         };
-        Some((event, (follower, ending)))
+        Some((event, (follower, ending, gone)))
     });
     let events = older.chain(newer).map(|event| {
         let event = match event {

@@ -20,8 +20,9 @@ pub(crate) mod problem;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{self, DefaultBodyLimit, FromRequestParts, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use squall_types::ErrorCode;
@@ -135,6 +136,34 @@ async fn metrics(State(inner): Api) -> Answer<Response> {
     Ok((kind, text).into_response())
 }
 
+/// The query of a request.
+pub(crate) struct Query<T>(pub(crate) T);
+
+/// What a route's template takes from the path.
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let found = extract::Query::from_request_parts(parts, state).await;
+        let extract::Query(query) =
+            found.map_err(|error| Problem::new(ErrorCode::InvalidRequest, error.body_text()))?;
+        Ok(Self(query))
+    }
+}
+
+impl<S: Send + Sync, T: serde::de::DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let found = extract::Path::from_request_parts(parts, state).await;
+        let extract::Path(path) =
+            found.map_err(|error| Problem::new(ErrorCode::InvalidRequest, error.body_text()))?;
+        Ok(Self(path))
+    }
+}
+
 /// A page of a list.
 #[derive(Debug, serde::Serialize, schemars::JsonSchema)]
 pub struct Page<T> {
@@ -169,12 +198,15 @@ impl Paging {
             None => 0,
             Some(cursor) => {
                 let found = items.iter().position(|item| key(item) == *cursor);
-                // The item itself may be gone: lists are ordered, so its place is known
-                // only where keys ascend.
-                found
-                    .map(|at| at + 1)
-                    .or_else(|| items.iter().position(|item| key(item) > *cursor))
-                    .unwrap_or(items.len())
+                // The item itself may be gone. Where keys ascend, its place is known.
+                let place = || {
+                    let next = items.partition_point(|item| key(item) < *cursor);
+                    items.is_sorted_by_key(&key).then_some(next)
+                };
+                found.map(|at| at + 1).or_else(place).ok_or_else(|| {
+                    let why = format!("cursor = {cursor:?} names nothing that is still there; begin again without it");
+                    Problem::new(ErrorCode::InvalidRequest, why)
+                })?
             }
         };
         let more = items.len() > after + limit;

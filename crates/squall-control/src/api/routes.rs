@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use squall_types::AppName;
 use squall_types::gateway::{RoutesReport, UpstreamsReport};
 
 use crate::Inner;
 use crate::api::apps::find;
 use crate::api::door::Caller;
-use crate::api::{Answer, Api};
+use crate::api::{Answer, Api, Query};
 use crate::tokens::Scope;
 
 #[derive(Debug, serde::Deserialize)]

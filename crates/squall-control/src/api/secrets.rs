@@ -1,7 +1,7 @@
 //! Secrets: set and removed, never shown.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use squall_types::ErrorCode;
@@ -9,7 +9,7 @@ use squall_types::ErrorCode;
 use crate::api::apps::{find, invalid_json};
 use crate::api::door::Caller;
 use crate::api::problem::Problem;
-use crate::api::{Answer, Api, Page};
+use crate::api::{Answer, Api, Page, Path};
 use crate::time::rfc3339;
 use crate::tokens::Scope;
 

@@ -1,7 +1,7 @@
 //! Tokens of the admin API.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use squall_types::ErrorCode;
@@ -9,7 +9,7 @@ use squall_types::ErrorCode;
 use crate::api::apps::invalid_json;
 use crate::api::door::Caller;
 use crate::api::problem::Problem;
-use crate::api::{Answer, Api, Page, Paging};
+use crate::api::{Answer, Api, Page, Paging, Path, Query};
 use crate::store::TokenRow;
 use crate::time::{now_ms, rfc3339};
 use crate::tokens::{Scope, generate, hash};

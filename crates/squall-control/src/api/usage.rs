@@ -1,14 +1,15 @@
 //! Usage: sums of the ledger.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use serde::Serialize;
 use squall_types::ErrorCode;
+use squall_types::calendar::Day;
 use squall_types::usage::{UsageFilter, UsageRow, UsageTotals};
 
 use crate::api::door::Caller;
 use crate::api::problem::Problem;
-use crate::api::{Answer, Api};
+use crate::api::{Answer, Api, Query};
 use crate::tokens::Scope;
 
 /// Rows by day, app, function or upstream, revision, trigger and API client, and their sum.
@@ -28,13 +29,7 @@ pub(crate) struct Wanted {
 
 fn check_day(key: &str, day: &Option<String>) -> Answer<()> {
     let Some(day) = day else { return Ok(()) };
-    let bytes = day.as_bytes();
-    let good = bytes.len() == 10
-        && bytes.iter().enumerate().all(|(at, byte)| match at {
-            4 | 7 => *byte == b'-',
-            _ => byte.is_ascii_digit(),
-        });
-    if good {
+    if Day::parse(day).is_some() {
         return Ok(());
     }
     let why = format!("{key} = {day:?} is not a day such as 2026-01-31");

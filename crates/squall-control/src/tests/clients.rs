@@ -140,6 +140,40 @@ async fn pages_of_clients_follow_each_other_and_scopes_of_tokens_hold() {
     let (_, second) = bench.ask("GET", &path, Value::Null).await;
     assert_eq!((&second["items"][0]["id"], &second["next"]), (&"c".into(), &Value::Null));
 
+    // The keys of a client are in the order in which they were made.
+    let keys = format!("{CLIENTS}/a/keys");
+    for _ in 0..4 {
+        bench.ask("POST", &keys, json!({})).await;
+    }
+    let (_, all) = bench.ask("GET", &keys, Value::Null).await;
+    let all: Vec<&str> = all["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| key["prefix"].as_str().unwrap())
+        .collect();
+    let (_, page) = bench.ask("GET", &format!("{keys}?limit=2"), Value::Null).await;
+    assert_eq!(page["next"], all[1]);
+    bench.ask("DELETE", &format!("{keys}/{}", all[1]), Value::Null).await;
+    let (status, rest) =
+        bench.ask("GET", &format!("{keys}?limit=2&cursor={}", all[1]), Value::Null).await;
+    let is_whole = || {
+        let items = rest["items"].as_array().unwrap().iter();
+        items.map(|key| key["prefix"].as_str().unwrap()).collect::<Vec<_>>() == all[2..]
+    };
+    // None is left out: the rest, or word that the page can not be found.
+    assert!(status == 400 && rest["code"] == "SQ0312" || is_whole(), "{status} {rest}");
+
+    for wrong in ["limit=abc", "limit=-1", "limit=1&limit=2"] {
+        let (status, problem) = bench.ask("GET", &format!("{CLIENTS}?{wrong}"), Value::Null).await;
+        assert_eq!((status, &problem["code"]), (400, &"SQ0312".into()), "{wrong}: {problem}");
+    }
+    for day in ["2026-13-99", "2026-02-30", "0000-00-00", "yesterday"] {
+        let (status, problem) =
+            bench.ask("GET", &format!("/v1/usage?since={day}"), Value::Null).await;
+        assert_eq!((status, &problem["code"]), (400, &"SQ0312".into()), "{day}: {problem}");
+    }
+
     let (_, made) = bench.ask("POST", "/v1/tokens", json!({ "name": "r", "scope": "read" })).await;
     let read = made["token"].as_str().unwrap();
     for (method, path, status) in [

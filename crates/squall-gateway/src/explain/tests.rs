@@ -174,6 +174,21 @@ fn address_rules_are_decided_for_an_address() {
 }
 
 #[test]
+fn a_key_in_the_query_is_not_told_to_be_sent() {
+    let app = "name = \"edge\"\n[identity.keys.api_key]\nquery = \"api_key\"\n[upstreams.u]\ntargets = [\"http://10.1.2.3\"]\n[[routes]]\nupstream = \"u\"\npolicy = { auth = [\"keys\"] }\n";
+    let query = ExplainQuery {
+        method: "GET".to_owned(),
+        url: "http://edge.localhost/x?api_key=sqk_a_b&a=1".to_owned(),
+        headers: Vec::new(),
+        client: None,
+        https: false,
+        app: None,
+    };
+    let found = super::explain_manifest(&Manifest::parse(app).unwrap(), &query);
+    assert_eq!(found.rewritten.as_deref(), Some("GET 10.1.2.3/x?a=1"));
+}
+
+#[test]
 fn what_is_too_large_is_told() {
     let target = asked_of_edge("/short/a", false).target;
     assert_eq!(target.as_deref(), Some("response 200"));

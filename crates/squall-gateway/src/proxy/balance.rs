@@ -4,12 +4,13 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName};
 use squall_types::gateway::{Balance, HashKey};
 use squall_types::shard::{Padded, SHARDS, Spread, own_shard};
 use squall_types::trace::random;
 
 use super::target::Target;
+use crate::cookie;
 
 /// The targets that an upstream has at one time. Replaced as a whole when names resolve
 /// to something else.
@@ -146,11 +147,7 @@ pub(crate) fn key_of(
             let name = HeaderName::try_from(name).ok()?;
             headers.get(name).map(|value| hash(value.as_bytes()))
         }
-        HashKey::Cookie(name) => {
-            let cookies =
-                headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-            find(cookies.flat_map(|line| line.split(';')), name)
-        }
+        HashKey::Cookie(name) => cookie::values(headers, name).next().map(hash),
         HashKey::Query(name) => find(target.query()?.split('&'), name),
     }
 }

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use squall_types::gateway;
 use squall_types::trace::random;
+
+use crate::cookie;
 
 /// Compiled from the manifest.
 pub(crate) enum Sticky {
@@ -38,8 +40,8 @@ impl Sticky {
                 at: hash(value.as_bytes()),
                 set_cookie: None,
             }),
-            Self::Cookie(name) => match cookie(headers, name) {
-                Some(value) => Point { at: hash(value.as_bytes()), set_cookie: None },
+            Self::Cookie(name) => match cookie::values(headers, name).find(|one| !one.is_empty()) {
+                Some(value) => Point { at: hash(value), set_cookie: None },
                 None => Self::first_visit(name),
             },
         }
@@ -62,17 +64,10 @@ fn hash(bytes: &[u8]) -> u32 {
     u32::from_le_bytes([a, b, c, d])
 }
 
-/// The value of a cookie of the request.
-pub(crate) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(';')).find_map(|pair| {
-        let (key, value) = pair.trim().split_once('=')?;
-        (key == name && !value.is_empty()).then_some(value)
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use http::header;
+
     use super::*;
 
     #[test]
@@ -82,7 +77,8 @@ mod tests {
         let set = first.set_cookie.unwrap();
         let pair = set.to_str().unwrap().split(';').next().unwrap().to_owned();
         let mut headers = HeaderMap::new();
-        headers.append(header::COOKIE, HeaderValue::from_static("a=b; sides=x"));
+        headers
+            .append(header::COOKIE, HeaderValue::from_bytes("a=Zoë; sides=x".as_bytes()).unwrap());
         headers.append(header::COOKIE, HeaderValue::try_from(format!("c=d; {pair}")).unwrap());
         let second = sticky.point(&headers);
         assert_eq!((second.at, second.set_cookie.is_none()), (first.at, true));

@@ -16,9 +16,19 @@ pub struct AddressRules {
 }
 
 impl AddressRules {
-    /// A network, or an address as a network of one.
+    /// A network, or an address as a network of one. One of IPv4 in IPv6 (`::ffff:10.0.0.0/104`)
+    /// is that of IPv4: addresses are compared so.
     pub fn parse_network(text: &str) -> Option<IpNet> {
-        text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+        const MAPPED_BITS: u8 = 96;
+        let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+        let network = text.parse::<IpNet>().ok().or_else(address)?;
+        match network.addr().to_canonical() {
+            IpAddr::V4(inner) if network.addr().is_ipv6() => {
+                let length = network.prefix_len().checked_sub(MAPPED_BITS)?;
+                IpNet::new(inner.into(), length).ok()
+            }
+            _ => Some(network),
+        }
     }
 
     pub(super) fn check(&self, at: &str) -> Result<(), String> {

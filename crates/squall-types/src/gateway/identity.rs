@@ -210,6 +210,20 @@ impl ApiKeySource {
         if self.header.eq_ignore_ascii_case("authorization") {
             return Err(format!("{at}.header can not be authorization; use one such as x-api-key"));
         }
+        super::transform::check_changeable(&format!("{at}.header"), &self.header)?;
+        let header = self.header.to_ascii_lowercase();
+        let speaks_of_more = header.starts_with("x-forwarded-")
+            || header.starts_with("accept")
+            || matches!(
+                header.as_str(),
+                "cookie" | "forwarded" | "origin" | "content-type" | "range"
+            );
+        if speaks_of_more {
+            return Err(format!(
+                "{at}.header = {:?} says something else in requests; use one such as x-api-key",
+                self.header
+            ));
+        }
         if self.query.as_ref().is_some_and(String::is_empty) {
             return Err(format!("{at}.query is empty; leave it out, or name a parameter"));
         }

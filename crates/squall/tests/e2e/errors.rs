@@ -1,5 +1,7 @@
 //! Wrong inputs get an error that names the fix.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 use crate::harness::{App, SQUALL, TestNode};
@@ -89,6 +91,27 @@ fn a_wrong_token_and_no_node_are_told_apart() {
     let nobody = run("http://127.0.0.1:9", &node.token());
     assert_eq!(nobody.status.code(), Some(3), "{}", String::from_utf8_lossy(&nobody.stderr));
     assert!(String::from_utf8_lossy(&nobody.stderr).contains("squall up"));
+}
+
+#[test]
+fn a_stream_ends_with_the_token_that_opened_it() {
+    let node = TestNode::start();
+    let made = node.cli_json(&["tokens", "create", "reader", "--scope", "read"]);
+    let token = made["token"].as_str().unwrap();
+    let mut stream = TcpStream::connect(node.admin()).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    write!(
+        stream,
+        "GET /v1/logs/stream HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n",
+        node.admin()
+    )
+    .unwrap();
+    let mut begun = [0; 15];
+    stream.read_exact(&mut begun).unwrap();
+    assert_eq!(&begun, b"HTTP/1.1 200 OK");
+    let revoked = node.cli(&["tokens", "revoke", made["id"].as_str().unwrap()]);
+    assert!(revoked.status.success(), "{revoked:?}");
+    stream.read_to_end(&mut Vec::new()).unwrap();
 }
 
 #[test]

@@ -28,6 +28,7 @@ use squall_types::metrics::write_head;
 use squall_types::outbound::Outbound;
 use squall_types::{AppName, ErrorCode};
 
+use crate::cookie;
 use crate::rejection::Rejection;
 use api_key::ApiKeys;
 use basic::Passwords;
@@ -425,7 +426,7 @@ impl Authenticator {
 
     /// Keys and passwords are for the gateway alone, whichever source was decisive. A
     /// token goes on: it is made to be read by more than one.
-    fn remove_credentials(&self, headers: &mut HeaderMap, target: &mut PathAndQuery) {
+    pub(crate) fn remove_credentials(&self, headers: &mut HeaderMap, target: &mut PathAndQuery) {
         for source in &self.sources {
             match &source.check {
                 Check::ApiKey(keys) => keys.remove(headers, target),
@@ -462,20 +463,28 @@ fn authorization<'a>(
         // Another reader could take the other one.
         return Err("there is more than one Authorization header");
     }
-    let Ok(value) = value.to_str() else { return Ok(None) };
-    let (found, rest) = value.split_once(' ').unwrap_or((value, ""));
-    Ok(found.eq_ignore_ascii_case(scheme).then(|| rest.trim_start_matches(' ')))
+    let value = value.as_bytes();
+    let end = value.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(value.len());
+    let (found, rest) = value.split_at(end);
+    if !found.eq_ignore_ascii_case(scheme.as_bytes()) {
+        return Ok(None);
+    }
+    text(rest.trim_ascii_start()).map(Some)
+}
+
+/// A credential that is no text is a wrong one, not none.
+fn text(credential: &[u8]) -> Result<&str, &'static str> {
+    let ascii = credential.is_ascii().then(|| std::str::from_utf8(credential).ok()).flatten();
+    ascii.ok_or("the credentials hold bytes that no credential has")
 }
 
 fn cookie_value<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, &'static str> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
-    let mut found = pairs.filter(|(own, _)| own.trim() == name).map(|(_, value)| value.trim());
+    let mut found = cookie::values(headers, name);
     let first = found.next();
     if found.next().is_some() {
         return Err("there is more than one cookie with a token");
     }
-    Ok(first)
+    first.map(text).transpose()
 }
 
 #[cfg(test)]

@@ -187,6 +187,15 @@ async fn a_wrong_credential_is_refused_even_where_strangers_are_let_in() {
     let twice = [("authorization", ALICE), ("authorization", ALICE)];
     let answer = bench.ask(&twice, "/").await;
     answer.refused(invalid, "there is more than one Authorization header");
+    // What is no text is a wrong credential, and hides none.
+    for wrong in ["Basic alicé:x", "basic\tYWxpY2U6eA==é", "Bearer a.b.cé"] {
+        let answer = bench.ask(&[("authorization", wrong)], "/").await;
+        answer.refused(invalid, "the credentials hold bytes that no credential has");
+    }
+    let answer = bench.ask(&[("cookie", &format!("name=Zoë; session={expired}"))], "/").await;
+    answer.refused(invalid, "the token is of another issuer");
+    let answer = bench.ask(&[("cookie", "session=Zoë")], "/").await;
+    answer.refused(invalid, "the credentials hold bytes that no credential has");
     // The first source whose credential is there decides.
     let both = [("x-api-key", "guess"), ("authorization", ALICE)];
     bench.ask(&both, "/").await.refused(invalid, "the API key is malformed");
