@@ -73,9 +73,18 @@ impl Circuit {
         }
     }
 
-    /// Counts an attempt that has ended.
+    /// Counts an attempt that has ended, or whose response has begun.
     pub(crate) fn ended(&self, passage: Passage, failed: bool, now_ms: u64) -> Option<Turn> {
         self.window.count_request(now_ms);
+        self.judge(passage, failed, now_ms)
+    }
+
+    /// The response of an attempt that was counted as a good one has no end.
+    pub(crate) fn broke_off(&self, now_ms: u64) -> Option<Turn> {
+        self.judge(Passage::Usual, true, now_ms)
+    }
+
+    fn judge(&self, passage: Passage, failed: bool, now_ms: u64) -> Option<Turn> {
         if failed {
             self.window.mark(now_ms);
         }
@@ -105,7 +114,7 @@ impl Circuit {
         }
     }
 
-    /// The request that went ahead is over, whether it found something out or not.
+    /// The request that went ahead has decided, or is over without having found anything out.
     pub(crate) fn probe_is_over(&self) {
         self.probing.store(false, Ordering::Relaxed);
     }
@@ -138,6 +147,17 @@ mod tests {
         assert_eq!(circuit.pass(1_000), Err(100));
         // What was on its way when it opened changes nothing.
         assert_eq!(circuit.ended(Passage::Usual, true, 1_000), None);
+    }
+
+    #[test]
+    fn a_response_that_breaks_off_is_one_attempt() {
+        let circuit = circuit();
+        for _ in 0..3 {
+            assert_eq!(circuit.ended(Passage::Usual, false, 100), None);
+            assert_eq!(circuit.broke_off(100), None, "too few requests");
+        }
+        assert_eq!(circuit.ended(Passage::Usual, false, 100), None);
+        assert_eq!(circuit.broke_off(100), Some(Turn::Opened));
     }
 
     #[test]

@@ -21,6 +21,16 @@ impl Drop for Admission {
     }
 }
 
+impl Admission {
+    /// A probe's response has begun, which decides: others need not wait for its end.
+    fn decided(&mut self) {
+        if self.passage == Passage::Probe {
+            self.pool.leave(Passage::Probe, false);
+            self.passage = Passage::Usual;
+        }
+    }
+}
+
 /// One try.
 pub(crate) struct Flight {
     target: AtTarget,
@@ -29,7 +39,11 @@ pub(crate) struct Flight {
 }
 
 /// Counted while it lasts.
-struct AtTarget(Local<Target>);
+struct AtTarget {
+    target: Local<Target>,
+    /// It has answered well, as far as is known.
+    well: bool,
+}
 
 /// How a try failed, for the counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +57,11 @@ pub(crate) enum Fault {
 impl Flight {
     pub(crate) fn begin(target: Local<Target>, admission: Admission) -> Self {
         target.traffic().in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { target: AtTarget(target), admission, judged: false }
+        Self { target: AtTarget { target, well: false }, admission, judged: false }
     }
 
     pub(crate) fn target(&self) -> &Local<Target> {
-        &self.target.0
+        &self.target.target
     }
 
     /// For another try.
@@ -61,9 +75,18 @@ impl Flight {
         self.target().traffic().answered[class].fetch_add(1, Ordering::Relaxed);
         self.judged = status >= 500;
         self.judge(self.judged);
+        self.target.well = !self.judged;
+        if self.target.well {
+            self.admission.decided();
+        }
     }
 
     pub(crate) fn failed(&mut self, fault: Fault) {
+        self.count(fault);
+        self.judge(true);
+    }
+
+    fn count(&mut self, fault: Fault) {
         let counters = &self.target().counters;
         let counter = match fault {
             Fault::Connect => &counters.connect_failures,
@@ -73,13 +96,14 @@ impl Flight {
         };
         counter.fetch_add(1, Ordering::Relaxed);
         self.judged = true;
-        self.judge(true);
+        self.target.well = false;
     }
 
     /// The body did not reach its end.
     pub(crate) fn broke_off(&mut self) {
         if !self.judged {
-            self.failed(Fault::Broken);
+            self.count(Fault::Broken);
+            self.admission.pool.broke_off(self.target());
         }
     }
 
@@ -95,6 +119,10 @@ impl Flight {
 
 impl Drop for AtTarget {
     fn drop(&mut self) {
-        self.0.traffic().in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.target.traffic().in_flight.fetch_sub(1, Ordering::Relaxed);
+        // Not before: a body that breaks off is a failure like those before it.
+        if self.well {
+            self.target.health.succeeded();
+        }
     }
 }

@@ -277,7 +277,7 @@ impl Forwarding<'_> {
                         {
                             fresh = true;
                         }
-                        Err(failure) => return Err(Miss::of_http1(failure)),
+                        Err(failure) => return Err(self.miss_of(failure)),
                     }
                 }
                 Wire::Http2(place) => match Box::pin(self.speak_http2(target, place, body)).await {
@@ -405,6 +405,13 @@ impl Forwarding<'_> {
         Ok(exchange)
     }
 
+    fn miss_of(&self, failure: Failure) -> Miss {
+        let by_client = matches!(failure, Failure::OutOfTime) && self.body.waits_for_client();
+        let miss = Miss::of_http1(failure);
+        // The time was the client's, who has not sent the rest of its body.
+        Miss { fault: miss.fault.filter(|_| !by_client), ..miss }
+    }
+
     async fn speak_http2(
         &self,
         target: &Target,
@@ -438,9 +445,15 @@ impl Forwarding<'_> {
             let until = total.map_or(silent, |total| total.min(silent));
             match tokio::time::timeout_at(until.into(), &mut sending).await {
                 Ok(Ok(answered)) => return Ok(answered),
-                Ok(Err(unanswered)) => return Err(Miss::of_http2(unanswered)),
+                // The client that broke off is all that the upstream knows of it.
+                Ok(Err(unanswered)) => {
+                    return Err(match self.body.failure() {
+                        Some(error) => Miss::of_client(error),
+                        None => Miss::of_http2(unanswered),
+                    });
+                }
                 Err(_) if total.is_some_and(|total| total <= Instant::now()) => {
-                    return Err(Miss::of_http1(Failure::OutOfTime));
+                    return Err(self.miss_of(Failure::OutOfTime));
                 }
                 Err(_) if since.is_some() && self.body.upstream_quiet_since(began) == since => {
                     return Err(Miss::of_http1(Failure::Silent));
@@ -544,13 +557,6 @@ impl Miss {
     }
 
     fn of_http2(unanswered: http2::Unanswered) -> Self {
-        let mut source = std::error::Error::source(&unanswered.cause);
-        while let Some(cause) = source {
-            if let Some(error) = cause.downcast_ref::<BodyError>() {
-                return Self::of_client(error.clone());
-            }
-            source = cause.source();
-        }
         let message = format!("no answer by HTTP/2: {}", unanswered.cause);
         Self { untouched: unanswered.unsent, ..Self::broken(message) }
     }

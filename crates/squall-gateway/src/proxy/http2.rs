@@ -158,7 +158,9 @@ fn refused(error: &hyper::Error) -> bool {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         if let Some(cause) = cause.downcast_ref::<h2::Error>() {
-            return cause.reason() == Some(h2::Reason::REFUSED_STREAM);
+            // What comes with a GOAWAY is of streams beyond the last that was taken (section 6.8).
+            let gone = cause.is_go_away() && cause.is_remote();
+            return gone || cause.reason() == Some(h2::Reason::REFUSED_STREAM);
         }
         source = cause.source();
     }

@@ -272,26 +272,36 @@ impl UpstreamPool {
     /// Learns from the end of a try.
     pub(super) fn judge(&self, target: &Target, passage: Passage, failed: bool) {
         if let Some(circuit) = &self.circuit {
-            match circuit.ended(passage, failed, self.now_ms()) {
-                Some(Turn::Opened) => {
-                    self.counters.circuit_opened.fetch_add(1, Ordering::Relaxed);
-                    let rest_ms = self.settings.circuit_breaker.as_ref().map_or(0, |it| it.open_ms);
-                    self.say(
-                        Level::Warn,
-                        None,
-                        &format!("most requests fail: none are sent for {rest_ms} ms"),
-                    );
-                }
-                Some(Turn::Closed) => {
-                    self.say(Level::Info, None, "requests are sent again");
-                }
-                None => {}
-            }
+            self.turned(circuit.ended(passage, failed, self.now_ms()));
         }
-        let settings = &self.settings.outliers;
-        if !failed {
-            target.health.succeeded();
-        } else if target.health.failed(settings) {
+        if failed {
+            self.blame(target);
+        }
+    }
+
+    /// A response whose head was judged already has no end.
+    pub(super) fn broke_off(&self, target: &Target) {
+        if let Some(circuit) = &self.circuit {
+            self.turned(circuit.broke_off(self.now_ms()));
+        }
+        self.blame(target);
+    }
+
+    fn turned(&self, turn: Option<Turn>) {
+        match turn {
+            Some(Turn::Opened) => {
+                self.counters.circuit_opened.fetch_add(1, Ordering::Relaxed);
+                let rest_ms = self.settings.circuit_breaker.as_ref().map_or(0, |it| it.open_ms);
+                let message = format!("most requests fail: none are sent for {rest_ms} ms");
+                self.say(Level::Warn, None, &message);
+            }
+            Some(Turn::Closed) => self.say(Level::Info, None, "requests are sent again"),
+            None => {}
+        }
+    }
+
+    fn blame(&self, target: &Target) {
+        if target.health.failed(&self.settings.outliers) {
             self.eject(target);
         }
     }

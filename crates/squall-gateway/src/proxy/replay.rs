@@ -46,6 +46,8 @@ struct State {
     ended: bool,
     /// More was read than is kept.
     overflown: bool,
+    /// Why the client's part of it ended early.
+    failure: Option<BodyError>,
 }
 
 impl ReplayBody {
@@ -67,6 +69,7 @@ impl ReplayBody {
             trailers: None,
             ended: false,
             overflown: false,
+            failure: None,
         };
         Self::Streamed(Arc::new(Shared {
             state: Mutex::new(state),
@@ -99,6 +102,18 @@ impl ReplayBody {
             Self::Empty | Self::Whole { .. } => true,
             Self::Streamed(shared) => !shared.lock().overflown,
         }
+    }
+
+    /// What went wrong on the client's side, if something did.
+    pub(crate) fn failure(&self) -> Option<BodyError> {
+        let Self::Streamed(shared) = self else { return None };
+        shared.lock().failure.clone()
+    }
+
+    /// Whether the client has not sent what comes next.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        let Self::Streamed(shared) = self else { return false };
+        shared.waits_for_client.load(Ordering::Relaxed)
     }
 
     /// Since when the upstream, and not the client, is being waited for; `None` while it
@@ -179,7 +194,10 @@ impl HttpBody for OneTry {
                     this.place = usize::MAX;
                 }
             }
-            Some(Err(_)) => state.overflown = true,
+            Some(Err(error)) => {
+                state.overflown = true;
+                state.failure = Some(error.clone());
+            }
         }
         Poll::Ready(frame)
     }

@@ -236,6 +236,107 @@ async fn a_flapping_target_is_left_alone_and_comes_back_and_no_post_is_sent_twic
     }
 }
 
+/// Of HTTP/2 (RFC 9113, section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Serves one connection: each request gets `answer` for its stream.
+async fn speak_frames(
+    mut stream: TcpStream,
+    answer: impl Fn(u32) -> Vec<u8>,
+) -> std::io::Result<()> {
+    stream.read_exact(&mut [0; 24]).await?;
+    stream.write_all(&frame(4, 0, 0, &[])).await?;
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        stream.read_exact(&mut vec![0; length]).await?;
+        if head[3] == 1 {
+            let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+            stream.write_all(&answer(id)).await?;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_leaving_connection_did_not_take_is_sent_again() {
+    let node = TestNode::start();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let goaways = Arc::new(AtomicU32::new(0));
+    let counted = goaways.clone();
+    tokio::spawn(async move {
+        for index in 0_u32.. {
+            let Ok((stream, _)) = listener.accept().await else { return };
+            let counted = counted.clone();
+            tokio::spawn(speak_frames(stream, move |id| {
+                if index % 2 == 0 {
+                    // GOAWAY: the last stream that was taken is 0.
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    return frame(7, 0, 0, &[0; 8]);
+                }
+                // `:status 200`, which is the whole response; then the connection leaves too.
+                [
+                    frame(1, 5, id, &[0x88]),
+                    frame(7, 0, 0, &[&id.to_be_bytes()[..], &[0; 4]].concat()),
+                ]
+                .concat()
+            }));
+        }
+    });
+    deploy(&node, &upstream(&[url], "protocol = \"http2\"\nretry = { attempts = 0 }"));
+    for _ in 0..5 {
+        assert_eq!(ask(&node, "POST", "/").await.status, 200);
+    }
+    assert!(goaways.load(Ordering::Relaxed) >= 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_break_off_are_not_held_against_an_upstream_of_http2() {
+    let node = TestNode::start();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service =
+                hyper::service::service_fn(|request: Request<hyper::body::Incoming>| async {
+                    let body = request.into_body().collect().await?.to_bytes();
+                    Ok::<_, hyper::Error>(Response::new(http_body_util::Full::new(body)))
+                });
+            let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(builder.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    let settings = "protocol = \"http2\"\ncircuit_breaker = { min_requests = 4 }";
+    deploy(&node, &upstream(&[url], settings));
+    for _ in 0..8 {
+        let mut client = TcpStream::connect(node.gateway()).await.unwrap();
+        let head = "POST / HTTP/1.1\r\nHost: front.localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+        // More than is waited for before anybody is called.
+        let chunk = format!("{head}8000\r\n{}\r\n", "x".repeat(0x8000));
+        client.write_all(chunk.as_bytes()).await.unwrap();
+        let called = async || {
+            let shown = node.cli_json(&["gateway", "upstreams", "--app", "front"]);
+            shown["items"][0]["targets"][0]["in_flight"].as_u64().unwrap()
+        };
+        while called().await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drop(client);
+        while called().await > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    let shown = node.cli_json(&["gateway", "upstreams", "--app", "front"]);
+    let upstream = &shown["items"][0];
+    assert_eq!(upstream["circuit"], "closed", "{shown}");
+    assert_eq!(upstream["targets"][0]["failures"], serde_json::json!({}), "{shown}");
+    assert_eq!(ask(&node, "POST", "/").await.status, 200);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn grpc_passes_through_with_its_trailers() {
     let node = TestNode::start();

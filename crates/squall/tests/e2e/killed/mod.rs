@@ -310,16 +310,16 @@ async fn usage_matches_and_nothing_leaks_when_connections_are_killed() {
     expect_quiet(&node).await;
     let (files, mut memory) = (node.open_files(), Vec::new());
     let began = Instant::now();
-    for _ in 0..3 {
+    for _ in 0..4 {
         traffic.round(requests_of_a_round()).await;
         expect_quiet(&node).await;
         memory.push(node.resident_bytes());
         assert!(node.open_files() <= files + 8, "{} files after {files}", node.open_files());
     }
     let took = began.elapsed();
-    // What logs and the ledger hold is a part of it.
-    let most = memory[0] + memory[0] / 10 + (8 << 20);
-    assert!(memory[2] < most, "{memory:?} bytes after the rounds");
+    // What logs and the ledger hold is a part of it, and the first rounds fill what is kept.
+    let most = memory[1] + memory[1] / 10 + (8 << 20);
+    assert!(memory[3] < most, "{memory:?} bytes after the rounds");
 
     // Every place among those at once is free: as many come in as may, and no more.
     let mut held = Vec::new();
