@@ -112,7 +112,7 @@ fn what_can_not_work_is_refused_with_its_place_and_the_fix() {
     );
     for header in ["Host", "cookie", "content-length", "x-squall-client", "X-Forwarded-For"] {
         let to = format!("[identity.partners.api_key]\nheader = {header:?}");
-        refused(("[identity.partners.api_key]", &to), "identity.partners.api_key.header: ");
+        refused(("[identity.partners.api_key]", &to), "identity.partners.api_key.header");
     }
     refused(("sample = 0.1", "sample = 2.0"), "from 0 to 1");
     refused(("limit = 100", "limit = 0"), "at least 1");

@@ -236,6 +236,23 @@ async fn a_flapping_target_is_left_alone_and_comes_back_and_no_post_is_sent_twic
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_cuts_off_every_body_is_ejected() {
+    let node = TestNode::start_with("[node]\ncores = 1\n");
+    let (one, other) = (Origin::start().await, Origin::start().await);
+    let settings = "outliers = { consecutive_failures = 3 }\ncircuit_breaker = { min_requests = 20, failure_percent = 100 }";
+    deploy(&node, &upstream(&[one.url(), other.url()], settings));
+    for _ in 0..8 {
+        assert!(ask(&node, "GET", "/half-a-body").await.broken);
+    }
+    let shown = node.cli_json(&["gateway", "upstreams", "--app", "front"]);
+    let targets = shown["items"][0]["targets"].as_array().unwrap();
+    let ejections: u64 = targets.iter().map(|one| one["ejections"].as_u64().unwrap()).sum();
+    assert_eq!(ejections, 1, "{shown}");
+    // Each of them was one try: too few for the circuit.
+    assert_eq!(shown["items"][0]["circuit"], "closed", "{shown}");
+}
+
 /// Of HTTP/2 (RFC 9113, section 4.1).
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = (payload.len() as u32).to_be_bytes();
