@@ -42,15 +42,13 @@ impl Caller {
             ),
         ))
     }
-}
 
-impl Caller {
     /// Ends when the token is revoked or expires: what goes on for long asks again.
     pub(crate) async fn gone(self, inner: Arc<Inner>) {
         loop {
             tokio::time::sleep(KNOWN_FOR).await;
             match find(&inner, self.token).await {
-                Ok(Some(row)) if row.expires_ms.is_none_or(|at_ms| at_ms > now_ms()) => {}
+                Ok(Some(row)) if !has_expired(&row) => {}
                 // The storage that can not be asked says nothing about the token.
                 Err(_) => {}
                 _ => return,
@@ -85,11 +83,15 @@ impl FromRequestParts<Arc<Inner>> for Caller {
         let Some(row) = find(inner, hash).await? else {
             return wrong("the token is not known here; it may have been revoked");
         };
-        if row.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms()) {
+        if has_expired(&row) {
             return wrong("the token has expired");
         }
         Ok(Self { scope: row.scope, token: hash })
     }
+}
+
+fn has_expired(row: &TokenRow) -> bool {
+    row.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms())
 }
 
 async fn find(inner: &Arc<Inner>, hash: [u8; 32]) -> Result<Option<TokenRow>, Problem> {

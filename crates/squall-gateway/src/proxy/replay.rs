@@ -120,7 +120,7 @@ impl ReplayBody {
     /// is the client.
     pub(crate) fn upstream_quiet_since(&self, sent: Instant) -> Option<Instant> {
         let Self::Streamed(shared) = self else { return Some(sent) };
-        if shared.waits_for_client.load(Ordering::Relaxed) {
+        if self.waits_for_client() {
             return None;
         }
         let taken = std::time::Duration::from_millis(shared.taken_ms.load(Ordering::Relaxed));

@@ -1,6 +1,7 @@
 //! Services behind a node: what is made of their answers, and of their faults.
 
 use std::collections::HashMap;
+use std::marker;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -253,6 +254,26 @@ async fn a_target_that_cuts_off_every_body_is_ejected() {
     assert_eq!(shown["items"][0]["circuit"], "closed", "{shown}");
 }
 
+/// An upstream that speaks cleartext HTTP/2; gives its URL.
+async fn serve_http2<F, B>(answer: fn(Request<hyper::body::Incoming>) -> F) -> String
+where
+    F: Future<Output = Result<Response<B>, hyper::Error>> + marker::Send + 'static,
+    B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + marker::Send + Sync>>>
+        + marker::Send
+        + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = hyper::service::service_fn(answer);
+            let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(builder.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    url
+}
+
 /// Of HTTP/2 (RFC 9113, section 4.1).
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = (payload.len() as u32).to_be_bytes();
@@ -314,19 +335,11 @@ async fn what_a_leaving_connection_did_not_take_is_sent_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_break_off_are_not_held_against_an_upstream_of_http2() {
     let node = TestNode::start();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let service =
-                hyper::service::service_fn(|request: Request<hyper::body::Incoming>| async {
-                    let body = request.into_body().collect().await?.to_bytes();
-                    Ok::<_, hyper::Error>(Response::new(http_body_util::Full::new(body)))
-                });
-            let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-            tokio::spawn(builder.serve_connection(TokioIo::new(stream), service));
-        }
-    });
+    let url = serve_http2(|request| async {
+        let body = request.into_body().collect().await?.to_bytes();
+        Ok(Response::new(http_body_util::Full::new(body)))
+    })
+    .await;
     let settings = "protocol = \"http2\"\ncircuit_breaker = { min_requests = 4 }";
     deploy(&node, &upstream(&[url], settings));
     for _ in 0..8 {
@@ -357,25 +370,17 @@ async fn clients_that_break_off_are_not_held_against_an_upstream_of_http2() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn grpc_passes_through_with_its_trailers() {
     let node = TestNode::start();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let service =
-                hyper::service::service_fn(|request: Request<hyper::body::Incoming>| async {
-                    let mut trailers = HeaderMap::new();
-                    trailers.insert("grpc-status", "0".parse().unwrap());
-                    let te = request.headers().get("te").cloned();
-                    let end = stream::once(async { Ok(Frame::trailers(trailers)) });
-                    let echoed = BodyStream::new(request.into_body()).chain(end);
-                    let mut response = Response::new(StreamBody::new(echoed));
-                    response.headers_mut().insert("x-te", te.unwrap());
-                    Ok::<_, hyper::Error>(response)
-                });
-            let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-            tokio::spawn(builder.serve_connection(TokioIo::new(stream), service));
-        }
-    });
+    let url = serve_http2(|request| async move {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", "0".parse().unwrap());
+        let te = request.headers().get("te").cloned();
+        let end = stream::once(async { Ok(Frame::trailers(trailers)) });
+        let echoed = BodyStream::new(request.into_body()).chain(end);
+        let mut response = Response::new(StreamBody::new(echoed));
+        response.headers_mut().insert("x-te", te.unwrap());
+        Ok(response)
+    })
+    .await;
     deploy(&node, &upstream(&[url], "protocol = \"http2\""));
 
     let client = TcpStream::connect(node.gateway()).await.unwrap();
