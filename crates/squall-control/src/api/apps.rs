@@ -234,7 +234,7 @@ pub(crate) async fn revisions(
     caller.needs(Scope::Read)?;
     let row = find(&inner, &app).await?;
     crate::blocking(move || {
-        let page = paging.cut(row.revisions.clone(), |revision| revision.id.to_string())?;
+        let page = paging.cut_by_time(row.revisions.clone(), |revision| revision.id.to_string())?;
         let items = page.items.iter().map(|one| describe_revision(&inner, &row, one, false));
         Ok(Json(Page { items: items.collect::<Answer<_>>()?, next: page.next }))
     })

@@ -68,7 +68,7 @@ pub(crate) async fn list(
         known_client(&inner.store, &app, &client)?;
         let rows = inner.store.client_keys(&app, &client)?;
         let keys: Vec<ApiKey> = rows.into_iter().map(ApiKey::from).collect();
-        Ok(Json(paging.cut(keys, |key| key.prefix.clone())?))
+        Ok(Json(paging.cut_by_time(keys, |key| key.prefix.clone())?))
     })
     .await
 }

@@ -190,25 +190,33 @@ impl Paging {
         Ok(limit)
     }
 
-    /// Cuts a page from a whole, ordered list. The cursor is the key of the last item
-    /// that was given, so a list may change between two pages.
+    /// Cuts a page from a whole list whose keys ascend. The cursor is the key of the last
+    /// item that was given, which may be gone when the next page is asked for.
     fn cut<T>(self, items: Vec<T>, key: impl Fn(&T) -> String) -> Answer<Page<T>> {
-        let limit = self.limit()?;
+        let after = match &self.cursor {
+            None => 0,
+            Some(cursor) => items.partition_point(|item| key(item) <= *cursor),
+        };
+        self.page(items, after, key)
+    }
+
+    /// The same of a list in the order of time. Where an item was that is gone is not known.
+    fn cut_by_time<T>(self, items: Vec<T>, key: impl Fn(&T) -> String) -> Answer<Page<T>> {
         let after = match &self.cursor {
             None => 0,
             Some(cursor) => {
                 let found = items.iter().position(|item| key(item) == *cursor);
-                // The item itself may be gone. Where keys ascend, its place is known.
-                let place = || {
-                    let next = items.partition_point(|item| key(item) < *cursor);
-                    items.is_sorted_by_key(&key).then_some(next)
-                };
-                found.map(|at| at + 1).or_else(place).ok_or_else(|| {
+                found.map(|at| at + 1).ok_or_else(|| {
                     let why = format!("cursor = {cursor:?} names nothing that is still there; begin again without it");
                     Problem::new(ErrorCode::InvalidRequest, why)
                 })?
             }
         };
+        self.page(items, after, key)
+    }
+
+    fn page<T>(&self, items: Vec<T>, after: usize, key: impl Fn(&T) -> String) -> Answer<Page<T>> {
+        let limit = self.limit()?;
         let more = items.len() > after + limit;
         let items: Vec<T> = items.into_iter().skip(after).take(limit).collect();
         let next = items.last().filter(|_| more).map(key);

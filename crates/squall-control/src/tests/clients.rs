@@ -157,12 +157,8 @@ async fn pages_of_clients_follow_each_other_and_scopes_of_tokens_hold() {
     bench.ask("DELETE", &format!("{keys}/{}", all[1]), Value::Null).await;
     let (status, rest) =
         bench.ask("GET", &format!("{keys}?limit=2&cursor={}", all[1]), Value::Null).await;
-    let is_whole = || {
-        let items = rest["items"].as_array().unwrap().iter();
-        items.map(|key| key["prefix"].as_str().unwrap()).collect::<Vec<_>>() == all[2..]
-    };
-    // None is left out: the rest, or word that the page can not be found.
-    assert!(status == 400 && rest["code"] == "SQ0312" || is_whole(), "{status} {rest}");
+    // Where it was is not known: none is left out silently.
+    assert_eq!((status, &rest["code"]), (400, &"SQ0312".into()), "{rest}");
 
     for wrong in ["limit=abc", "limit=-1", "limit=1&limit=2"] {
         let (status, problem) = bench.ask("GET", &format!("{CLIENTS}?{wrong}"), Value::Null).await;
