@@ -33,6 +33,11 @@ use crate::turn::Tcp;
 const RATE_PERIOD: Duration = Duration::from_secs(10);
 /// A longer head is left to hyper.
 const READ_BYTES: usize = 4 << 10;
+/// What a client still sends behind its last response is thrown away, or the reset that answers it
+/// could take that response with it (RFC 9112, section 9.6): for so long in all, and for so long
+/// without a byte.
+const LINGER_MAX: Duration = Duration::from_secs(30);
+const LINGER_QUIET_MAX: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 /// What a head may take however slowly it comes.
 const HEAD_GRACE: Duration = Duration::from_secs(5);
 
@@ -380,6 +385,13 @@ pub(crate) struct Stream {
     stalled: Option<Pin<Box<Sleep>>>,
     /// Everything that was written has left.
     flushed: bool,
+    /// Nothing more is sent, and what comes is thrown away.
+    lingering: Option<Box<Lingering>>,
+}
+
+struct Lingering {
+    until: Instant,
+    quiet: Pin<Box<Sleep>>,
 }
 
 /// A stream between two cores.
@@ -400,8 +412,7 @@ impl Detached {
         let Self { socket, prefix, watch, connection, write_timeout } = self;
         connection.plain_socket.store(socket.as_raw_fd(), Ordering::Relaxed);
         let socket = Socket::Plain(Tcp::new(tokio::net::TcpStream::from_std(socket)?));
-        let (stalled, flushed) = (None, true);
-        Ok(Stream { socket, prefix, watch, connection, write_timeout, stalled, flushed })
+        Ok(Stream::of_parts(socket, prefix, watch, connection, write_timeout))
     }
 }
 
@@ -435,8 +446,18 @@ impl Stream {
         } else {
             Watch::Http1 { scanner: Box::default(), head: None }
         };
-        let (stalled, flushed) = (None, true);
-        Self { socket, prefix, watch, connection, write_timeout, stalled, flushed }
+        Self::of_parts(socket, prefix, watch, connection, write_timeout)
+    }
+
+    fn of_parts(
+        socket: Socket,
+        prefix: Bytes,
+        watch: Watch,
+        connection: Arc<Connection>,
+        write_timeout: Duration,
+    ) -> Self {
+        let (stalled, flushed, lingering) = (None, true, None);
+        Self { socket, prefix, watch, connection, write_timeout, stalled, flushed, lingering }
     }
 
     /// For hyper, which reads what is in `prefix` first.
@@ -613,6 +634,39 @@ impl Stream {
         Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the request's head came too slowly"))
     }
 
+    /// Whether the client has not sent all of its request, or the next one has begun to come.
+    fn is_amid_request(&self) -> bool {
+        match &self.watch {
+            _ if self.connection.upgraded.load(Ordering::Relaxed) => false,
+            Watch::Http1 { scanner, .. } => {
+                !self.prefix.is_empty() || scanner.requests_when_idle().is_none()
+            }
+            Watch::Http2 { .. } => false,
+            // The request's framing was refused.
+            Watch::Nothing => true,
+        }
+    }
+
+    /// Ready when the client has closed its side, or has had time enough for that.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(lingering) = &mut self.lingering else { return Poll::Ready(()) };
+        READ.with_borrow_mut(|memory| {
+            loop {
+                let mut buffer = ReadBuf::new(memory);
+                let Poll::Ready(read) = on_socket!(&mut self.socket, poll_read, cx, &mut buffer)
+                else {
+                    return lingering.quiet.as_mut().poll(cx);
+                };
+                let now = Instant::now();
+                if read.is_err() || buffer.filled().is_empty() || now >= lingering.until {
+                    return Poll::Ready(());
+                }
+                let quiet_until = lingering.until.min(now + LINGER_QUIET_MAX);
+                lingering.quiet.as_mut().reset(quiet_until);
+            }
+        })
+    }
+
     /// A client that takes nothing for too long breaks the connection.
     fn waited<T>(
         &mut self,
@@ -686,10 +740,18 @@ impl hyper::rt::Write for Stream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.begins_to_send();
-        // What was posted before may have to go first, and the client takes nothing.
-        let shut = on_socket!(&mut self.socket, poll_shutdown, cx);
-        self.waited(shut, cx)
+        if self.lingering.is_none() {
+            self.begins_to_send();
+            // What was posted before may have to go first, and the client takes nothing.
+            let shut = on_socket!(&mut self.socket, poll_shutdown, cx);
+            ready!(self.waited(shut, cx))?;
+            if self.is_amid_request() {
+                let now = Instant::now();
+                let quiet = Box::pin(tokio::time::sleep_until(now + LINGER_QUIET_MAX));
+                self.lingering = Some(Box::new(Lingering { until: now + LINGER_MAX, quiet }));
+            }
+        }
+        self.poll_linger(cx).map(Ok)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -130,10 +130,12 @@ pub(crate) fn hash(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(first.expect("eight of 32 bytes"))
 }
 
-/// What a request is hashed by, where it has it.
+/// What a request is hashed by, where it has it. `authority` is its Host, which clients of
+/// HTTP/2 do not give as a header.
 pub(crate) fn key_of(
     key: &HashKey,
     client: IpAddr,
+    authority: &str,
     target: &PathAndQuery,
     headers: &HeaderMap,
 ) -> Option<u64> {
@@ -143,6 +145,9 @@ pub(crate) fn key_of(
             IpAddr::V6(address) => Some(hash(&address.octets())),
         },
         HashKey::Path => Some(hash(target.path().as_bytes())),
+        HashKey::Header(name) if name.eq_ignore_ascii_case("host") => {
+            Some(hash(authority.as_bytes()))
+        }
         HashKey::Header(name) => {
             let name = HeaderName::try_from(name).ok()?;
             headers.get(name).map(|value| hash(value.as_bytes()))
@@ -246,11 +251,12 @@ mod tests {
         headers.insert("cookie", "a=b; user=7".parse().unwrap());
         headers.insert("x-user", "7".parse().unwrap());
         let client = "192.0.2.1".parse().unwrap();
-        let find = |key: HashKey| key_of(&key, client, &target, &headers);
+        let find = |key: HashKey| key_of(&key, client, "shop.example", &target, &headers);
         let seven = Some(hash(b"7"));
         assert_eq!(find(HashKey::Query("user".into())), seven);
         assert_eq!(find(HashKey::Cookie("user".into())), seven);
         assert_eq!(find(HashKey::Header("x-user".into())), seven);
+        assert_eq!(find(HashKey::Header("Host".into())), Some(hash(b"shop.example")));
         assert_eq!(find(HashKey::Path), Some(hash(b"/a/b")));
         assert_eq!(find(HashKey::Ip), Some(hash(&[192, 0, 2, 1])));
         assert_eq!(find(HashKey::Query("use".into())), None);

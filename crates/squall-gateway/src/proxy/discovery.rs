@@ -5,6 +5,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use squall_types::outbound::{OutboundError, OutboundErrorKind};
 use squall_types::shard::Spread;
 
 use super::balance::TargetSet;
@@ -44,44 +47,60 @@ pub(super) async fn keep(pool: Weak<UpstreamPool>) {
     }
 }
 
-/// Looks up every name. One that does not resolve keeps the addresses that it had.
+/// Looks up every name, all at once: one that takes long holds up no other. One that does not
+/// resolve keeps the addresses that it had.
 async fn resolve_all(pool: &UpstreamPool) {
-    let before = pool.set.load_full();
-    let mut targets = Vec::new();
+    let lookups =
+        pool.origins.iter().map(|origin| async move { (origin, look_up(pool, origin).await) });
+    let mut lookups: FuturesUnordered<_> = lookups.collect();
     let mut failure = None;
-    for origin in &pool.origins {
-        let had = || before.targets.iter().filter(|target| Arc::ptr_eq(&target.origin, origin));
-        let lookup = tokio::time::timeout(LOOKUP_TIMEOUT, pool.dial.resolve(&origin.endpoint));
-        let found = lookup.await.unwrap_or_else(|_| {
-            let message = format!("{} did not resolve in time", origin.endpoint.host);
-            let kind = squall_types::outbound::OutboundErrorKind::DnsTimeout;
-            Err(squall_types::outbound::OutboundError::new(kind, message))
-        });
+    while let Some((origin, found)) = lookups.next().await {
         match found {
-            Ok(addresses) => {
-                let addresses = addresses.iter().take(ADDRESSES_MAX);
-                targets.extend(addresses.map(|address| keep_or_add(&before, origin, *address)));
-            }
+            Ok(addresses) => learn(pool, origin, &addresses),
             Err(error) => {
                 pool.counters.resolve_failures.fetch_add(1, Ordering::Relaxed);
-                targets.extend(had().map(|target| target.shared().clone()));
                 failure = Some(error);
             }
         }
     }
-    if targets.is_empty() {
-        if let Some(failure) = failure {
-            pool.log(code_of(&failure), &failure.message);
-            pool.resolution.send_replace(Resolution::Failed(failure));
+    if !pool.set.load().targets.is_empty() {
+        pool.resolution.send_replace(Resolution::Done);
+    } else if let Some(failure) = failure {
+        pool.log(code_of(&failure), &failure.message);
+        pool.resolution.send_replace(Resolution::Failed(failure));
+    }
+}
+
+async fn look_up(pool: &UpstreamPool, origin: &Origin) -> Result<Vec<SocketAddr>, OutboundError> {
+    let lookup = tokio::time::timeout(LOOKUP_TIMEOUT, pool.dial.resolve(&origin.endpoint));
+    lookup.await.unwrap_or_else(|_| {
+        let message = format!("{} did not resolve in time", origin.endpoint.host);
+        Err(OutboundError::new(OutboundErrorKind::DnsTimeout, message))
+    })
+}
+
+/// Takes over what the name of `origin` means now, beside what is known of the others.
+fn learn(pool: &UpstreamPool, origin: &Arc<Origin>, addresses: &[SocketAddr]) {
+    let before = pool.set.load_full();
+    let mut targets = Vec::new();
+    for one in &pool.origins {
+        if Arc::ptr_eq(one, origin) {
+            let addresses = addresses.iter().take(ADDRESSES_MAX);
+            targets.extend(addresses.map(|address| keep_or_add(&before, origin, *address)));
+        } else {
+            let had = before.targets.iter().filter(|target| Arc::ptr_eq(&target.origin, one));
+            targets.extend(had.map(|target| target.shared().clone()));
         }
-        return;
     }
     let same = targets.len() == before.targets.len()
         && targets.iter().zip(&before.targets).all(|(new, old)| Arc::ptr_eq(new, old.shared()));
-    if !same {
-        pool.set.store(Arc::new(TargetSet::new(targets, pool.settings.balance)));
-        pool.has_targets.store(true, Ordering::Release);
+    // A set of nothing would be of no use to anybody.
+    if targets.is_empty() || same {
+        return;
     }
+    pool.set.store(Arc::new(TargetSet::new(targets, pool.settings.balance)));
+    pool.has_targets.store(true, Ordering::Release);
+    // Requests go to what there is, while other names are still looked up.
     pool.resolution.send_replace(Resolution::Done);
 }
 

@@ -135,7 +135,8 @@ impl UpstreamPool {
             },
         };
         let key = pool.settings.hash_on.as_ref().and_then(|key| {
-            balance::key_of(key, context.forwarded.client, context.path_and_query, &head.headers)
+            let Forwarded { client, authority, .. } = context.forwarded;
+            balance::key_of(key, client, authority, context.path_and_query, &head.headers)
         });
         let trying = forwarding.try_until_answered(key, started, admission, &mut noted);
         let (answer, flight) = trying.await?;

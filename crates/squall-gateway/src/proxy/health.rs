@@ -26,6 +26,13 @@ pub(super) async fn watch(pool: Weak<UpstreamPool>, check: HealthCheck) {
     loop {
         let Some(held) = pool.upgrade() else { return };
         let targets = held.targets();
+        if !held.is_current() {
+            // Nobody's traffic depends on it. Who comes for it by its revision's name finds out.
+            targets.iter().for_each(|target| target.health.forget_checks());
+            drop((held, targets));
+            tokio::time::sleep(interval).await;
+            continue;
+        }
         let began = Instant::now();
         join_all(targets.iter().map(|target| check_one(&held, target, &check))).await;
         drop(held);

@@ -59,7 +59,7 @@ const OF_POOLS: [OfPool; 8] = [
         read(&pool.counters.circuit_opened)
     }),
     ("circuit_open", "gauge", "Whether the circuit breaker is open.", |pool| {
-        u64::from(pool.is_circuit_open())
+        u64::from(pool.is_current() && pool.is_circuit_open())
     }),
     (
         "panics_total",
@@ -149,9 +149,10 @@ pub(super) fn write(pools: &[Arc<UpstreamPool>], out: &mut String) {
     let help = "Tries without a whole response, by what went wrong.";
     failed.write("squall_upstream_failures_total", "counter", help, out);
     for (name, kind, help, value) in OF_TARGETS {
-        // A target that one of them can not use is down.
-        let mut series = Series::new(if name == "up" { u64::min } else { sum });
-        for (labels, pool, target) in targets() {
+        // A target that one of them can not use is down, where it is for those who get traffic.
+        let is_up = name == "up";
+        let mut series = Series::new(if is_up { u64::min } else { sum });
+        for (labels, pool, target) in targets().filter(|(_, pool, _)| pool.is_current() || !is_up) {
             series.add(labels, value(target, pool.now_ms()));
         }
         series.write(&format!("squall_upstream_{name}"), kind, help, out);

@@ -107,6 +107,14 @@ impl Upstreams {
         live
     }
 
+    /// Takes note of which pools revisions with traffic lead to. The others are still served to
+    /// who asks for an earlier revision, and not checked.
+    pub(crate) fn note_current(&self, is_current: impl Fn(&UpstreamPool) -> bool) {
+        for pool in self.live() {
+            pool.set_current(is_current(&pool));
+        }
+    }
+
     /// Prometheus text.
     pub(crate) fn write_metrics(&self, out: &mut String) {
         metrics::write(&self.live(), out);

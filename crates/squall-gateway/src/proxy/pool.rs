@@ -57,6 +57,8 @@ pub(crate) struct UpstreamPool {
     in_flight: AtomicU32,
     begun: Instant,
     tasks: OnceLock<Vec<AbortHandle>>,
+    /// A revision that gets traffic leads here; otherwise only who asks for an earlier one does.
+    is_current: AtomicBool,
     logged_ms: AtomicU64,
     unlogged: AtomicU64,
 }
@@ -113,6 +115,7 @@ impl UpstreamPool {
             in_flight: AtomicU32::new(0),
             begun: Instant::now(),
             tasks: OnceLock::new(),
+            is_current: AtomicBool::new(true),
             logged_ms: AtomicU64::new(0),
             unlogged: AtomicU64::new(0),
             settings: settings.clone(),
@@ -130,6 +133,14 @@ impl UpstreamPool {
             }
             tasks
         });
+    }
+
+    pub(super) fn is_current(&self) -> bool {
+        self.is_current.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_current(&self, is_current: bool) {
+        self.is_current.store(is_current, Ordering::Relaxed);
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -327,7 +338,7 @@ impl UpstreamPool {
         let (now, now_ms) = (Instant::now(), self.now_ms());
         for target in &self.set.load().targets {
             target.sweep(now);
-            if target.health.readmit(now_ms) {
+            if target.health.readmit(&self.settings.outliers, now_ms) {
                 self.say(Level::Info, None, &format!("{} is used again", target.label));
             }
         }

@@ -182,6 +182,8 @@ impl HttpBody for Http1Body {
     fn size_hint(&self) -> SizeHint {
         let pending = match &self.pending {
             Some(Piece::Data(data)) => data.len(),
+            // Whoever is told a length sends no trailers behind it.
+            Some(Piece::Trailers(_)) => return SizeHint::default(),
             _ => 0,
         };
         match self.decoder.remaining() {
@@ -236,6 +238,12 @@ impl HttpBody for Http2Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         match Pin::new(&mut this.body).poll_frame(cx) {
+            // hyper takes some resets for the end.
+            Poll::Ready(None) if this.body.size_hint().lower() > 0 => {
+                this.flight.broke_off();
+                let why = "the response broke off: its stream was reset";
+                Poll::Ready(Some(Err(broke(why))))
+            }
             Poll::Ready(frame) => {
                 this.waiting = None;
                 match &frame {

@@ -254,6 +254,8 @@ pub(crate) struct Health {
     ejected_until_ms: AtomicU64,
     /// How often in the last time: the next one lasts so many times longer.
     ejections: AtomicU32,
+    /// Since when it is used again, or an ejection was last forgotten.
+    used_since_ms: AtomicU64,
 }
 
 impl Health {
@@ -305,20 +307,32 @@ impl Health {
         Some(lasts_ms)
     }
 
-    /// Called from time to time. Whether an ejection has just ended; while there is none,
-    /// the memory of earlier ones fades.
-    pub(crate) fn readmit(&self, now_ms: u64) -> bool {
+    /// Called from time to time. Whether an ejection has just ended. In use for as long as a first
+    /// ejection lasts, a target has one fewer behind it.
+    pub(crate) fn readmit(&self, settings: &OutlierEjection, now_ms: u64) -> bool {
         let until = self.ejected_until_ms.load(Ordering::Relaxed);
         if until == 0 {
-            let fade = |times: u32| times.checked_sub(1);
-            let _ = self.ejections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fade);
+            let since = self.used_since_ms.load(Ordering::Relaxed);
+            if self.ejections.load(Ordering::Relaxed) > 0
+                && now_ms.saturating_sub(since) >= settings.ejection_ms
+            {
+                self.ejections.fetch_sub(1, Ordering::Relaxed);
+                self.used_since_ms.store(now_ms, Ordering::Relaxed);
+            }
             return false;
         }
         let over = until <= now_ms;
         if over {
             self.ejected_until_ms.store(0, Ordering::Relaxed);
+            self.used_since_ms.store(now_ms, Ordering::Relaxed);
         }
         over
+    }
+
+    /// What checks have said counts no longer: nobody checks it now.
+    pub(crate) fn forget_checks(&self) {
+        self.unhealthy.store(false, Ordering::Relaxed);
+        self.checks.store(0, Ordering::Relaxed);
     }
 
     /// Takes the result of an active check. `Some` when that changed what it is.
@@ -359,12 +373,23 @@ mod tests {
         assert_eq!(health.eject(&settings, 1_000), Some(100));
         assert_eq!(health.eject(&settings, 1_050), None);
         assert!(health.is_ejected(1_099) && !health.is_ejected(1_100));
-        assert!(!health.readmit(1_099));
-        assert!(health.readmit(1_100));
-        assert_eq!(health.eject(&settings, 2_000), Some(200));
-        assert!(health.readmit(2_200));
-        assert!(!health.readmit(3_000));
-        assert!(!health.readmit(4_000));
+        let readmit = |now_ms| health.readmit(&settings, now_ms);
+        assert!(!readmit(1_099));
+        assert!(readmit(1_100));
+        assert!(!readmit(1_199));
+        assert_eq!(health.eject(&settings, 1_199), Some(200));
+        assert!(readmit(1_400));
+        assert!(!readmit(1_499));
+        assert_eq!(health.eject(&settings, 1_499), Some(300));
+        assert!(readmit(1_800));
+        for calm_ms in [1_900, 1_950, 2_000, 2_099] {
+            assert!(!readmit(calm_ms));
+        }
+        assert_eq!(health.eject(&settings, 2_099), Some(200));
+        assert!(readmit(2_300));
+        for calm_ms in [2_400, 2_500, 2_600] {
+            assert!(!readmit(calm_ms));
+        }
         assert_eq!(health.eject(&settings, 5_000), Some(100));
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt as _, StreamBody};
 use squall_types::dial::{Dial, Dialed, Endpoint, OpenFuture, ResolveFuture};
 use squall_types::gateway::Upstream;
@@ -34,6 +34,9 @@ impl Names {
 impl Dial for Names {
     fn resolve(&self, endpoint: &Endpoint) -> ResolveFuture {
         let (host, port) = (&endpoint.host, endpoint.port);
+        if host == "slow.example" {
+            return Box::pin(std::future::pending());
+        }
         let known = match host.parse() {
             Ok(address) => Some(vec![address]),
             Err(_) => self.0.lock().unwrap().get(host).cloned(),
@@ -424,6 +427,79 @@ async fn checks_take_a_target_out_and_bring_it_back() {
     until("the target to recover", || pool.targets()[0].health.passes_checks()).await;
     assert_eq!(ask(&pool, "GET").await.unwrap().0, 204);
     assert!(sick.seen.lock().unwrap().iter().any(|one| one.starts_with("GET /healthz HTTP/1.1")));
+}
+
+#[tokio::test]
+async fn what_gets_no_traffic_is_not_checked() {
+    let bench = Bench::new();
+    let sick = Origin::start(&[Act::Answer(500)]).await;
+    let check = |interval_ms: u32| {
+        format!(
+            ", \"health\": {{\"path\": \"/healthz\", \"interval_ms\": {interval_ms}, \"unhealthy_after\": 1}}"
+        )
+    };
+    let before = bench.pool(&[sick.url()], &check(20));
+    assert_eq!(ask(&before, "GET").await.unwrap().0, 500);
+    until("the target to fail", || !before.targets()[0].health.passes_checks()).await;
+    let up = |is: u8| {
+        format!(
+            "squall_upstream_up{{app=\"app\",upstream=\"users\",target=\"{}\"}} {is}\n",
+            sick.address
+        )
+    };
+    let metrics = || {
+        let mut metrics = String::new();
+        bench.upstreams.write_metrics(&mut metrics);
+        metrics
+    };
+    assert!(metrics().contains(&up(0)));
+
+    // Another configuration gets the traffic now, and finds the target well.
+    sick.acts(&[Act::Answer(200)]);
+    let after = bench.pool(&[sick.url()], &check(21));
+    assert_eq!(ask(&after, "GET").await.unwrap().0, 200);
+    bench.upstreams.note_current(|pool| std::ptr::eq(pool, &*after));
+    assert!(metrics().contains(&up(1)), "{}", metrics());
+    until("the earlier one to be asked again", || before.targets()[0].health.passes_checks()).await;
+    assert_eq!(ask(&before, "GET").await.unwrap().0, 200);
+    bench.upstreams.note_current(|_| false);
+    let rests = |pool: &Arc<UpstreamPool>| pool.targets()[0].health.passes_checks();
+    until("both to rest", || rests(&before) && rests(&after)).await;
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    let asked = sick.asked();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(sick.asked(), asked);
+    assert!(!metrics().contains("squall_upstream_up{"), "{}", metrics());
+
+    sick.acts(&[Act::Answer(500)]);
+    bench.upstreams.note_current(|_| true);
+    until("checks to begin again", || !rests(&before) && !rests(&after)).await;
+}
+
+#[tokio::test]
+async fn a_name_that_takes_long_holds_up_no_other() {
+    let bench = Bench::new();
+    let origin = Origin::start(&[Act::Answer(200)]).await;
+    let pool = bench.pool(&["http://slow.example".to_owned(), origin.url()], "");
+    assert_eq!(ask(&pool, "GET").await.unwrap().0, 200);
+    assert_eq!(pool.targets().len(), 1);
+}
+
+/// Whoever is told a length waits for nothing behind it.
+#[tokio::test]
+async fn trailers_of_a_short_response_are_not_lost() {
+    let text = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\ngrpc-status: 0\r\n\r\n";
+    let origin = Origin::start(&[Act::Say(text)]).await;
+    let pool = Bench::new().pool(&[origin.url()], "");
+    for _ in 0..2 {
+        let response = send(&pool, Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+        let body = response.into_body();
+        assert_eq!((body.size_hint().exact(), body.is_end_stream()), (None, false));
+        let body = body.collect().await.unwrap();
+        assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
+        assert_eq!(body.to_bytes(), "hi");
+    }
+    assert_eq!(origin.connections.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]

@@ -350,16 +350,18 @@ impl RouteTable {
         for site in sites {
             table.hosts.insert(format!("{}.localhost", site.app.name).into(), site);
         }
+        let apps: HashMap<_, _> = snapshot.apps.iter().map(|app| (&app.name, app)).collect();
+        door.upstreams.note_current(|pool| {
+            let app = apps.get(&pool.app);
+            app.is_some_and(|app| app.traffic.iter().any(|share| leads_to(&share.revision, pool)))
+        });
         table
     }
 
     /// The revisions whose requests go to this pool.
     pub(crate) fn revisions_with(&self, pool: &UpstreamPool) -> Vec<RevisionId> {
         let states = self.revisions.values().map(|compiled| &compiled.revision);
-        let with = states.filter(|revision| {
-            let settings = revision.manifest.upstreams.get(&*pool.name);
-            revision.app == pool.app && settings == Some(&pool.settings)
-        });
+        let with = states.filter(|revision| leads_to(revision, pool));
         let mut ids: Vec<_> = with.map(|revision| revision.id.clone()).collect();
         ids.sort_unstable();
         ids
@@ -470,6 +472,12 @@ impl Match {
     pub(crate) fn route(&self) -> &Route {
         &self.candidate.route
     }
+}
+
+/// Whether requests of this revision go to this pool.
+fn leads_to(revision: &RevisionState, pool: &UpstreamPool) -> bool {
+    let settings = revision.manifest.upstreams.get(&*pool.name);
+    revision.app == pool.app && settings == Some(&pool.settings)
 }
 
 fn preview_host(revision: &RevisionId, app: &AppName) -> String {

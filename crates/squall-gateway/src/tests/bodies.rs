@@ -389,3 +389,39 @@ fn a_body_that_is_framed_strangely_is_the_last_of_its_connection() {
         assert!(answer.contains("connection: close"), "{answer}");
     }
 }
+
+/// A reset that answers what nobody reads would overtake the response.
+#[test]
+fn who_sends_more_than_is_taken_hears_why() {
+    let door = door();
+    let begin = |bytes: usize| {
+        let mut stream = std::net::TcpStream::connect(door.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let head = format!(
+            "PUT /orders HTTP/1.1\r\nHost: one.localhost\r\nContent-Length: {bytes}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let mut eager = begin(8 << 20);
+    for _ in 0..8 {
+        eager.write_all(&vec![b'x'; 1 << 20]).unwrap();
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mut answer = String::new();
+    eager.read_to_string(&mut answer).unwrap();
+    assert_eq!(status(&answer), 413, "{answer}");
+    drop(eager);
+
+    // Who says nothing more is not waited for.
+    let mut silent = begin(8 << 20);
+    silent.write_all(&vec![b'x'; 1 << 20]).unwrap();
+    let mut answer = String::new();
+    silent.read_to_string(&mut answer).unwrap();
+    assert_eq!(status(&answer), 413, "{answer}");
+    let until = Instant::now() + Duration::from_secs(20);
+    while !door.metrics().contains("squall_http_connections 0\n") {
+        assert!(Instant::now() < until, "it is still held");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
