@@ -53,7 +53,8 @@ fn fill(
     query: &ExplainQuery,
     explanation: &mut Explanation,
 ) -> Result<(), Rejection> {
-    let (head, target) = read(query)?;
+    let (mut head, target) = read(query)?;
+    guard::check_underscores(door.options.underscore_headers, &mut head.headers)?;
     let table = door.routes.load();
     let chosen = match &query.app {
         Some(app) => table.choose(&format!("{app}.localhost"), &head.headers)?,
@@ -183,6 +184,9 @@ pub(crate) fn read(
         .map_err(|_| malformed(format!("{:?} is not a method", query.method)))?;
     let url: Uri =
         query.url.parse().map_err(|error| malformed(format!("{:?}: {error}", query.url)))?;
+    if let Some(scheme) = url.scheme_str().filter(|scheme| !matches!(*scheme, "http" | "https")) {
+        return Err(malformed(format!("{scheme} is not served here; ask for http:// or https://")));
+    }
     let mut headers = HeaderMap::new();
     for (name, value) in &query.headers {
         let name = HeaderName::try_from(name)
@@ -330,19 +334,19 @@ fn steps(settings: &Policy, own: Option<&Policy>) -> Vec<PolicyStep> {
         };
     }
     step!(
-        https,
-        hsts,
         addresses,
         cors,
+        https,
+        limits,
         rate_limits,
         auth,
         anonymous,
         scopes,
         concurrency,
-        limits,
-        timeouts,
         request_buffering,
+        timeouts,
         cache,
+        hsts,
         compression,
         access_log
     );

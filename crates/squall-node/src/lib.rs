@@ -5,6 +5,7 @@
 //! outlives the server process (`serve`), which does the work; `build_child` compiles one
 //! component and ends.
 
+mod admin;
 mod server;
 mod steering;
 mod supervisor;

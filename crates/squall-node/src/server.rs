@@ -26,8 +26,8 @@ use squall_types::{Body, ErrorCode, InvokeError};
 use squall_wasm::engine::{EngineOptions, Engines};
 use squall_wasm::executor::{WasmExecutor, WasmOptions};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 
+use crate::admin::AdminServer;
 use crate::build::ChildBuilder;
 use crate::cache;
 use crate::config::ServerConfig;
@@ -487,17 +487,7 @@ impl Server {
         let socket = self.sockets.admin.try_clone().and_then(tokio::net::TcpListener::from_std);
         let socket = socket
             .map_err(|error| UpError::other(format!("the admin socket is unusable: {error}")))?;
-        let (stop, mut stopped) = watch::channel(false);
-        let router = self.control.router();
-        let task = tokio::spawn(async move {
-            let serving = axum::serve(socket, router).with_graceful_shutdown(async move {
-                let _ = stopped.wait_for(|stop| *stop).await;
-            });
-            if let Err(error) = serving.await {
-                tracing::error!("the admin API ended: {error}");
-            }
-        });
-        Ok(AdminServer { stop, task })
+        Ok(AdminServer::start(socket, self.control.router()))
     }
 
     /// Obeys the supervisor until the end.
@@ -633,21 +623,6 @@ impl FunctionCaches for FromFunctions {
         request: CacheRequest,
     ) -> CacheFuture<bool> {
         self.caches(|gateway| gateway.delete(from, name, request))
-    }
-}
-
-struct AdminServer {
-    stop: watch::Sender<bool>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl AdminServer {
-    async fn stop(mut self, patience: Duration) {
-        let _ = self.stop.send(true);
-        if tokio::time::timeout(patience, &mut self.task).await.is_err() {
-            tracing::warn!("admin requests that took too long were cut off");
-            self.task.abort();
-        }
     }
 }
 

@@ -195,3 +195,18 @@ fn what_is_too_large_is_told() {
     let refused = asked_of_edge("/short/abcdef", false).rejection.expect("it is too long");
     assert_eq!(refused.code, ErrorCode::UriTooLong);
 }
+
+#[test]
+fn what_the_door_refuses_is_refused_here_too() {
+    let refused = |url: &str, headers: &[(&str, &str)]| {
+        let found = asked("GET", url, headers);
+        let rejection = found.rejection.unwrap_or_else(|| panic!("{url} is served"));
+        (rejection.code, rejection.message)
+    };
+    let url = "http://a.example.com/users/7";
+    let (code, message) = refused(url, &[("x_forwarded_for", "1.2.3.4")]);
+    assert_eq!((code, message.contains("x-forwarded-for")), (ErrorCode::MalformedRequest, true));
+    let (code, message) = refused("ftp://a.example.com/users/7", &[]);
+    assert_eq!((code, message.contains("http://")), (ErrorCode::MalformedRequest, true));
+    assert!(asked("GET", url, &[("x_own", "1")]).rejection.is_none());
+}

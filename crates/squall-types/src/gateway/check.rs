@@ -100,6 +100,7 @@ pub(crate) fn gateway(manifest: &Manifest) -> Checked {
     }
     if let Some(name) = &known.revision_header {
         header_name("gateway.revision_header", name)?;
+        check_changeable("gateway.revision_header", name)?;
     }
     if let Some(key) = &known.sticky {
         sticky("gateway.sticky", key)?;
@@ -178,6 +179,9 @@ fn policy(at: &str, policy: &Policy, manifest: &Manifest) -> Checked {
     }
     if let Some(compression) = &policy.compression {
         compression.check(&format!("{at}.compression"))?;
+    }
+    if policy.timeouts.as_ref().is_some_and(|times| times.response_ms == Some(0)) {
+        return Err(format!("{at}.timeouts.response_ms must be at least 1"));
     }
     if policy.access_log.as_ref().is_some_and(|log| !(0.0..=1.0).contains(&log.sample)) {
         return Err(format!("{at}.access_log.sample must be from 0 to 1"));
@@ -272,6 +276,9 @@ fn route(at: &str, route: &Route, manifest: &Manifest) -> Checked {
         }
         if let Some(name) = &redirect.host {
             authority(&format!("{at}.redirect.host"), name)?;
+        }
+        if redirect.port == Some(0) {
+            return Err(format!("{at}.redirect.port must be at least 1"));
         }
     }
     if let Some(response) = &route.response {

@@ -95,6 +95,18 @@ fn what_can_not_work_is_refused_with_its_place_and_the_fix() {
     refused(("regex = \"a|b\"", "regex = \"a(\""), "routes.user.headers.x-kind.regex");
     refused(("methods = [\"GET\"]", "methods = [\"get\"]"), "not a method");
     refused(("hash_on = \"header:x-tenant\"", ""), "hash_on is missing");
+    refused(("header:x-tenant", "header:a b"), "upstreams.users.hash_on");
+    refused(("header:x-tenant", "cookie:a b"), "upstreams.users.hash_on");
+    refused(("\"x-revision\"", "\"host\""), "gateway.revision_header");
+    refused(("status = 308", "port = 0"), "redirect.port must be at least 1");
+    refused(
+        ("health = {", "timeouts = { total_ms = 0 }\nhealth = {"),
+        "users.timeouts.total_ms must be at least 1",
+    );
+    refused(
+        ("policy = { scopes", "policy = { timeouts = { response_ms = 0 }, scopes"),
+        "routes.user.policy.timeouts.response_ms must be at least 1",
+    );
     refused(("status = 308", "status = 200"), "301, 302");
     refused(("status = 410", "status = 101"), "200 to 599");
     refused(("x-from = \"gateway\"", "host = \"a\""), "rewrite.host");

@@ -319,6 +319,12 @@ impl Upstream {
                 return Err(format!("{at}.targets: the weight of {url} must be from 1 to 1000"));
             }
         }
+        let on = format!("{at}.hash_on");
+        match &self.hash_on {
+            Some(HashKey::Header(name)) => super::check::header_name(&on, name)?,
+            Some(HashKey::Cookie(name)) => super::check::cookie_name(&on, name)?,
+            Some(HashKey::Ip | HashKey::Path | HashKey::Query(_)) | None => {}
+        }
         match (self.balance, &self.hash_on) {
             (Balance::Hash, None) => Err(format!(
                 "{at}.balance is \"hash\", but hash_on is missing; write hash_on = \"ip\" or \"header:NAME\""
@@ -338,6 +344,7 @@ impl Upstream {
             ("timeouts.idle_ms", times.idle_ms),
             ("keep_alive_ms", self.keep_alive_ms),
             ("dns_refresh_ms", self.dns_refresh_ms),
+            ("timeouts.total_ms", times.total_ms.unwrap_or(u64::MAX)),
         ];
         if let Some(health) = &self.health {
             let target = http::uri::PathAndQuery::try_from(health.path.as_str());
