@@ -332,6 +332,10 @@ async fn scopes_bound_what_a_token_may_do() {
     bench.ask("DELETE", &format!("/v1/tokens/{read_id}"), Value::Null).await;
     assert_eq!(bench.send("GET", "/v1/apps", &read, Body::empty()).await.0, 401);
     assert_eq!(bench.send("GET", "/v1/apps", "sqt_wrong", Body::empty()).await.0, 401);
+    for name in ["", " ", "two\nlines", "\u{1b}[2J"] {
+        let asked = json!({ "name": name, "scope": "read" });
+        assert_eq!(bench.ask("POST", "/v1/tokens", asked).await.0, 400, "{name:?}");
+    }
 }
 
 #[tokio::test]

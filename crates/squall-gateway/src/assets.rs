@@ -15,13 +15,15 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use squall_types::gateway::CompressionAlgorithm;
 use squall_types::manifest::Assets;
 use squall_types::state::{Asset, BlobId, RevisionState};
 use squall_types::{Body, BodyError, ErrorCode};
 use tokio::task::JoinHandle;
 
+use crate::policy::compression::{content_coding, negotiation};
 use crate::rejection::Rejection;
-use crate::{BlobPath, Door};
+use crate::{BlobPath, Door, vary};
 
 /// Files up to this size are kept in memory, up to the total below.
 const CACHED_FILE_MAX_BYTES: u64 = 256 << 10;
@@ -30,7 +32,11 @@ const CHUNK_BYTES: usize = 64 << 10;
 const MUST_REVALIDATE: &str = "public, max-age=0, must-revalidate";
 
 /// In the order that we prefer them.
-const ENCODINGS: [(&str, &str); 3] = [("zstd", ".zst"), ("br", ".br"), ("gzip", ".gz")];
+const ENCODINGS: [(CompressionAlgorithm, &str); 3] = [
+    (CompressionAlgorithm::Zstd, ".zst"),
+    (CompressionAlgorithm::Br, ".br"),
+    (CompressionAlgorithm::Gzip, ".gz"),
+];
 
 /// Reads blobs, the small ones once.
 pub(crate) struct Files {
@@ -63,9 +69,11 @@ impl Files {
 /// A file that answers a request.
 pub(crate) struct Found {
     asset: Asset,
-    encoding: Option<&'static str>,
+    encoding: Option<HeaderValue>,
     /// Other representations exist: caches must look at Accept-Encoding.
     varies: bool,
+    /// Where the app routes in the browser, what stands for no file depends on Accept.
+    by_accept: bool,
     content_type: HeaderValue,
     cache_control: HeaderValue,
     /// It stands for a file that does not exist: the answer is a 404.
@@ -80,20 +88,28 @@ pub(crate) fn find(
     request: &Parts,
     path: &str,
 ) -> Option<Found> {
+    if let Some(name) = name_of(revision, path) {
+        return represent(revision, settings, request, &name);
+    }
+    if !settings.spa || !is_navigation(request) {
+        return None;
+    }
+    let page = represent(revision, settings, request, "/index.html")?;
+    Some(Found { by_accept: true, ..page })
+}
+
+/// Whether a path is that of a file.
+pub(crate) fn is_file(revision: &RevisionState, path: &str) -> bool {
+    name_of(revision, path).is_some()
+}
+
+fn name_of(revision: &RevisionState, path: &str) -> Option<String> {
     let path = percent_encoding::percent_decode_str(path).decode_utf8().ok()?;
-    let mut candidates = Vec::new();
-    if let Some(folder) = path.strip_suffix('/') {
-        candidates.push(format!("{folder}/index.html"));
-    } else {
-        candidates.push(path.to_string());
-        candidates.push(format!("{path}.html"));
-        candidates.push(format!("{path}/index.html"));
-    }
-    if settings.spa && is_navigation(request) {
-        candidates.push("/index.html".to_owned());
-    }
-    let name = candidates.into_iter().find(|name| revision.assets.contains_key(name))?;
-    represent(revision, settings, request, &name)
+    let candidates = match path.strip_suffix('/') {
+        Some(folder) => vec![format!("{folder}/index.html")],
+        None => vec![path.to_string(), format!("{path}.html"), format!("{path}/index.html")],
+    };
+    candidates.into_iter().find(|name| revision.assets.contains_key(name))
 }
 
 /// The app's own page for what does not exist, `/404.html`, where it has one.
@@ -106,7 +122,7 @@ pub(crate) fn find_missing(
         return None;
     }
     let page = represent(revision, settings, request, "/404.html")?;
-    Some(Found { missing: true, ..page })
+    Some(Found { missing: true, by_accept: settings.spa, ..page })
 }
 
 /// A file in the encoding that the client likes best.
@@ -120,17 +136,20 @@ fn represent(
         asset: revision.assets.get(name)?.clone(),
         encoding: None,
         varies: false,
+        by_accept: false,
         content_type: content_type(name),
         cache_control: cache_control(settings, name),
         missing: false,
     };
-    for (encoding, suffix) in ENCODINGS {
-        let Some(variant) = revision.assets.get(&format!("{name}{suffix}")) else { continue };
-        found.varies = true;
-        if found.encoding.is_none() && accepts(&request.headers, encoding) {
-            found.encoding = Some(encoding);
-            found.asset = variant.clone();
-        }
+    let variant =
+        |(algorithm, suffix)| Some((algorithm, revision.assets.get(&format!("{name}{suffix}"))?));
+    let variants: Vec<_> = ENCODINGS.into_iter().filter_map(variant).collect();
+    found.varies = !variants.is_empty();
+    let there: Vec<_> = variants.iter().map(|(algorithm, _)| *algorithm).collect();
+    let choice = negotiation::choose(&request.headers, &there);
+    if let Some(chosen) = variants.iter().find(|(one, _)| Some(*one) == choice.algorithm) {
+        found.encoding = Some(content_coding(chosen.0));
+        found.asset = chosen.1.clone();
     }
     Some(found)
 }
@@ -167,25 +186,6 @@ fn cache_control(settings: &Assets, name: &str) -> HeaderValue {
         .unwrap_or(HeaderValue::from_static(MUST_REVALIDATE))
 }
 
-fn accepts(headers: &HeaderMap, encoding: &str) -> bool {
-    let mut any = false;
-    for line in headers.get_all(header::ACCEPT_ENCODING) {
-        let Ok(line) = line.to_str() else { continue };
-        for offer in line.split(',') {
-            let mut parts = offer.split(';').map(str::trim);
-            let name = parts.next().unwrap_or_default();
-            let refused = parts.any(|part| {
-                part.strip_prefix("q=").is_some_and(|q| q.parse::<f32>().is_ok_and(|q| q == 0.0))
-            });
-            if name.eq_ignore_ascii_case(encoding) {
-                return !refused;
-            }
-            any |= name == "*" && !refused;
-        }
-    }
-    any
-}
-
 /// Answers with a file.
 pub(crate) async fn serve(
     door: &Door,
@@ -202,8 +202,15 @@ pub(crate) async fn serve(
     let etag_value = HeaderValue::try_from(&etag).expect("hex digits make a header value");
     headers.insert(header::ETAG, etag_value);
     headers.insert(header::CACHE_CONTROL, found.cache_control);
+    if found.by_accept {
+        vary::add(headers, "accept");
+    }
     if found.varies {
-        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        vary::add(headers, "accept-encoding");
+    }
+    if !found.missing && fails_if_match(&request.headers, &etag) {
+        *response.status_mut() = StatusCode::PRECONDITION_FAILED;
+        return Ok(response);
     }
     if !found.missing && matches_etag(&request.headers, header::IF_NONE_MATCH, &etag) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -213,12 +220,13 @@ pub(crate) async fn serve(
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     if let Some(encoding) = found.encoding {
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
+        headers.insert(header::CONTENT_ENCODING, encoding);
     }
     let length = found.asset.bytes;
-    let range = match found.missing {
-        true => Range::Whole,
-        false => wanted_range(&request.headers, &etag, length),
+    // Ranges are for GET alone (RFC 9110, section 14.2).
+    let range = match request.method == Method::GET && !found.missing {
+        true => wanted_range(&request.headers, &etag, length),
+        false => Range::Whole,
     };
     if found.missing {
         *response.status_mut() = StatusCode::NOT_FOUND;
@@ -236,7 +244,10 @@ pub(crate) async fn serve(
             *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
             let range = HeaderValue::try_from(format!("bytes */{length}"))
                 .expect("digits make a header value");
-            response.headers_mut().insert(header::CONTENT_RANGE, range);
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_RANGE, range);
+            headers.remove(header::CONTENT_ENCODING);
+            headers.remove(header::CONTENT_TYPE);
             return Ok(response);
         }
     };
@@ -251,6 +262,15 @@ fn matches_etag(headers: &HeaderMap, name: header::HeaderName, etag: &str) -> bo
     headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).any(|line| {
         line.split(',').map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == etag)
     })
+}
+
+/// The client wants this version or nothing. Weak tags never match (RFC 9110, section 13.1.1).
+fn fails_if_match(headers: &HeaderMap, etag: &str) -> bool {
+    let mut lines = headers.get_all(header::IF_MATCH).iter().peekable();
+    let wanted = |one: &str| one == "*" || one == etag;
+    lines.peek().is_some()
+        && !lines
+            .any(|line| line.to_str().is_ok_and(|line| line.split(',').map(str::trim).any(wanted)))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -417,19 +437,5 @@ mod tests {
         check_range("bytes=0-1,5-6", Range::Whole);
         check_range("lines=0-1", Range::Whole);
         check_range("bytes=a-b", Range::Whole);
-    }
-
-    #[test]
-    fn encodings_are_taken_when_they_are_accepted() {
-        let check = |accept: &str, encoding: &str, expected: bool| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::ACCEPT_ENCODING, accept.parse().unwrap());
-            assert_eq!(accepts(&headers, encoding), expected, "{accept}");
-        };
-        check("gzip, br", "br", true);
-        check("gzip;q=0.5", "gzip", true);
-        check("br;q=0, *", "br", false);
-        check("*", "zstd", true);
-        check("identity", "gzip", false);
     }
 }

@@ -100,7 +100,9 @@ fn fill(
     explanation.rewritten = sent(&matched, &head.method, &target);
     if let Target::Redirect(redirect) = &route.target {
         let scheme = if query.https { "https" } else { "http" };
-        let location = redirect.location(scheme, &target.authority, by, &target.path_and_query);
+        let port = door.options.https_port;
+        let location =
+            redirect.location(scheme, &target.authority, port, by, &target.path_and_query);
         explanation.target = Some(format!("redirect {} to {location}", redirect.status.as_u16()));
     }
     let own = own_policy(&chosen.compiled, &route.name);
@@ -226,7 +228,7 @@ fn considered(
     if let Some(winner) = winner {
         known.push(&winner.route.name);
     }
-    for candidate in compiled.matchers(host).flat_map(|matcher| matcher.of_path(asked.path)) {
+    for candidate in compiled.of_path(host, asked.path) {
         let route = &candidate.route;
         if known.contains(&&*route.name) {
             continue;

@@ -131,6 +131,17 @@ fn check_connection_fields(headers: &HeaderMap) -> Result<(), Rejection> {
     Ok(())
 }
 
+/// The host that a refused request is for, as far as there is one: for the log.
+pub(crate) fn host_of(version: Version, uri: &Uri, headers: &HeaderMap) -> String {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (host, other) = (hosts.next(), hosts.next());
+    let found = find_authority(version, uri, host).ok().filter(|_| other.is_none());
+    found.map_or_else(String::new, |(mut authority, host_bytes)| {
+        authority.truncate(host_bytes);
+        authority
+    })
+}
+
 fn find_authority(
     version: Version,
     uri: &Uri,

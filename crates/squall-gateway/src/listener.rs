@@ -469,7 +469,11 @@ async fn serve_http1(
         let spoken = match Box::pin(speak_http1(&connection, stream, &mut phase)).await? {
             Either::Left(spoken) => spoken,
             Either::Right(stream) => {
-                Box::pin(speak_with_hyper(&connection, stream.for_hyper(), &mut phase)).await?
+                let speaking = speak_with_hyper(&connection, stream.for_hyper(), &mut phase);
+                Box::pin(speaking).await.inspect_err(|error| {
+                    let counters = &connection.door().counters;
+                    counters.refused_heads.fetch_add(error.is_parse().into(), Ordering::Relaxed);
+                })?
             }
         };
         stream = match spoken {

@@ -17,6 +17,7 @@ pub(crate) struct Counters {
     ended: [Padded<Ended>; SHARDS],
     pub(crate) accepted: AtomicU64,
     pub(crate) refused_framing: AtomicU64,
+    pub(crate) refused_heads: AtomicU64,
     pub(crate) slow_clients: AtomicU64,
     pub(crate) floods: AtomicU64,
     pub(crate) refused_clients: AtomicU64,
@@ -104,6 +105,12 @@ impl Counters {
                 "counter",
                 "Requests refused because two parsers could read them differently.",
                 read(&self.refused_framing),
+            ),
+            (
+                "http_heads_refused_total",
+                "counter",
+                "Connections of HTTP/1 ended by what is no head of a request, or too large a one.",
+                read(&self.refused_heads),
             ),
             (
                 "http_slow_clients_total",

@@ -26,7 +26,7 @@ use crate::proxy::{self, ReplayBody, UpstreamPool};
 use crate::rejection::Rejection;
 use crate::request::{REQUEST_ID, TRACEPARENT};
 use crate::routing::{Backend, Match};
-use crate::{Door, assets, guard, transform};
+use crate::{Door, assets, guard, transform, vary};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -221,8 +221,10 @@ impl OriginRequest {
         let Self { door, client, target, matched, mut head, body, .. } = *self;
         let revision = &matched.compiled.revision;
         let assets = revision.manifest.assets.as_ref();
+        let rewrites = rewritten(&matched, &target);
+        let path = rewrites.as_ref().map_or(target.path(), PathAndQuery::path);
         if let Some(assets) = assets.filter(|assets| assets.first)
-            && let Some(file) = assets::find(revision, assets, &head, target.path())
+            && let Some(file) = assets::find(revision, assets, &head, path)
         {
             return Box::pin(assets::serve(&door, file, &head)).await;
         }
@@ -265,12 +267,16 @@ impl OriginRequest {
         if passes
             && let Some(kept) = kept
             && let Some(assets) = assets
-            && let Some(file) = assets::find(revision, assets, &kept, target.path())
+            && let Some(file) = assets::find(revision, assets, &kept, path)
         {
             return Box::pin(assets::serve(&door, file, &kept)).await;
         }
         let mut response = invoked?;
         check_response(&mut response)?;
+        // Another client would have got the app's page in its place.
+        if assets.is_some_and(|assets| assets.spa && (assets.first || passes)) {
+            vary::add(response.headers_mut(), "accept");
+        }
         Ok(response)
     }
 }

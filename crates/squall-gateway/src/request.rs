@@ -34,13 +34,14 @@ use crate::turn;
 use crate::upload::{self, Upload};
 
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Serves one request of a connection. All that needs no waiting is done before there is a
 /// future, which is moved to its place on the connection as a whole.
 pub(crate) fn serve(
     connection: Arc<Connection>,
-    request: Request<Upload>,
+    mut request: Request<Upload>,
 ) -> impl Future<Output = Result<Response<OutgoingBody>, Infallible>> {
     let door = connection.door();
     let number = connection.next_request();
@@ -51,11 +52,12 @@ pub(crate) fn serve(
         headers,
         &door.options.trusted_proxies,
     );
-    let mut end = begin(&connection, client.address, &request);
-    let accept = headers.get(header::ACCEPT).cloned();
+    let mut end = begin(&connection, client.address, &mut request);
+    let accept = request.headers().get(header::ACCEPT).cloned();
     let reading = match connection.is_refused(number) {
         true => {
             door.counters.refused_framing.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            end.host = guard::host_of(request.version(), request.uri(), request.headers());
             let why = "the request's framing can be read in two ways";
             Err(Rejection::new(ErrorCode::MalformedRequest, why).closing())
         }
@@ -136,10 +138,9 @@ fn send(
 fn begin(
     connection: &Arc<Connection>,
     client: IpAddr,
-    request: &Request<Upload>,
+    request: &mut Request<Upload>,
 ) -> Box<RequestEnd> {
-    let parent =
-        request.headers().get(TRACEPARENT).and_then(|value| TraceContext::parse(value.as_bytes()));
+    let parent = continued(request.headers_mut());
     let trace = match parent {
         Some(parent) => parent.child(random()),
         None => TraceContext::from_random(random()),
@@ -161,6 +162,18 @@ fn begin(
         status: 499,
         bytes_out: 0,
     })
+}
+
+/// The trace that a request belongs to. What is no trace leaves nothing of itself, as W3C Trace
+/// Context has it (section 4.2 and 3.3.1).
+fn continued(headers: &mut HeaderMap) -> Option<TraceContext> {
+    let mut given = headers.get_all(TRACEPARENT).iter();
+    let first = given.next()?;
+    let parent = TraceContext::parse(first.as_bytes()).filter(|_| given.next().is_none());
+    if parent.is_none() {
+        headers.remove(TRACESTATE);
+    }
+    parent
 }
 
 /// What a first look at a request leads to.
@@ -189,7 +202,7 @@ async fn answer(
         Target::Backend(backend) => call(connection, request, end, route, backend).await,
         Target::Split(split) => {
             let point = match &split.sticky {
-                Some(sticky) => sticky.point(&request.head.headers),
+                Some(sticky) => sticky.point(&request.head.headers, &end.reply.set_cookies),
                 None => Point::anywhere(),
             };
             end.reply.set_cookies.extend(point.set_cookie);
@@ -213,8 +226,11 @@ fn read(
     if head.version == Version::HTTP_2 {
         guard::join_cookies(&mut head.headers);
     }
-    let target = guard::check(&head.method, head.version, &head.uri, &head.headers)
-        .map_err(Rejection::closing)?;
+    let target = guard::check(&head.method, head.version, &head.uri, &head.headers);
+    let target = target.map_err(|rejection| {
+        end.host = guard::host_of(head.version, &head.uri, &head.headers);
+        rejection.closing()
+    })?;
     guard::check_underscores(door.options.underscore_headers, &mut head.headers)
         .map_err(Rejection::closing)?;
     target.host().clone_into(&mut end.host);
@@ -288,11 +304,13 @@ fn find_route(
     let mut chosen = door.routes.load().choose(target.host(), &head.headers)?;
     end.reply.set_cookies.extend(chosen.set_cookie.take());
     // A preflight asks on behalf of another method, whose route knows the answer.
-    if let Some(method) = policy::preflight_for(head)
-        && let Ok(candidate) = chosen.find(target.host(), &asked(&method, target, head))
-        && candidate.route.policies.cors.is_some()
-    {
-        return Ok(chosen.with(candidate));
+    if let Some(method) = policy::preflight_for(head) {
+        let found = chosen.find(target.host(), &asked(&method, target, head)).ok();
+        // Whoever asks for a method that there is not, is told no as everybody else is.
+        let found = found.or_else(|| chosen.of_path(target.host(), target.path()));
+        if let Some(candidate) = found.filter(|found| found.route.policies.cors.is_some()) {
+            return Ok(chosen.with(candidate));
+        }
     }
     let candidate = chosen.find(target.host(), &asked(&head.method, target, head))?;
     Ok(chosen.with(candidate))
@@ -308,10 +326,11 @@ fn asked<'a>(
 }
 
 fn redirected(request: &OriginRequest, redirect: &Redirection) -> Response<Body> {
-    let OriginRequest { client, target, matched, .. } = request;
+    let OriginRequest { door, client, target, matched, .. } = request;
     let scheme = if client.https { "https" } else { "http" };
     let (by, wanted) = (&matched.candidate.by, &target.path_and_query);
-    let location = redirect.location(scheme, &target.authority, by, wanted);
+    let port = door.options.https_port;
+    let location = redirect.location(scheme, &target.authority, port, by, wanted);
     let mut response = Response::new(Body::empty());
     *response.status_mut() = redirect.status;
     // Of checked parts: it can be sent.

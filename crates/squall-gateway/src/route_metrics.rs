@@ -272,7 +272,7 @@ impl RouteRegistry {
         let sums = self.sums(None);
         let asked = sums.iter().filter(|(_, _, sum)| sum.started > 0);
         let labelled: Vec<(String, &Sum)> =
-            asked.map(|(app, route, sum)| (labels(app, route), sum)).collect();
+            asked.map(|(app, route, sum)| (labels(app.as_str(), route), sum)).collect();
 
         let name = "squall_route_requests_total";
         write_head(out, name, "counter", "Requests of a route that have ended.");
@@ -334,7 +334,7 @@ fn write_histogram(out: &mut String, name: &str, labels: &str, sum: &Sum) {
 }
 
 /// Names of routes are anybody's: what would end a label is escaped as the format says.
-fn labels(app: &AppName, route: &str) -> String {
+pub(crate) fn labels(app: &str, route: &str) -> String {
     let mut text = format!("app=\"{app}\",route=\"");
     for character in route.chars() {
         match character {

@@ -21,6 +21,7 @@ use squall_types::{AppName, Body, ErrorCode, Invoke, InvokeError, RevisionId};
 use crate::{Contracts, DoorLimits, Gateway, Options};
 
 mod bodies;
+mod files;
 mod routes;
 
 #[derive(Default)]
@@ -117,8 +118,13 @@ pub(crate) struct Door {
 }
 
 fn app(name: &str, extra: &str, blob: BlobId) -> Arc<AppState> {
+    app_with_files(name, extra, "", blob)
+}
+
+/// `files` is more of the manifest's table of assets.
+fn app_with_files(name: &str, extra: &str, files: &str, blob: BlobId) -> Arc<AppState> {
     let manifest = format!(
-        "name = {name:?}\n{extra}\n[functions.api]\ncomponent = \"a.wasm\"\nroutes = [\"/api/*\", \"/exact\"]\n[assets]\ndir = \"public\"\n"
+        "name = {name:?}\n{extra}\n[functions.api]\ncomponent = \"a.wasm\"\nroutes = [\"/api/*\", \"/exact\"]\n[assets]\ndir = \"public\"\n{files}\n"
     );
     let manifest = Manifest::parse(&manifest).unwrap();
     let app = AppName::parse(name).unwrap();
@@ -154,7 +160,7 @@ fn app(name: &str, extra: &str, blob: BlobId) -> Arc<AppState> {
         id,
         app: app.clone(),
         functions,
-        assets: ["/index.html", "/a.txt", "/404.html"]
+        assets: ["/index.html", "/a.txt", "/404.html", "/b.css", "/b.css.gz"]
             .map(|path| (path.to_owned(), asset.clone()))
             .into(),
         manifest: manifest.clone(),
@@ -177,7 +183,10 @@ impl Door {
 
     pub(crate) fn with(options: Options) -> Self {
         Self::serving(options, |blob| {
-            vec![app("one", "hosts = [\"www.example.com\"]", blob), app("two", "", blob)]
+            vec![
+                app("one", "hosts = [\"www.example.com\", \"*.wild.example\"]", blob),
+                app("two", "", blob),
+            ]
         })
     }
 
@@ -318,6 +327,23 @@ fn heads_that_can_be_read_in_two_ways_are_refused_and_the_connection_closed() {
     assert_eq!(door.fake.usage.lock().unwrap().len(), 0, "no function was reached");
 }
 
+/// Whoever looks for an attack wants to know on whom.
+#[test]
+fn the_log_of_a_refused_request_has_its_host() {
+    let door = Door::new();
+    let heads = [
+        "GET /a%2fb HTTP/1.1\r\nHost: One.localhost:80\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: one.localhost\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
+        "GET / HTTP/1.1\r\nHost: one.localhost\r\nHost: one.localhost\r\n\r\n",
+    ];
+    for head in heads {
+        check(&door, head, 400);
+    }
+    let records = door.records(3);
+    let has_host = |record: &Accessed| record.text.contains("host: \"one.localhost\"");
+    assert_eq!(records.iter().map(has_host).collect::<Vec<_>>(), [true, true, false]);
+}
+
 #[test]
 fn limits_of_the_head() {
     let limits = DoorLimits { head_timeout: Duration::from_millis(200), ..DoorLimits::default() };
@@ -335,6 +361,14 @@ fn limits_of_the_head() {
     };
     check(&door, &head(max), 200);
     check(&door, &head(max + 1), 431);
+    // Counted when the connection is gone.
+    for _ in 0..500 {
+        if door.metrics().contains("squall_http_heads_refused_total 2\n") {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(door.metrics().contains("squall_http_heads_refused_total 2\n"), "{}", door.metrics());
     let many = format!("GET / HTTP/1.1\r\nHost: one.localhost\r\n{}\r\n", "X: a\r\n".repeat(200));
     check(&door, &many, 431);
     // Silence, half a preface and half a head all end.
@@ -369,6 +403,14 @@ fn a_trace_is_continued() {
     let answer = door.get("/api/x", &format!("traceparent: {parent}\r\n"));
     assert!(answer.contains("traceparent: 00-0af7651916cd43dd8448eb211c80319c-"), "{answer}");
     assert!(!answer.contains("b7ad6b7169203331"), "the span is our own: {answer}");
+    let state = "tracestate: a=b\r\n";
+    let given = format!("traceparent: {parent}\r\n");
+    assert!(door.get("/api/x", &format!("{given}{state}")).contains("\ntracestate: a=b\n"));
+    // What is said of a trace that can not be read, or of one of two, is about no trace.
+    for other in [format!("traceparent: ff-{parent}\r\n"), format!("{given}{given}")] {
+        let answer = door.get("/api/x", &format!("{other}{state}"));
+        assert!(!answer.contains("tracestate") && !answer.contains("0af7651916cd43dd"), "{answer}");
+    }
 }
 
 #[test]

@@ -200,11 +200,13 @@ impl Redirection {
         }
     }
 
-    /// The URL, where the request was for `authority` and came by `scheme`.
+    /// The URL, where the request was for `authority` and came by `scheme`; `https_port` is where
+    /// the node is found with https.
     pub(crate) fn location(
         &self,
         scheme: &str,
         authority: &str,
+        https_port: Option<u16>,
         by: &Pattern,
         target: &PathAndQuery,
     ) -> String {
@@ -213,7 +215,9 @@ impl Redirection {
         let (host, host_port) = self.host.as_deref().map_or((own_host, None), split_port);
         // The request's port belongs to its own scheme and host.
         let kept = own_port.filter(|_| new_scheme == scheme && self.host.is_none());
-        let port = match (self.port, host_port.or(kept), new_scheme) {
+        let is_ours = self.host.is_none() && new_scheme != scheme && new_scheme == "https";
+        let own = self.port.or(https_port.filter(|_| is_ours));
+        let port = match (own, host_port.or(kept), new_scheme) {
             (Some(80), _, "http") | (Some(443), _, "https") | (None, None, _) => String::new(),
             (Some(port), ..) => format!(":{port}"),
             (None, Some(port), _) => format!(":{port}"),

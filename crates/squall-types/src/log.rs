@@ -171,6 +171,9 @@ pub struct LogEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     pub trace_id: String,
+    /// Empty, and left out, where there is no trace.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub span_id: String,
     /// Of an access record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,

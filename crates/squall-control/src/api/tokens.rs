@@ -78,8 +78,11 @@ pub(crate) async fn create(
 ) -> Answer<(StatusCode, Json<NewToken>)> {
     caller.needs(Scope::Admin)?;
     let Json(asked) = asked.map_err(invalid_json)?;
-    if asked.name.trim().is_empty() || asked.name.len() > NAME_MAX_BYTES {
-        let why = format!("a token needs a name of at most {NAME_MAX_BYTES} bytes");
+    let name = &asked.name;
+    if name.trim().is_empty() || name.len() > NAME_MAX_BYTES || name.contains(char::is_control) {
+        let why = format!(
+            "a token needs a name of at most {NAME_MAX_BYTES} bytes, without control characters"
+        );
         return Err(Problem::new(ErrorCode::InvalidRequest, why));
     }
     if asked.expires_in_s == Some(0) {

@@ -144,7 +144,7 @@ async fn large_configurations_have_few_previews_and_can_all_be_gone_back_to() {
     let bench = Bench::new();
     let mut ids = Vec::new();
     for number in 0..6_u16 {
-        let mut gateway = fixed(204);
+        let mut gateway = fixed(200);
         gateway["routes"][0]["response"]["body"] = json!(number.to_string().repeat(1 << 20));
         ids.push(apply(&bench, gateway).await.1["revision"].as_str().unwrap().to_owned());
     }

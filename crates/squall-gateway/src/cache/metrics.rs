@@ -7,6 +7,8 @@ use squall_types::cache::CacheRouteReport;
 use squall_types::metrics::write_head;
 use squall_types::shard::{Padded, SHARDS, own_shard};
 
+use crate::route_metrics;
+
 /// How a request came to its response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -87,8 +89,7 @@ impl CacheCounters {
 
 /// Prometheus text of all routes that have a cache.
 pub(crate) fn write(reports: &[CacheRouteReport], out: &mut String) {
-    let labels =
-        |report: &CacheRouteReport| format!("app=\"{}\",route=\"{}\"", report.app, report.route);
+    let labels = |report: &CacheRouteReport| route_metrics::labels(&report.app, &report.route);
     let name = "squall_cache_requests_total";
     write_head(out, name, "counter", "Requests of a route that has a cache, by what it did.");
     for report in reports {
@@ -155,5 +156,10 @@ mod tests {
             hit_age_s: 3,
         };
         assert_eq!(counters.report("a", "r"), expected);
+        // Routes may be named by anything.
+        let mut metrics = String::new();
+        write(&[counters.report("a", "b\"c\\d")], &mut metrics);
+        let hits = r#"squall_cache_requests_total{app="a",route="b\"c\\d",outcome="hit"} 1"#;
+        assert!(metrics.contains(hits), "{metrics}");
     }
 }

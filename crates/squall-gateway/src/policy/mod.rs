@@ -141,10 +141,15 @@ pub(crate) fn finish(
     encoders: &Arc<Encoders>,
     response: &mut Response<Body>,
 ) {
+    let headers = response.headers_mut();
     if reply.is_preflight {
+        route.policies.https.finish(reply.https, headers);
         return;
     }
-    let headers = response.headers_mut();
+    if !reply.set_cookies.is_empty() {
+        // A cache that gave it to others would bring all of them to one side.
+        headers.append(header::CACHE_CONTROL, HeaderValue::from_static("private"));
+    }
     for cookie in reply.set_cookies.drain(..) {
         headers.append(header::SET_COOKIE, cookie);
     }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use http::Method;
 use http::header::{HeaderMap, HeaderName};
 use squall_types::gateway::{PathPattern, compile_regex};
 use squall_types::shard::{Local, Spread};
@@ -12,6 +13,7 @@ use squall_types::usage::UpstreamKey;
 use squall_types::{AppName, ErrorCode, FunctionName, RevisionId};
 
 use crate::Door;
+use crate::assets;
 use crate::policy::limits::Plans;
 use crate::proxy::UpstreamPool;
 use crate::rejection::Rejection;
@@ -58,6 +60,8 @@ pub(crate) struct Compiled {
     /// Routes for hosts of their own, the most telling names first.
     by_host: Vec<(HostPattern, Matcher)>,
     everywhere: Matcher,
+    /// The app's files, for what no route takes.
+    files: Option<Arc<Spread<Candidate>>>,
     /// All routes, for those who count them.
     pub(crate) routes: Vec<Arc<Route>>,
 }
@@ -140,15 +144,16 @@ impl Compiled {
             revision: revision.clone(),
             by_host: Vec::new(),
             everywhere: Matcher::default(),
+            files: None,
             routes: Vec::new(),
         };
         compiled.add_tables(&compiling);
         compiled.add_functions(&compiling);
         if revision.manifest.assets.is_some() {
-            // Behind everything else: it is last among routes of every path.
             let route = Arc::new(Route::of_assets(usize::MAX, &compiling));
             let every = PathPattern { segments: Vec::new(), is_prefix: true };
-            compiled.everywhere.add_path(&Arc::new(every), &route);
+            let by = Pattern::Path(Arc::new(every));
+            compiled.files = Some(Arc::new(Spread::new(Candidate { route: route.clone(), by })));
             compiled.routes.push(route);
         }
         compiled.everywhere.sort();
@@ -225,6 +230,16 @@ impl Compiled {
         own.map(|(_, matcher)| matcher).chain([&self.everywhere])
     }
 
+    /// What takes this path, the best first, whatever else it asks for.
+    pub(crate) fn of_path(
+        &self,
+        host: &str,
+        path: &str,
+    ) -> impl Iterator<Item = &Spread<Candidate>> {
+        let routes = self.matchers(host).flat_map(move |matcher| matcher.of_path(path));
+        routes.chain(self.files.as_deref())
+    }
+
     fn find(&self, host: &str, asked: &Asked<'_>) -> Result<Local<Candidate>, Rejection> {
         let mut methods = Vec::new();
         for matcher in self.matchers(host) {
@@ -235,13 +250,22 @@ impl Compiled {
             }
         }
         let (app, path) = (&self.revision.app, asked.path);
+        // A path of routes for other methods is nobody else's, unless it is that of a file.
+        if let Some(files) = &self.files
+            && (methods.is_empty() || assets::is_file(&self.revision, path))
+        {
+            return Ok(files.own());
+        }
         if methods.is_empty() {
             let message = format!("the app {app} has no route for {path}");
             return Err(Rejection::new(ErrorCode::NoRoute, message));
         }
+        if methods.contains(&Method::GET) {
+            methods.push(Method::HEAD);
+        }
         methods.sort_by(|a, b| a.as_str().cmp(b.as_str()));
         methods.dedup();
-        let allowed: Vec<&str> = methods.iter().map(http::Method::as_str).collect();
+        let allowed: Vec<&str> = methods.iter().map(Method::as_str).collect();
         let allowed = allowed.join(", ");
         let message = format!("{path} is there for {allowed}");
         Err(Rejection::new(ErrorCode::MethodNotAllowed, message)
@@ -261,7 +285,9 @@ impl Site {
             environment: app.environment.clone().into(),
             shares,
             revision_header: header.and_then(|name| name.parse().ok()),
-            sticky: gateway.and_then(|gateway| gateway.sticky.as_ref()).and_then(Sticky::new),
+            sticky: gateway
+                .and_then(|gateway| gateway.sticky.as_ref())
+                .and_then(|sticky| Sticky::new(sticky, format!("revisions of {}", app.name))),
         }
     }
 
@@ -273,7 +299,7 @@ impl Site {
 
     fn point(&self, headers: &HeaderMap) -> Point {
         match &self.sticky {
-            Some(sticky) if self.shares.len() > 1 => sticky.point(headers),
+            Some(sticky) if self.shares.len() > 1 => sticky.point(headers, &[]),
             _ if self.shares.len() > 1 => Point::anywhere(),
             _ => Point { at: 0, set_cookie: None },
         }
@@ -443,6 +469,11 @@ impl Chosen {
         asked: &Asked<'_>,
     ) -> Result<Local<Candidate>, Rejection> {
         self.compiled.find(host, asked)
+    }
+
+    /// The best route that has this path, for whatever method.
+    pub(crate) fn of_path(&self, host: &str, path: &str) -> Option<Local<Candidate>> {
+        Some(self.compiled.of_path(host, path).next()?.own())
     }
 
     /// With the route that was found there.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use squall_types::FunctionName;
-use squall_types::gateway::{self, Policy, WeightedTarget, compile_regex};
+use squall_types::gateway::{self, Policy, compile_regex};
 use squall_types::shard::Spread;
 use squall_types::state::FunctionSpec;
 use squall_types::usage::UpstreamKey;
@@ -120,7 +120,7 @@ impl Route {
         } else if let Some(redirect) = &route.redirect {
             Target::Redirect(Redirection::new(redirect))
         } else {
-            Target::Split(split(&route.split, route.sticky.as_ref(), compiling)?)
+            Target::Split(split(&name, route, compiling)?)
         };
         let has_parameters = route.paths.iter().any(|path| path.contains('{'))
             || route.path_regex.as_ref().is_some_and(|regex| has_names(regex));
@@ -205,14 +205,10 @@ fn conditions(route: &gateway::Route) -> Conditions {
     }
 }
 
-fn split(
-    sides: &[WeightedTarget],
-    sticky: Option<&gateway::Sticky>,
-    compiling: &Compiling<'_>,
-) -> Option<Split> {
+fn split(name: &str, route: &gateway::Route, compiling: &Compiling<'_>) -> Option<Split> {
     let mut sum = 0_u32;
     let mut compiled = Vec::new();
-    for side in sides.iter().filter(|side| side.weight > 0) {
+    for side in route.split.iter().filter(|side| side.weight > 0) {
         let backend = match (&side.function, &side.upstream) {
             (Some(name), _) => compiling.function(name)?,
             (None, Some(name)) => compiling.upstream(name)?,
@@ -221,7 +217,9 @@ fn split(
         sum = sum.saturating_add(side.weight);
         compiled.push((sum, backend));
     }
-    Some(Split { sides: compiled, sticky: sticky.and_then(Sticky::new) })
+    let domain = format!("route {name} of {}", compiling.revision.app);
+    let sticky = route.sticky.as_ref().and_then(|sticky| Sticky::new(sticky, domain));
+    Some(Split { sides: compiled, sticky })
 }
 
 /// Whether an expression has named groups.

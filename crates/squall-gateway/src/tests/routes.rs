@@ -106,6 +106,7 @@ fn a_split_keeps_a_caller_on_its_side() {
             .as_bytes(),
         );
         let cookie = answer.lines().find_map(|line| line.strip_prefix("set-cookie: "));
+        assert_eq!(cookie.is_some(), answer.contains("cache-control: private\r\n"), "{answer}");
         (status(&answer), cookie.map(|cookie| cookie.split(';').next().unwrap().to_owned()))
     };
     // The second function takes no body, so its side answers 413.

@@ -17,7 +17,8 @@ pub(crate) struct Certificate {
     pub(crate) key: Arc<CertifiedKey>,
     /// In lower case; `*.` begins a wildcard.
     pub(crate) hosts: Vec<String>,
-    /// The last second in which it holds, since 1970.
+    /// The first and the last second in which it holds, since 1970.
+    pub(crate) begins: i64,
     pub(crate) expires: i64,
 }
 
@@ -39,7 +40,8 @@ pub(crate) fn load(files: &CertificateFiles) -> Result<Certificate, TlsError> {
         };
         TlsError::new(&files.key, why)
     })?;
-    let expires = expiry(&leaf).ok_or_else(|| bad("is no certificate (X.509)".into()))?;
+    let (begins, expires) =
+        validity(&leaf).ok_or_else(|| bad("is no certificate (X.509)".into()))?;
     let hosts = hosts(&leaf).map_err(|error| bad(format!("can not be used: {error}")))?;
     if hosts.is_empty() {
         return Err(bad(
@@ -53,7 +55,7 @@ pub(crate) fn load(files: &CertificateFiles) -> Result<Certificate, TlsError> {
         }
         error => TlsError::new(&files.key, format!("can not be used: {error}")),
     })?;
-    Ok(Certificate { key: Arc::new(key), hosts, expires })
+    Ok(Certificate { key: Arc::new(key), hosts, begins, expires })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
@@ -82,8 +84,8 @@ fn hosts(certificate: &CertificateDer<'_>) -> Result<Vec<String>, webpki::Error>
     Ok(certificate.valid_dns_names().map(str::to_ascii_lowercase).collect())
 }
 
-/// The end of its validity, in seconds since 1970 (RFC 5280, section 4.1.2.5).
-fn expiry(certificate: &[u8]) -> Option<i64> {
+/// When it begins to hold and when that ends, in seconds since 1970 (RFC 5280, section 4.1.2.5).
+fn validity(certificate: &[u8]) -> Option<(i64, i64)> {
     let (_, certificate, _) = element(certificate)?;
     let (_, to_be_signed, _) = element(certificate)?;
     let mut rest = to_be_signed;
@@ -96,9 +98,9 @@ fn expiry(certificate: &[u8]) -> Option<i64> {
         rest = element(rest)?.2;
     }
     let (_, validity, _) = element(rest)?;
-    let (_, _, after_begin) = element(validity)?;
-    let (tag, end, _) = element(after_begin)?;
-    parse_time(tag, end)
+    let (begin_tag, begin, rest) = element(validity)?;
+    let (end_tag, end, _) = element(rest)?;
+    Some((parse_time(begin_tag, begin)?, parse_time(end_tag, end)?))
 }
 
 /// The first element of DER: its tag, its content, and what follows.
@@ -164,7 +166,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_bytes_are_read_without_panic(bytes: Vec<u8>) {
-            expiry(&bytes);
+            validity(&bytes);
         }
 
         #[test]
@@ -173,7 +175,7 @@ mod tests {
                 .unwrap().cert.der().to_vec();
             let at = at % der.len();
             der[at] = byte;
-            expiry(&der);
+            validity(&der);
         }
     }
 }

@@ -132,11 +132,8 @@ impl Authority {
 
     fn is_known(&self, name: &str) -> bool {
         let hosts = self.hosts.load();
-        let wildcard = || {
-            let (_, parent) = name.split_once('.')?;
-            hosts.get(&format!("*.{parent}"))
-        };
-        hosts.contains(name) || wildcard().is_some()
+        let mut above = name.match_indices('.').map(|(dot, _)| &name[dot + 1..]);
+        hosts.contains(name) || above.any(|parent| hosts.contains(&format!("*.{parent}")))
     }
 
     fn make(&self, name: &str) -> Result<CertifiedKey, rcgen::Error> {

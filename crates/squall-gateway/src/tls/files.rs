@@ -20,8 +20,8 @@ pub(crate) struct Files {
     unreadable: BTreeSet<PathBuf>,
     /// Certificates of folders whose key is not there; said once.
     keyless: BTreeSet<PathBuf>,
-    /// All were read once.
-    begun: bool,
+    /// When they were looked at last, in seconds since 1970; `None` before the first time.
+    looked: Option<i64>,
     pub(crate) reloads: u64,
     pub(crate) failures: u64,
 }
@@ -33,9 +33,9 @@ struct Pair {
     certificate: Option<Certificate>,
 }
 
-/// What changes with a file's content.
+/// What changes with a file's content, and with who may read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp([(u64, u64, i64, i64); 2]);
+struct Stamp([(u64, u64, [i64; 4]); 2]);
 
 impl Stamp {
     /// `None` when a file is missing.
@@ -43,8 +43,10 @@ impl Stamp {
         let (certificate, key) =
             (std::fs::metadata(&files.certificate).ok()?, std::fs::metadata(&files.key).ok()?);
         let newest = certificate.modified().ok()?.max(key.modified().ok()?);
-        let stamp = [certificate, key]
-            .map(|file| (file.ino(), file.len(), file.mtime(), file.mtime_nsec()));
+        let times = |file: &std::fs::Metadata| {
+            [file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()]
+        };
+        let stamp = [certificate, key].map(|file| (file.ino(), file.len(), times(&file)));
         Some((Self(stamp), newest))
     }
 }
@@ -56,7 +58,7 @@ impl Files {
             pairs: BTreeMap::new(),
             unreadable: BTreeSet::new(),
             keyless: BTreeSet::new(),
-            begun: false,
+            looked: None,
             reloads: 0,
             failures: 0,
         }
@@ -64,9 +66,15 @@ impl Files {
 
     /// Reads what is new or has changed. `None` when everything stays as it was.
     pub(crate) fn read_changed(&mut self) -> Option<Names> {
-        let first = !std::mem::replace(&mut self.begun, true);
+        self.read_changed_at(unix_seconds(SystemTime::now()))
+    }
+
+    /// The same at this second since 1970.
+    pub(super) fn read_changed_at(&mut self, now: i64) -> Option<Names> {
+        let before = self.looked.replace(now);
+        let first = before.is_none();
         let listed = self.list();
-        let before = self.pairs.len();
+        let count = self.pairs.len();
         self.pairs.retain(|files, _| {
             let stays = listed.contains(files);
             if !stays {
@@ -75,17 +83,17 @@ impl Files {
             }
             stays
         });
-        let mut changed = self.pairs.len() != before;
+        let mut changed = self.pairs.len() != count;
         for files in listed {
             changed |= self.read_pair(files, first);
         }
+        // Some hold from now on.
+        let mut begins = self.certificates().map(|certificate| certificate.begins);
+        changed |= begins.any(|begins| begins <= now && before.is_some_and(|last| last < begins));
         if first && self.usable() == 0 && self.options.development.is_none() {
             tracing::warn!("no certificate can be shown: every handshake of TLS will be refused");
         }
-        changed.then(|| {
-            let certificates = self.pairs.values().filter_map(|pair| pair.certificate.as_ref());
-            Names::new(certificates, self.options.default.as_deref())
-        })
+        changed.then(|| Names::new(self.certificates(), self.options.default.as_deref(), now))
     }
 
     fn read_pair(&mut self, files: CertificateFiles, first: bool) -> bool {
@@ -104,10 +112,12 @@ impl Files {
         pair.stamp = stamp;
         match certificate::load(&files) {
             Ok(certificate) => {
-                warn_of_expiry(&files, &certificate);
+                let now = unix_seconds(SystemTime::now());
+                warn_of_time(&files, &certificate, now);
                 let path = files.certificate.display();
                 match pair.certificate {
                     Some(_) => tracing::info!("{path} was read anew"),
+                    None if certificate.begins > now => {}
                     None if !first => tracing::info!("{path} is shown from now on"),
                     None => {}
                 }
@@ -169,28 +179,39 @@ impl Files {
         }
     }
 
-    pub(crate) fn usable(&self) -> usize {
-        self.pairs.values().filter(|pair| pair.certificate.is_some()).count()
+    fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+        self.pairs.values().filter_map(|pair| pair.certificate.as_ref())
     }
 
-    /// A host of each certificate and the second in which it expires, soonest first.
+    pub(crate) fn usable(&self) -> usize {
+        self.certificates().count()
+    }
+
+    /// Hosts and the second in which the last of their certificates expires, soonest first. Of
+    /// each certificate the first host stands for all.
     pub(crate) fn first_to_expire(&self, most: usize) -> Vec<(&str, i64)> {
-        let certificates = self.pairs.values().filter_map(|pair| pair.certificate.as_ref());
-        let mut all: Vec<_> = certificates
-            .filter_map(|certificate| {
-                Some((certificate.hosts.first()?.as_str(), certificate.expires))
-            })
-            .collect();
-        all.sort_unstable_by_key(|(_, expires)| *expires);
+        let mut of_hosts: BTreeMap<&str, i64> = BTreeMap::new();
+        for certificate in self.certificates() {
+            let Some(host) = certificate.hosts.first() else { continue };
+            let expires = of_hosts.entry(host).or_insert(certificate.expires);
+            *expires = certificate.expires.max(*expires);
+        }
+        let mut all: Vec<_> = of_hosts.into_iter().collect();
+        all.sort_by_key(|(_, expires)| *expires);
         all.truncate(most);
         all
     }
 }
 
-fn warn_of_expiry(files: &CertificateFiles, certificate: &Certificate) {
-    let left = certificate.expires - unix_seconds(SystemTime::now());
+fn warn_of_time(files: &CertificateFiles, certificate: &Certificate, now: i64) {
+    let left = certificate.expires - now;
     let path = files.certificate.display();
-    if left < 0 {
+    if certificate.begins > now {
+        let wait = certificate.begins - now;
+        tracing::warn!(
+            "{path} holds only in {wait} s: until then it is shown where there is no other"
+        );
+    } else if left < 0 {
         tracing::warn!("{path} has expired: clients will refuse it until it is replaced");
     } else if left < 7 * 86_400 {
         tracing::warn!("{path} expires in less than {} days", left / 86_400 + 1);
@@ -247,7 +268,8 @@ pub(crate) fn check(options: &TlsOptions) -> Result<(), TlsError> {
         certificates.push(certificate::load(files)?);
     }
     if let Some(host) = &options.default {
-        let names = Names::new(certificates.iter(), Some(host));
+        let now = unix_seconds(SystemTime::now());
+        let names = Names::new(certificates.iter(), Some(host), now);
         if names.find(None).is_none() {
             return Err(TlsError::new(
                 "gateway.tls.default",

@@ -19,26 +19,31 @@ pub(crate) struct Names {
 #[derive(Debug)]
 struct Shown {
     key: Arc<CertifiedKey>,
-    expires: i64,
+    worth: Worth,
 }
 
+/// Which of two is shown: whether it holds by now, and when it expires.
+type Worth = (bool, i64);
+
 impl Names {
-    /// Where two certificates hold for a name, the one that expires later is shown.
+    /// Where two certificates are for a name, the one that expires later is shown; one that does
+    /// not hold before a later time only where there is no other. `now` in seconds since 1970.
     pub(crate) fn new<'a>(
         certificates: impl Iterator<Item = &'a Certificate>,
         default: Option<&str>,
+        now: i64,
     ) -> Self {
         let mut names = Self::default();
         for certificate in certificates {
+            let worth = (certificate.begins <= now, certificate.expires);
             for name in &certificate.hosts {
                 let (map, name) = match name.strip_prefix("*.") {
                     Some(parent) => (&mut names.wildcards, parent),
                     None => (&mut names.exact, name.as_str()),
                 };
-                let later = map.get(name).is_none_or(|held| held.expires < certificate.expires);
-                if later {
+                if map.get(name).is_none_or(|held| held.worth < worth) {
                     let key = certificate.key.clone();
-                    map.insert(name.into(), Shown { key, expires: certificate.expires });
+                    map.insert(name.into(), Shown { key, worth });
                 }
             }
         }

@@ -17,10 +17,26 @@ use crate::{DoorLimits, Options};
 
 /// Writes `NAME.pem` and `NAME.key`, self-signed, and returns the certificate.
 fn write_pair(folder: &Path, name: &str, hosts: &[&str]) -> CertificateDer<'static> {
+    write_pair_for(folder, name, hosts, -1..3_650)
+}
+
+/// The same, for these days from now on.
+fn write_pair_for(
+    folder: &Path,
+    name: &str,
+    hosts: &[&str],
+    days: std::ops::Range<i64>,
+) -> CertificateDer<'static> {
     let key = KeyPair::generate().unwrap();
-    let params =
-        CertificateParams::new(hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>());
-    let certificate = params.unwrap().self_signed(&key).unwrap();
+    let hosts: Vec<_> = hosts.iter().map(|host| (*host).to_owned()).collect();
+    let mut params = CertificateParams::new(hosts).unwrap();
+    let day = |day: i64| {
+        let distance = Duration::from_secs(86_400 * day.unsigned_abs());
+        let now = SystemTime::now();
+        if day < 0 { now - distance } else { now + distance }
+    };
+    (params.not_before, params.not_after) = (day(days.start).into(), day(days.end).into());
+    let certificate = params.self_signed(&key).unwrap();
     // Beside and renamed, as those who renew certificates do.
     for (end, label, der) in
         [("key", "PRIVATE KEY", key.serialized_der()), ("pem", "CERTIFICATE", certificate.der())]
@@ -119,6 +135,51 @@ fn changed_files_are_read_anew_and_bad_ones_change_nothing() {
     tls.reload();
     assert!(shown(&tls, Some("other.example")).is_some());
     std::fs::rename(folder.path().with_extension("away"), folder.path()).unwrap();
+}
+
+#[test]
+fn one_that_does_not_hold_yet_is_shown_where_there_is_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let early = write_pair_for(folder.path(), "next", &["a.example"], 20..400);
+    let tls = open_folder(folder.path(), None);
+    assert_eq!(shown(&tls, Some("a.example")), Some(early));
+    let now = write_pair_for(folder.path(), "now", &["a.example"], -80..10);
+    tls.reload();
+    assert_eq!(shown(&tls, Some("a.example")), Some(now));
+    // The host is there once, and does not expire before its last certificate.
+    let files = tls.files.lock().unwrap();
+    let expiries = files.first_to_expire(10);
+    let [("a.example", expires)] = expiries[..] else { panic!("{expiries:?}") };
+    assert!(expires > super::unix_seconds(SystemTime::now()) + 399 * 86_400);
+}
+
+#[test]
+fn one_that_begins_to_hold_is_shown_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let next = write_pair_for(folder.path(), "next", &["a.example"], 20..400);
+    write_pair_for(folder.path(), "now", &["a.example"], -80..10);
+    let tls = open_folder(folder.path(), None);
+    let begins = super::unix_seconds(SystemTime::now()) + 20 * 86_400;
+    let names = |at: i64| tls.files.lock().unwrap().read_changed_at(at);
+    assert!(names(begins - 60).is_none());
+    let after = names(begins + 60).expect("another one is shown");
+    assert_eq!(after.find(Some("a.example")).unwrap().cert[0], next);
+    assert!(names(begins + 120).is_none());
+}
+
+/// An error says that a file can not be read; whoever lets it be read does not touch its content.
+#[test]
+fn whose_rights_change_is_read_anew() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    write_pair(folder.path(), "a", &["a.example"]);
+    let tls = open_folder(folder.path(), None);
+    tls.reload();
+    assert_eq!(tls.files.lock().unwrap().reloads, 0);
+    let rights = std::fs::Permissions::from_mode(0o640);
+    std::fs::set_permissions(folder.path().join("a.key"), rights).unwrap();
+    tls.reload();
+    assert_eq!(tls.files.lock().unwrap().reloads, 1);
 }
 
 #[test]
@@ -222,11 +283,19 @@ fn the_authority_for_development_vouches_for_hosts_of_this_node_only() {
     let again = CertificateDer::from_pem_file(ensure_authority(folder.path()).unwrap()).unwrap();
     assert_eq!(root, again, "made once");
     let config = client_config(&[root], &["http/1.1"]);
-    for host in ["localhost", "one.localhost", "abcdefghij--one.localhost", "www.example.com"] {
+    for host in [
+        "localhost",
+        "one.localhost",
+        "abcdefghij--one.localhost",
+        "www.example.com",
+        "a.wild.example",
+        "a.b.wild.example",
+    ] {
         connect(address, host, &config).unwrap_or_else(|error| panic!("{host}: {error}"));
     }
     connect(address, "127.0.0.1", &config).unwrap();
     assert!(connect(address, "www.elsewhere.com", &config).is_err());
+    assert!(connect(address, "wild.example", &config).is_err());
 }
 
 #[test]

@@ -53,7 +53,8 @@ fn redirects(changes: &str, expected: &str) {
     let redirect: Redirect = toml::from_str(changes).unwrap();
     let url: PathAndQuery = "/old/a?q=1".parse().unwrap();
     let plan = Redirection::new(&redirect);
-    let location = plan.location("http", "www.example.com:8080", &pattern("/old/*"), &url);
+    let location =
+        plan.location("http", "www.example.com:8080", Some(8443), &pattern("/old/*"), &url);
     assert_eq!(location, expected, "{changes}");
 }
 
@@ -61,7 +62,8 @@ fn redirects(changes: &str, expected: &str) {
 fn redirects_keep_what_they_do_not_name() {
     redirects("status = 301", "http://www.example.com:8080/old/a?q=1");
     redirects("prefix = '/new'", "http://www.example.com:8080/new/a?q=1");
-    redirects("scheme = 'https'", "https://www.example.com/old/a?q=1");
+    redirects("scheme = 'https'", "https://www.example.com:8443/old/a?q=1");
+    redirects("scheme = 'https'\nhost = 'example.org'", "https://example.org/old/a?q=1");
     redirects("scheme = 'https'\nport = 8443", "https://www.example.com:8443/old/a?q=1");
     redirects("scheme = 'https'\nport = 443", "https://www.example.com/old/a?q=1");
     redirects("host = 'example.org'", "http://example.org/old/a?q=1");

@@ -106,6 +106,8 @@ pub(super) struct Stored<'a> {
     code: Option<&'a str>,
     #[serde(default)]
     trace_id: &'a str,
+    #[serde(default)]
+    span_id: &'a str,
     status: Option<u16>,
     duration_us: Option<u64>,
 }
@@ -155,6 +157,7 @@ impl<'a> Stored<'a> {
             message,
             code: owned(self.code),
             trace_id: self.trace_id.to_owned(),
+            span_id: self.span_id.to_owned(),
             status: self.status,
             duration_us: self.duration_us,
             access,
@@ -249,7 +252,9 @@ impl Formatter {
             string(out, ",\"route\":", route);
         }
         raw(out, ",\"method\":\"", record.method.as_str());
-        string(out, ",\"host\":", record.host);
+        if !record.host.is_empty() {
+            string(out, ",\"host\":", record.host);
+        }
         string(out, ",\"path\":", record.path);
         self.number(out, ",\"status\":", record.status.into());
         if let Some(code) = record.code {

@@ -159,7 +159,7 @@ fn an_access_record_is_read_back_whole() {
     let expected = serde_json::json!({
         "at": "2026-11-23T08:49:28.001Z", "level": "info", "source": "access", "app": "shop",
         "function": "api", "revision": "abcdefghij", "message": "GET / 200 1.2ms",
-        "trace_id": "02".repeat(16), "status": 200, "duration_us": 1_234, "route": "or\"ders",
+        "trace_id": "02".repeat(16), "span_id": "02".repeat(8), "status": 200, "duration_us": 1_234, "route": "or\"ders",
         "method": "GET", "host": "shop.localhost", "path": "/", "bytes_in": 10, "bytes_out": 20,
         "client": "127.0.0.1", "version": "HTTP/1.1", "tls": "1.3", "identity": "partners",
         "caller": "acme", "key_prefix": "sk_abc", "upstream": "users",
@@ -170,7 +170,7 @@ fn an_access_record_is_read_back_whole() {
     for name in ["route", "tls", "caller", "upstream", "key_prefix"] {
         assert!(fields(1).get(name).is_none(), "{name}");
     }
-    assert_eq!(fields(2).as_object().unwrap().len(), 8, "{}", fields(2));
+    assert_eq!(fields(2).as_object().unwrap().len(), 9, "{}", fields(2));
 }
 
 #[track_caller]

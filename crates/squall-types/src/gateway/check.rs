@@ -285,6 +285,10 @@ fn route(at: &str, route: &Route, manifest: &Manifest) -> Checked {
         if !(200..=599).contains(&response.status) {
             return Err(format!("{at}.response.status must be from 200 to 599"));
         }
+        if matches!(response.status, 204 | 205 | 304) && !response.body.is_empty() {
+            let status = response.status;
+            return Err(format!("{at}.response: a response with status {status} has no body"));
+        }
         for (name, value) in &response.headers {
             header_name(&format!("{at}.response.headers"), name)?;
             check_changeable(&format!("{at}.response.headers"), name)?;

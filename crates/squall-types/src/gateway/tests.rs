@@ -109,6 +109,7 @@ fn what_can_not_work_is_refused_with_its_place_and_the_fix() {
     );
     refused(("status = 308", "status = 200"), "301, 302");
     refused(("status = 410", "status = 101"), "200 to 599");
+    refused(("status = 410", "status = 205"), "has no body");
     refused(("x-from = \"gateway\"", "host = \"a\""), "rewrite.host");
     refused(("x-from = \"gateway\"", "x-squall-client = \"a\""), "set by the gateway");
     refused(("audience = [\"shop\"]", "audience = []"), "audience is empty");

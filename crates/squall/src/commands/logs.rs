@@ -258,6 +258,7 @@ mod tests {
             message: "too \u{1b}[31mmuch\nof it\n".to_owned(),
             code: Some("SQ0203".to_owned()),
             trace_id: "0af7".to_owned(),
+            span_id: "b7ad".to_owned(),
             status: None,
             duration_us: None,
             access: AccessFields::default(),

@@ -35,7 +35,7 @@ const IDLE_MAX: usize = 2;
 const ALGORITHMS: [CompressionAlgorithm; 3] =
     [CompressionAlgorithm::Zstd, CompressionAlgorithm::Br, CompressionAlgorithm::Gzip];
 
-pub(super) fn content_coding(algorithm: CompressionAlgorithm) -> HeaderValue {
+pub(crate) fn content_coding(algorithm: CompressionAlgorithm) -> HeaderValue {
     HeaderValue::from_static(name(algorithm))
 }
 

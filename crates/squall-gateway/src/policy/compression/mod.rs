@@ -6,7 +6,7 @@
 
 mod body;
 mod encoder;
-mod negotiation;
+pub(crate) mod negotiation;
 
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ use squall_types::Body;
 use squall_types::gateway::{Compression, CompressionAlgorithm};
 
 use self::body::CompressedBody;
-pub(crate) use self::encoder::Encoders;
-use self::encoder::{content_coding, inline_bytes_max};
+use self::encoder::inline_bytes_max;
+pub(crate) use self::encoder::{Encoders, content_coding};
 use self::negotiation::Choice;
 use crate::vary;
 
@@ -50,8 +50,8 @@ struct MediaTypes {
 #[derive(Default)]
 pub(crate) struct Offer {
     choice: Choice,
-    /// Entity tags that the client has, where one of them is weak.
-    known_tags: Option<HeaderValue>,
+    /// Entity tags that the client has, line by line, where one of a line is weak.
+    known_tags: Vec<HeaderValue>,
 }
 
 impl CompressionRules {
@@ -76,9 +76,11 @@ impl CompressionRules {
     pub(crate) fn offer(&self, asked: &HeaderMap) -> Offer {
         let choice = negotiation::choose(asked, &self.algorithms);
         let known_tags = asked
-            .get(header::IF_NONE_MATCH)
-            .filter(|tags| tags.as_bytes().windows(2).any(|pair| pair == b"W/"))
-            .cloned();
+            .get_all(header::IF_NONE_MATCH)
+            .iter()
+            .filter(|tags| contains(tags, b"W/"))
+            .cloned()
+            .collect();
         Offer { choice, known_tags }
     }
 
@@ -91,7 +93,12 @@ impl CompressionRules {
         response: &mut Response<Body>,
     ) {
         if response.status() == StatusCode::NOT_MODIFIED {
-            weaken_known_tag(offer.known_tags.as_ref(), response.headers_mut());
+            let headers = response.headers_mut();
+            weaken_known_tag(&offer.known_tags, headers);
+            // As the response has that it confirms, of which the type is seldom told here.
+            if headers.get(header::CONTENT_TYPE).is_none_or(|kind| self.types.contain(kind)) {
+                vary::add(headers, "accept-encoding");
+            }
             return;
         }
         let Some(size) = self.compressible_bytes(response) else { return };
@@ -100,10 +107,13 @@ impl CompressionRules {
             return;
         }
         vary::add(response.headers_mut(), "accept-encoding");
+        let Some(algorithm) = offer.choice.algorithm else { return };
         if method == Method::HEAD {
+            // As GET would have it, whose length is not known.
+            *response.body_mut() = Body::empty();
+            encoded_as(algorithm, response.headers_mut());
             return;
         }
-        let Some(algorithm) = offer.choice.algorithm else { return };
         let Some(mut lease) = encoders.take(algorithm) else { return };
 
         let source = std::mem::take(response.body_mut());
@@ -121,11 +131,7 @@ impl CompressionRules {
                 return;
             }
         };
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_ENCODING, content_coding(algorithm));
-        headers.remove(header::CONTENT_LENGTH);
-        headers.remove(header::ACCEPT_RANGES);
-        weaken_tag(headers);
+        encoded_as(algorithm, response.headers_mut());
     }
 
     /// The size of a body that may be compressed, as far as it is known; `None` when it may
@@ -180,6 +186,17 @@ fn has_no_transform(headers: &HeaderMap) -> bool {
         .any(|directive| directive.trim().eq_ignore_ascii_case("no-transform"))
 }
 
+fn encoded_as(algorithm: CompressionAlgorithm, headers: &mut HeaderMap) {
+    headers.insert(header::CONTENT_ENCODING, content_coding(algorithm));
+    headers.remove(header::CONTENT_LENGTH);
+    headers.remove(header::ACCEPT_RANGES);
+    weaken_tag(headers);
+}
+
+fn contains(value: &HeaderValue, part: &[u8]) -> bool {
+    value.as_bytes().windows(part.len()).any(|window| window == part)
+}
+
 fn weaken_tag(headers: &mut HeaderMap) {
     let Some(tag) = headers.get(header::ETAG) else { return };
     if tag.as_bytes().starts_with(b"W/") {
@@ -194,10 +211,10 @@ fn weaken_tag(headers: &mut HeaderMap) {
 
 /// A client that has a compressed body knows it by the weak tag. A confirmation with the
 /// strong one would be about a body that it does not have (RFC 9111, section 4.3.4).
-fn weaken_known_tag(known: Option<&HeaderValue>, headers: &mut HeaderMap) {
-    let Some(known) = known.and_then(|known| known.to_str().ok()) else { return };
-    let Some(tag) = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()) else { return };
-    if known.split(',').any(|one| one.trim().strip_prefix("W/") == Some(tag)) {
+fn weaken_known_tag(known: &[HeaderValue], headers: &mut HeaderMap) {
+    let Some(tag) = headers.get(header::ETAG) else { return };
+    let weak = [b"W/", tag.as_bytes()].concat();
+    if known.iter().any(|line| contains(line, &weak)) {
         weaken_tag(headers);
     }
 }

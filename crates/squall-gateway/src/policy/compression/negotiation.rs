@@ -7,7 +7,7 @@ use squall_types::gateway::CompressionAlgorithm;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Choice {
     /// `None` for the body as it is.
-    pub(super) algorithm: Option<CompressionAlgorithm>,
+    pub(crate) algorithm: Option<CompressionAlgorithm>,
     /// The body as it is would be the wrong answer, however small it is.
     pub(super) identity_refused: bool,
 }
@@ -17,7 +17,7 @@ pub(crate) struct Choice {
 /// Without the header nothing is compressed: clients that can not decompress are the ones
 /// that do not send it. A client that refuses everything gets the body as it is, which the
 /// standard prefers to an error.
-pub(super) fn choose(asked: &HeaderMap, algorithms: &[CompressionAlgorithm]) -> Choice {
+pub(crate) fn choose(asked: &HeaderMap, algorithms: &[CompressionAlgorithm]) -> Choice {
     let lines = asked.get_all(header::ACCEPT_ENCODING).iter();
     let members = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
     let mut named = [None; 3];

@@ -283,7 +283,7 @@ fn what_must_not_be_compressed_is_not() {
     check(status(206), false, false);
     check(status(204), false, false);
     check(status(205), false, false);
-    check(status(304), false, false);
+    check(status(304), false, true);
     check(status(101), false, false);
     check(with("content-encoding", "br"), false, false);
     check(with("content-encoding", "identity"), false, false);
@@ -295,6 +295,11 @@ fn what_must_not_be_compressed_is_not() {
     check(with("content-type", "text/event-stream"), false, false);
     check(with("content-type", "Text/Event-Stream; charset=utf-8"), false, false);
     check(with("content-type", "image/png"), false, false);
+    let image_unchanged = |response: &mut Response<Body>| {
+        status(304)(response);
+        with("content-type", "image/png")(response);
+    };
+    check(image_unchanged, false, false);
     check(with("content-type", "application/grpc"), false, false);
     check(with("content-type", "Application/JSON"), true, true);
     check(with("content-type", "application/problem+json; charset=utf-8"), true, true);
@@ -347,30 +352,55 @@ fn heads_say_what_is_true_of_the_compressed_body() {
     assert_eq!(Case::new().apply("br", weak).headers()["etag"], "W/\"abc\"");
 }
 
+/// HEAD says what GET would, but for a length that is not known.
 #[test]
-fn the_head_alone_is_told_that_it_varies() {
+fn a_head_alone_is_that_of_the_compressed_response() {
     let case = Case::new();
-    let mut response = html(Body::full(text(2_000)));
-    with("etag", "\"abc\"")(&mut response);
-    let offer = case.rules.offer(&accepts("gzip"));
-    case.rules.apply(offer, &Method::HEAD, &case.encoders, &mut response);
-    assert_eq!(response.headers()["vary"], "accept-encoding");
-    assert_eq!(response.headers()["etag"], "\"abc\"");
-    assert!(!response.headers().contains_key("content-encoding"));
+    let head = |coding: &str| {
+        let mut response = html(Body::full(text(2_000)));
+        for (name, value) in
+            [("etag", "\"abc\""), ("content-length", "2000"), ("accept-ranges", "bytes")]
+        {
+            with(name, value)(&mut response);
+        }
+        let offer = case.rules.offer(&accepts(coding));
+        case.rules.apply(offer, &Method::HEAD, &case.encoders, &mut response);
+        assert_eq!(response.headers()["vary"], "accept-encoding");
+        response
+    };
+    let (response, plain) = (head("gzip"), head("identity"));
+    let headers = response.headers();
+    assert_eq!(
+        (&headers["content-encoding"], &headers["etag"]),
+        (&"gzip".parse().unwrap(), &"W/\"abc\"".parse().unwrap())
+    );
+    assert!(!headers.contains_key("content-length") && !headers.contains_key("accept-ranges"));
+    assert!(response.body().as_full().is_some_and(<[u8]>::is_empty));
+    let headers = plain.headers();
+    assert_eq!(
+        (&headers["content-length"], &headers["etag"]),
+        (&"2000".parse().unwrap(), &"\"abc\"".parse().unwrap())
+    );
+    assert!(!headers.contains_key("content-encoding"));
 }
 
 #[test]
 fn a_compressed_body_is_confirmed_by_its_own_tag() {
-    let check = |known: &str, expected: &str| {
+    let check_tag = |tag: &'static str, known: &str, expected: &str| {
         let case = Case::new();
         let mut asked = accepts("gzip");
-        asked.insert("if-none-match", HeaderValue::from_str(known).unwrap());
+        for line in known.split('\n') {
+            asked.append("if-none-match", HeaderValue::from_str(line).unwrap());
+        }
         let mut response = Response::new(Body::empty());
         status(304)(&mut response);
-        with("etag", "\"abc\"")(&mut response);
+        with("etag", tag)(&mut response);
         case.rules.apply(case.rules.offer(&asked), &Method::GET, &case.encoders, &mut response);
         assert_eq!(response.headers()["etag"], expected, "{known}");
     };
+    check_tag("\"a, b\"", "W/\"a, b\"", "W/\"a, b\"");
+    let check = |known, expected| check_tag("\"abc\"", known, expected);
+    check("\"x\"\nW/\"abc\"", "W/\"abc\"");
     check("W/\"abc\"", "W/\"abc\"");
     check("\"x\", W/\"abc\"", "W/\"abc\"");
     check("\"abc\"", "\"abc\"");

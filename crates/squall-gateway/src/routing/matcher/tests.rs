@@ -154,7 +154,7 @@ fn another_method_is_refused_with_those_that_there_are() {
     let refused = chosen.find("a", &asked).err().unwrap();
     assert_eq!(refused.code, ErrorCode::MethodNotAllowed);
     let response = refused.into_response(&headers);
-    assert_eq!(response.headers()["allow"], "GET, POST");
+    assert_eq!(response.headers()["allow"], "GET, HEAD, POST");
 }
 
 /// Ten thousand routes of all kinds, and requests for each. The time for one match is

@@ -58,9 +58,17 @@ fn query(what: &str, options: &ExplainOptions, app: Option<&str>) -> Result<Expl
     };
     let https = url.starts_with("https://");
     if !https && !url.starts_with("http://") {
-        let why = format!("{url:?} is not a URL");
-        return Err(Failure::new(Exit::Usage, what, why)
-            .next(format!("squall gateway explain {} https://{url}", options.method)));
+        let failure = Failure::new(Exit::Usage, what, format!("{url:?} is not a URL of http"));
+        let is_host = url.starts_with(|first: char| first.is_ascii_alphanumeric());
+        return Err(if is_host && !url.contains("://") {
+            failure.next(format!("squall gateway explain {} https://{url}", options.method))
+        } else {
+            failure
+        });
+    }
+    if url.contains('#') {
+        let why = "what follows # stays in the browser; leave it out";
+        return Err(Failure::new(Exit::Usage, what, why));
     }
     Ok(ExplainQuery {
         method: options.method.to_ascii_uppercase(),
