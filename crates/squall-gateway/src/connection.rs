@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -14,6 +14,7 @@ use bytes::{Buf as _, Bytes};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::{ReadBufCursor, Write as HyperWrite};
+use socket2::SockRef;
 use squall_types::log::TlsVersion;
 use squall_types::shard::Local;
 use squall_types::{Body, BodyError, ErrorCode};
@@ -36,8 +37,8 @@ const READ_BYTES: usize = 4 << 10;
 /// What a client still sends behind its last response is thrown away, or the reset that answers it
 /// could take that response with it (RFC 9112, section 9.6): for so long in all, and for so long
 /// without a byte.
-const LINGER_MAX: Duration = Duration::from_secs(30);
-const LINGER_QUIET_MAX: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
+pub(crate) const LINGER_MAX: Duration = Duration::from_secs(30);
+pub(crate) const LINGER_QUIET_MAX: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 /// What a head may take however slowly it comes.
 const HEAD_GRACE: Duration = Duration::from_secs(5);
 
@@ -69,6 +70,8 @@ pub(crate) struct Connection {
     /// Its descriptor, where HTTP/1 is spoken without TLS. Changes with its core.
     plain_socket: AtomicI32,
     moves: AtomicU32,
+    /// Bytes of HTTP/2 that its client took.
+    written: AtomicU64,
     /// With HTTP/1: the number of requests that had come whole when the socket had no
     /// more, and nothing that was to be sent was left. `NOT_IDLE` otherwise.
     idle_after: AtomicU64,
@@ -96,6 +99,7 @@ impl Connection {
                 _ => NO_SOCKET,
             }),
             moves: AtomicU32::new(0),
+            written: AtomicU64::new(0),
             idle_after: AtomicU64::new(NOT_IDLE),
         })
     }
@@ -175,6 +179,19 @@ impl Connection {
         refused != 0 && number >= refused
     }
 
+    /// Bytes of HTTP/2 that its client took.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    fn count_written(&self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = written
+            && self.http2
+        {
+            self.written.fetch_add(*bytes as u64, Ordering::Relaxed);
+        }
+    }
+
     /// The next response is the last.
     pub(crate) fn close_soon(&self) {
         self.closing.store(true, Ordering::Relaxed);
@@ -205,18 +222,28 @@ impl Connection {
         self.http2 && self.closing.load(Ordering::Relaxed)
     }
 
+    /// What breaks off is told to a client of HTTP/1.0, which knows the end of a body by that of
+    /// its connection, by a reset.
+    pub(crate) fn reset_at_end(&self) {
+        if let Some(socket) = self.plain_socket() {
+            // SAFETY: it is open while its stream is, which a response is written to.
+            let socket = unsafe { BorrowedFd::borrow_raw(socket) };
+            // Without it, the body ends as one that is whole.
+            let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+        }
+    }
+
     /// A body that fails when it comes slower than `rate_min_bytes_per_s`, which is the
-    /// door's own without it. Trailers that must not be are taken out. `client_left` is
-    /// set when it breaks off because nobody is there any more.
+    /// door's own without it, before there is an answer. Trailers that must not be are taken out.
     pub(crate) fn guard_body(
         &self,
         body: Incoming,
         rate_min_bytes_per_s: Option<u64>,
-        client_left: &Arc<AtomicBool>,
+        watch: &Arc<UploadWatch>,
     ) -> Body {
         Body::stream(TimedBody {
             inner: body,
-            client_left: client_left.clone(),
+            watch: watch.clone(),
             rate_min_bytes_per_s: rate_min_bytes_per_s
                 .unwrap_or(self.door().options.limits.body_rate_min_bytes_per_s),
             door: self.door().clone(),
@@ -247,11 +274,30 @@ impl Connection {
     }
 }
 
+/// What a request's body and the rest of the request tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct UploadWatch {
+    client_left: AtomicBool,
+    answered: AtomicBool,
+}
+
+impl UploadWatch {
+    /// It broke off because nobody is there any more.
+    pub(crate) fn client_left(&self) -> bool {
+        self.client_left.load(Ordering::Relaxed)
+    }
+
+    /// There is a response's head: what the client sends now is part of a conversation.
+    pub(crate) fn answered(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A request's body under a minimum rate. Only time spent waiting for the client counts,
 /// not what the guest takes between two reads.
 struct TimedBody {
     inner: Incoming,
-    client_left: Arc<AtomicBool>,
+    watch: Arc<UploadWatch>,
     door: Local<Door>,
     rate_min_bytes_per_s: u64,
     /// Of the present period.
@@ -272,7 +318,7 @@ impl HttpBody for TimedBody {
         if let Poll::Ready(mut frame) = Pin::new(&mut this.inner).poll_frame(cx) {
             if frame.is_none() && this.inner.size_hint().lower() > 0 {
                 // With HTTP/2, who resets a stream without an error may leave in the middle.
-                this.client_left.store(true, Ordering::Relaxed);
+                this.watch.client_left.store(true, Ordering::Relaxed);
                 let why = "the body is shorter than it was said to be";
                 return Poll::Ready(Some(Err(BodyError::new(ErrorCode::Cancelled, why))));
             }
@@ -288,7 +334,7 @@ impl HttpBody for TimedBody {
             return Poll::Ready(frame.map(|frame| {
                 frame.map_err(|error| {
                     let has_left = has_left(&error);
-                    this.client_left.fetch_or(has_left, Ordering::Relaxed);
+                    this.watch.client_left.fetch_or(has_left, Ordering::Relaxed);
                     let code = match has_left {
                         true => ErrorCode::Cancelled,
                         false => ErrorCode::MalformedRequest,
@@ -304,7 +350,7 @@ impl HttpBody for TimedBody {
                 .get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(left))));
             ready!(timer.as_mut().poll(cx));
             let least = this.rate_min_bytes_per_s.saturating_mul(RATE_PERIOD.as_secs());
-            if this.bytes < least {
+            if this.bytes < least && !this.watch.answered.load(Ordering::Relaxed) {
                 this.door.counters.slow_clients.fetch_add(1, Ordering::Relaxed);
                 return Poll::Ready(Some(Err(BodyError::new(
                     ErrorCode::RequestTooSlow,
@@ -512,20 +558,22 @@ impl Stream {
 
     /// While a request is served: ready when its client has left. What else comes is kept.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        if !self.prefix.is_empty() {
-            return Poll::Pending;
-        }
         READ.with_borrow_mut(|memory| {
-            let mut buffer = ReadBuf::new(memory);
-            match ready!(on_socket!(&mut self.socket, poll_read, cx, &mut buffer)) {
-                Ok(()) if buffer.filled().is_empty() => {
-                    Poll::Ready(io::Error::new(io::ErrorKind::UnexpectedEof, "the client has left"))
+            loop {
+                // Of what comes too early not all is kept, and the socket keeps the rest.
+                let room = memory.len() - self.prefix.len();
+                if room == 0 {
+                    return Poll::Pending;
                 }
-                Ok(()) => {
-                    self.prefix = Bytes::copy_from_slice(buffer.filled());
-                    Poll::Pending
+                let mut buffer = ReadBuf::new(&mut memory[..room]);
+                match ready!(on_socket!(&mut self.socket, poll_read, cx, &mut buffer)) {
+                    Ok(()) if buffer.filled().is_empty() => {
+                        let why = "the client has left";
+                        return Poll::Ready(io::Error::new(io::ErrorKind::UnexpectedEof, why));
+                    }
+                    Ok(()) => self.prefix = [&self.prefix, buffer.filled()].concat().into(),
+                    Err(error) => return Poll::Ready(error),
                 }
-                Err(error) => Poll::Ready(error),
             }
         })
     }
@@ -730,6 +778,7 @@ impl hyper::rt::Write for Stream {
     ) -> Poll<io::Result<usize>> {
         self.begins_to_send();
         let written = on_socket!(&mut self.socket, poll_write, cx, bytes);
+        self.connection.count_written(&written);
         self.waited(written, cx)
     }
 
@@ -765,6 +814,7 @@ impl hyper::rt::Write for Stream {
     ) -> Poll<io::Result<usize>> {
         self.begins_to_send();
         let written = on_socket!(&mut self.socket, poll_write_vectored, cx, slices);
+        self.connection.count_written(&written);
         self.waited(written, cx)
     }
 }

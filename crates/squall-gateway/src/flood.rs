@@ -14,6 +14,7 @@ const PING: u8 = 6;
 const HEADERS: u8 = 1;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 
 /// Streams that a client may take back: what people who type ahead and leave pages do,
@@ -80,6 +81,8 @@ impl FrameCounter {
         let within = match kind {
             RST_STREAM => self.resets.take(),
             DATA | HEADERS | CONTINUATION if self.payload_left > 0 => return Seen::Nothing,
+            // The end of a body whose length was not known: one for each request at most.
+            DATA if flags & END_STREAM != 0 => return Seen::Nothing,
             // As many as the client takes of responses.
             WINDOW_UPDATE => return Seen::Nothing,
             PING if flags & ACK != 0 => return Seen::Pong,
@@ -170,6 +173,8 @@ mod tests {
         check(&frame(2, 0, &[0; 5]), 100_000, Seen::Flood);
         check(&frame(DATA, 0, &[]), 100_000, Seen::Flood);
         check(&frame(DATA, 0, &[1]), 100_000, Seen::Nothing);
+        // As the end of each request whose length was not known.
+        check(&frame(DATA, END_STREAM, &[]), 100_000, Seen::Nothing);
         check(&frame(WINDOW_UPDATE, 0, &[0; 4]), 100_000, Seen::Nothing);
     }
 

@@ -79,7 +79,9 @@ impl Scanner {
 
     /// How much there is of a head that has begun and is not whole.
     pub(crate) fn unfinished_head_bytes(&self) -> Option<u64> {
-        Some(self.head_bytes).filter(|bytes| *bytes > 0)
+        // Empty lines before a request begin none (RFC 9112, section 2.2).
+        let has_begun = !self.first_line || self.line_bytes > 0;
+        Some(self.head_bytes).filter(|bytes| *bytes > 0 && has_begun)
     }
 
     /// How many requests have come whole, when nothing of another one has.
@@ -332,6 +334,8 @@ mod tests {
         check(&format!("{post}hel"), None);
         check(&format!("{post}hello"), None);
         check(&format!("{post}helloG"), Some(1));
+        check(&format!("{post}hello\r\n"), None);
+        check(&format!("{post}hello\r\nG"), Some(3));
     }
 
     #[test]

@@ -39,6 +39,9 @@ fn refuse(code: ErrorCode, message: impl Into<String>) -> Rejection {
     Rejection::new(code, message)
 }
 
+/// What a client may ask for at all.
+const SERVED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// Checks what every request must fulfil, whatever it asks for.
 pub(crate) fn check(
     method: &Method,
@@ -52,6 +55,11 @@ pub(crate) fn check(
     }
     if *method == Method::CONNECT {
         return Err(refuse(ErrorCode::MalformedRequest, "CONNECT is not served"));
+    }
+    if *method == Method::TRACE {
+        // It would show a caller what only targets are told.
+        let refused = refuse(ErrorCode::MethodNotAllowed, "TRACE is not served");
+        return Err(refused.with_header(header::ALLOW, SERVED));
     }
     let fields = Fields::read(headers)?;
     check_framing(version, &fields)?;
@@ -128,6 +136,13 @@ fn check_connection_fields(headers: &HeaderMap) -> Result<(), Rejection> {
         let message = "HTTP/2 has no connection-specific headers";
         return Err(refuse(ErrorCode::MalformedRequest, message));
     }
+    // Whoever reads it in HTTP/1 next takes the blanks away (RFC 9113, section 8.2.1).
+    let is_padded =
+        |value: &HeaderValue| matches!(value.as_bytes(), [b' ' | b'\t', ..] | [.., b' ' | b'\t']);
+    if headers.values().any(is_padded) {
+        let message = "a header's value begins or ends with a blank";
+        return Err(refuse(ErrorCode::MalformedRequest, message));
+    }
     Ok(())
 }
 
@@ -156,6 +171,10 @@ fn find_authority(
     let authority = match (target, host) {
         (Some(target), Some(host)) if !target.eq_ignore_ascii_case(host) => {
             return Err(bad("the Host header contradicts the request target"));
+        }
+        // RFC 9112, section 3.2: whatever the target says.
+        (Some(_), None) if version == Version::HTTP_11 => {
+            return Err(bad("the Host header is missing"));
         }
         (Some(target), _) => target,
         (None, Some(host)) => host,

@@ -32,6 +32,7 @@ mod rejection;
 mod response;
 mod rest;
 mod routing;
+mod stream;
 mod timer;
 mod transform;
 mod turn;

@@ -13,9 +13,9 @@ use bytes::Bytes;
 use futures_util::future::Either;
 use hyper::server::conn;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use squall_types::shard::Local;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
@@ -26,6 +26,7 @@ use crate::home::HomeWatch;
 use crate::http1;
 use crate::proxy_protocol;
 use crate::rest::{IdleWatch, rest};
+use crate::stream::Streams;
 use crate::timer::LazyTimer;
 use crate::tls::Tls;
 use crate::turn::Tcp;
@@ -43,7 +44,7 @@ pub(crate) const WINDOW_MAX_BYTES: u32 = (1 << 31) - 1;
 /// Of a response, what a connection of HTTP/2 holds beyond what its client takes.
 const SEND_BUFFER_BYTES: usize = 256 << 10;
 /// Streams that were opened and taken back before anybody looked (rapid reset).
-const RESETS_PENDING_MAX: usize = 20;
+const RESETS_PENDING_MAX: usize = 100;
 /// Streams that had to be reset because of the client's errors (MadeYouReset).
 const ERROR_RESETS_MAX: usize = 200;
 
@@ -403,9 +404,19 @@ async fn begin(
         let (prefix, http2) = sniff(&mut tcp).await?;
         return Ok(Begun { peer, socket: Socket::Plain(Tcp::new(tcp)), prefix, http2 });
     };
-    let stream = tls.handshake(Tcp::new(tcp), door.options.limits.handshake_timeout).await?;
+    let mut stream = tls.handshake(Tcp::new(tcp), door.options.limits.handshake_timeout).await?;
+    let mut prefix = Bytes::new();
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    Ok(Begun { peer, socket: Socket::Tls(Box::new(stream)), prefix: Bytes::new(), http2 })
+    if http2 {
+        // Whoever chose it and says nothing is nobody's client: hyper would wait for ever.
+        let (read, is_preface) = sniff(&mut stream).await?;
+        if !is_preface {
+            let why = "HTTP/2 was chosen, and something else is spoken";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        prefix = read;
+    }
+    Ok(Begun { peer, socket: Socket::Tls(Box::new(stream)), prefix, http2 })
 }
 
 /// Drives `main` until it ends or `signal` does. `signal` hangs on changes of `phase`, and
@@ -442,11 +453,11 @@ async fn find_peer(door: &Door, tcp: &mut TcpStream, peer: IpAddr) -> io::Result
 
 /// Reads until it is clear whether this is HTTP/2, which is after a byte or two for
 /// everything else.
-async fn sniff(tcp: &mut TcpStream) -> io::Result<(Bytes, bool)> {
+async fn sniff(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(Bytes, bool)> {
     let mut start = [0; PREFACE.len()];
     let mut read = 0;
     while read < PREFACE.len() && start[..read] == PREFACE[..read] {
-        match tcp.read(&mut start[read..]).await? {
+        match stream.read(&mut start[read..]).await? {
             0 => break,
             more => read += more,
         }
@@ -594,7 +605,7 @@ async fn serve_http2(connection: Arc<Connection>, stream: Stream) -> hyper::Resu
             async move { crate::request::serve(connection, request.map(Upload::Coming)).await }
         })
     };
-    let serving = conn::http2::Builder::new(TokioExecutor::new())
+    let serving = conn::http2::Builder::new(Streams(connection.clone()))
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams_max)
         .initial_stream_window_size(limits.stream_window_bytes)

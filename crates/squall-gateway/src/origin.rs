@@ -187,6 +187,9 @@ impl OriginRequest {
         pool: &Spread<UpstreamPool>,
         usage: &Spread<UpstreamKey>,
     ) -> Result<Response<Body>, Rejection> {
+        if self.head.method == Method::OPTIONS && !spend_forward(&mut self.head.headers) {
+            return Ok(Response::new(Body::empty()));
+        }
         let meter = account.start_meter(&self.door, usage.own().into());
         let body = ReplayBody::new(std::mem::take(&mut self.body), Some(meter));
         let upgrade = self.upgrade.take();
@@ -279,6 +282,18 @@ impl OriginRequest {
         }
         Ok(response)
     }
+}
+
+/// Counts this hop in `Max-Forwards`. False when there is none left (RFC 9110, section 7.6.2).
+fn spend_forward(headers: &mut HeaderMap) -> bool {
+    let Some(most) = headers.get(header::MAX_FORWARDS) else { return true };
+    let Some(left) = most.to_str().ok().and_then(|most| most.parse::<u64>().ok()) else {
+        return true;
+    };
+    if let Some(left) = left.checked_sub(1) {
+        headers.insert(header::MAX_FORWARDS, left.into());
+    }
+    left > 0
 }
 
 /// The path and query that the target sees, where the route changes them.

@@ -107,6 +107,9 @@ fn send(
     if let Ok(id) = request_id {
         response.headers_mut().insert(REQUEST_ID, id);
     }
+    if let Some(upload) = &end.upload {
+        upload.answered();
+    }
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if switches && let Some(tunnel) = end.tunnel.take() {
         connection.becomes_tunnel();
@@ -117,6 +120,10 @@ fn send(
     if connection.is_closing() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    if response.status() == StatusCode::NO_CONTENT {
+        // RFC 9110, section 8.6: there is none to speak of.
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
     let head_only = end.method == Method::HEAD;
     let bodyless =
         head_only || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -125,6 +132,14 @@ fn send(
         if let Some(size) = size.filter(|size| *size > 0) {
             response.headers_mut().insert(header::CONTENT_LENGTH, size.into());
         }
+    }
+    if end.version == Version::HTTP_10
+        && !bodyless
+        && !response.headers().contains_key(header::CONTENT_LENGTH)
+        && http_body::Body::size_hint(response.body()).exact().is_none()
+    {
+        // The end of the connection is that of the body.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let promised_bytes = response
         .headers()
@@ -158,7 +173,7 @@ fn begin(
         matched: None,
         reply: Reply::default(),
         tunnel: None,
-        client_left: None,
+        upload: None,
         status: 499,
         bytes_out: 0,
     })
@@ -226,6 +241,10 @@ fn read(
     if head.version == Version::HTTP_2 {
         guard::join_cookies(&mut head.headers);
     }
+    if head.headers.len() > door.options.limits.headers_max {
+        let why = format!("there are more than {} headers", door.options.limits.headers_max);
+        return Err(Rejection::new(ErrorCode::HeadTooLarge, why).closing());
+    }
     let target = guard::check(&head.method, head.version, &head.uri, &head.headers);
     let target = target.map_err(|rejection| {
         end.host = guard::host_of(head.version, &head.uri, &head.headers);
@@ -260,11 +279,21 @@ fn read(
     }
     policy::size::check(&policies.limits, &head, &target, body.length())?;
 
-    let body = end.guard_body(body, policies.body_rate_min_bytes_per_s);
+    let rate_min = policies.body_rate_min_bytes_per_s;
+    let body =
+        end.guard_body(body, rate_min.or_else(|| is_call_of_grpc(&head, &matched).then_some(0)));
     let body = policy::size::limit(body, policies.limits.body_bytes);
     let (door, upgrade) = (door.clone(), None);
     let request = OriginRequest { door, client, target, matched, head, body, upgrade };
     Ok(Reading::Routed(Box::new(request)))
+}
+
+/// Whether it is for an upstream and of gRPC, whose calls may rest: the upstream knows for how long.
+fn is_call_of_grpc(head: &http::request::Parts, matched: &Match) -> bool {
+    let kind = head.headers.get(header::CONTENT_TYPE);
+    head.version == Version::HTTP_2
+        && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+        && matches!(matched.route().target, Target::Backend(Backend::Upstream(..)))
 }
 
 /// Asks those who choose callers: limits by address, authentication, all other limits.
@@ -376,13 +405,12 @@ fn awaits_body(request: &OriginRequest, route: &Route, backend: &Backend) -> boo
         return false;
     }
     let length = http_body::Body::size_hint(&request.body).exact();
+    let expects = request.head.headers.contains_key(header::EXPECT);
     length.is_some_and(|length| match backend {
         // It refuses what is too large, and asks for what waits to be asked for.
-        Backend::Function(function) => {
-            length <= function.limits.request_body_bytes
-                && !request.head.headers.contains_key(header::EXPECT)
-        }
-        Backend::Upstream(..) => true,
+        Backend::Function(function) => length <= function.limits.request_body_bytes && !expects,
+        // With HTTP/2 nobody asks: the upstream may say no before the client has waited enough.
+        Backend::Upstream(..) => !(expects && request.head.version == Version::HTTP_2),
         Backend::Assets => false,
     })
 }

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,11 +15,12 @@ use squall_types::{AppName, Body, BodyError};
 use tokio::sync::oneshot;
 
 use crate::cache::Outcome;
-use crate::connection::Connection;
+use crate::connection::{Connection, UploadWatch};
 use crate::origin::Account;
 use crate::policy::Reply;
 use crate::route_metrics::Ended;
 use crate::routing::{Candidate, Match};
+use crate::stream::{self, Turn};
 use crate::upload::Upload;
 
 /// What is known of a request; written down when the last of it is gone.
@@ -39,9 +39,8 @@ pub(crate) struct RequestEnd {
     pub(crate) reply: Reply,
     /// Takes this over when the upstream switches protocols.
     pub(crate) tunnel: Option<oneshot::Sender<Box<RequestEnd>>>,
-    /// Set when the request's body broke off with its client; `None` without a body that is
-    /// still to come.
-    pub(crate) client_left: Option<Arc<AtomicBool>>,
+    /// `None` without a body that is still to come.
+    pub(crate) upload: Option<Arc<UploadWatch>>,
     /// 499 until a head is on its way.
     pub(crate) status: u16,
     pub(crate) bytes_out: u64,
@@ -61,8 +60,8 @@ impl RequestEnd {
             Upload::Whole(bytes) => Body::full(bytes),
             Upload::Coming(body) if body.is_end_stream() => Body::empty(),
             Upload::Coming(body) => {
-                let left = self.client_left.insert(Arc::default());
-                self.connection.guard_body(body, rate_min, left)
+                let watch = self.upload.insert(Arc::default());
+                self.connection.guard_body(body, rate_min, watch)
             }
         }
     }
@@ -91,7 +90,7 @@ impl RequestEnd {
 
     /// The request has come to its end. An answer that nobody is there for is none.
     pub(crate) fn finish(&self) {
-        if self.client_left.as_ref().is_some_and(|left| left.load(Ordering::Relaxed)) {
+        if self.upload.as_ref().is_some_and(|upload| upload.client_left()) {
             return;
         }
         if let Some(meter) = &self.account.meter {
@@ -173,6 +172,8 @@ impl OutgoingBody {
         let inner = if bodyless { Body::empty() } else { inner };
         if inner.is_end_stream() {
             end.finish();
+        } else {
+            stream::note(Turn::Client);
         }
         Self { inner, end: Some(end), promised_bytes, broken: None }
     }
@@ -196,8 +197,10 @@ impl HttpBody for OutgoingBody {
             return Poll::Ready(Some(Err(error)));
         }
         let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
+            stream::note(Turn::Body);
             return Poll::Pending;
         };
+        stream::note(Turn::Client);
         let Some(end) = &mut this.end else { return Poll::Ready(frame) };
         match &frame {
             Some(Ok(frame)) => {
@@ -210,6 +213,9 @@ impl HttpBody for OutgoingBody {
             }
             Some(Err(error)) => {
                 end.account.code.get_or_insert(error.code);
+                if end.version == Version::HTTP_10 {
+                    end.connection.reset_at_end();
+                }
                 if let Some(meter) = &end.account.meter {
                     meter.fail(error.code);
                 }

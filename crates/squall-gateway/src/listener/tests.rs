@@ -159,6 +159,14 @@ fn a_client_that_leaves_takes_its_request_along() {
     std::thread::sleep(Duration::from_millis(30));
     drop(stream);
     assert_eq!(door.records(2)[1].status, 499);
+    // Also when it has begun to say something else.
+    let mut stream = TcpStream::connect(door.address).unwrap();
+    stream.write_all(b"GET /api/never HTTP/1.1\r\nHost: one.localhost\r\n\r\n").unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    stream.write_all(b"\r\n").unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    drop(stream);
+    assert_eq!(door.records(3)[2].status, 499);
 }
 
 /// Heads are numbered the same whoever read those before.

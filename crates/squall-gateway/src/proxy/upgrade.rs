@@ -15,17 +15,18 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode, Version};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use squall_types::Body;
 use squall_types::shard::Local;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::oneshot;
 
 use super::flight::Flight;
 use super::http1::{Exchange, Stream};
 use super::pool::UpstreamPool;
 use super::websocket::{self, Frames};
+use crate::connection::{LINGER_MAX, LINGER_QUIET_MAX};
 use crate::listener::Draining;
 use crate::response::RequestEnd;
 use crate::timer::Deadline;
@@ -83,9 +84,10 @@ impl Upgrade {
     }
 }
 
+type Client = TokioIo<Upgraded>;
+
 /// A connection of a client and one of an upstream, joined.
 pub(crate) struct Tunnel {
-    client: TokioIo<hyper::upgrade::Upgraded>,
     upstream: Stream,
     inward: Direction,
     outward: Direction,
@@ -143,12 +145,12 @@ impl Tunnel {
         pool.counters.tunnels.fetch_add(1, Ordering::Relaxed);
         let open = OpenTunnel { pool, _flight: flight };
         tokio::spawn(async move {
-            let _open = open;
+            let open = open;
             let Ok(request) = request.await else { return };
             // Fails when the response did not reach the client.
             let Ok(client) = on.await else { return };
+            let mut client = TokioIo::new(client);
             let mut tunnel = Tunnel {
-                client: TokioIo::new(client),
                 upstream,
                 inward,
                 outward,
@@ -157,14 +159,16 @@ impl Tunnel {
                 deadline: Deadline::default(),
                 request,
             };
-            let copying = std::future::poll_fn(|cx| tunnel.poll(cx));
-            if draining.unless_draining(copying).await.is_some() || !is_websocket {
-                return;
+            let copying = std::future::poll_fn(|cx| tunnel.poll(&mut client, cx));
+            if draining.unless_draining(copying).await.is_none() && is_websocket {
+                tunnel.inward.part();
+                tunnel.outward.part();
+                let rest = std::future::poll_fn(|cx| tunnel.poll(&mut client, cx));
+                let _ = tokio::time::timeout(GOODBYE, rest).await;
             }
-            tunnel.inward.part();
-            tunnel.outward.part();
-            let rest = std::future::poll_fn(|cx| tunnel.poll(cx));
-            let _ = tokio::time::timeout(GOODBYE, rest).await;
+            drop((tunnel, open));
+            // Boxed: what it reads into is not kept for the life of the tunnel.
+            Box::pin(linger(&mut client)).await;
         });
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -177,9 +181,9 @@ impl Tunnel {
 
     /// Ready when both ways have ended, or nothing has come for too long. A WebSocket has no use
     /// for one way alone, as other protocols may: it ends soon after one end has left.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let inward = self.inward.poll(&mut self.client, &mut self.upstream, cx);
-        let outward = self.outward.poll(&mut self.upstream, &mut self.client, cx);
+    fn poll(&mut self, client: &mut Client, cx: &mut Context<'_>) -> Poll<()> {
+        let inward = self.inward.poll(client, &mut self.upstream, cx);
+        let outward = self.outward.poll(&mut self.upstream, client, cx);
         let (Ok((moved_in, in_over)), Ok((moved_out, out_over))) = (inward, outward) else {
             return Poll::Ready(());
         };
@@ -197,6 +201,24 @@ impl Tunnel {
     }
 }
 
+/// What a client still sends is thrown away until it leaves, or a reset that answers it would take
+/// with it what is on its way to the client.
+async fn linger(client: &mut Client) {
+    let leaving = async {
+        client.shutdown().await?;
+        let mut memory = [0; 1 << 10];
+        while let Ok(read) = tokio::time::timeout(LINGER_QUIET_MAX, client.read(&mut memory)).await
+        {
+            if read? == 0 {
+                break;
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    // Whoever is gone is not waited for.
+    let _ = tokio::time::timeout(LINGER_MAX, leaving).await;
+}
+
 impl Drop for Tunnel {
     fn drop(&mut self) {
         self.request.add_bytes_in(self.inward.bytes);
@@ -211,9 +233,8 @@ impl Direction {
 
     /// Says goodbye as soon as that is possible.
     fn part(&mut self) {
-        let said = self.frames.as_ref().is_some_and(Frames::has_closed);
         if self.state == State::Open {
-            self.state = if said { State::Parted } else { State::Parting };
+            self.state = State::Parting;
         }
     }
 
@@ -259,7 +280,9 @@ impl Direction {
                     continue;
                 }
                 State::Parting if self.frames.as_ref().is_none_or(Frames::at_boundary) => {
-                    self.pending.extend_from_slice(self.goodbye);
+                    if !self.frames.as_ref().is_some_and(Frames::has_closed) {
+                        self.pending.extend_from_slice(self.goodbye);
+                    }
                     self.state = State::Parted;
                     continue;
                 }

@@ -10,7 +10,7 @@ use squall_types::gateway::{ReportRoutes as _, RouteReport};
 use squall_types::state::{AppState, ApplySnapshot as _, BlobId, Snapshot};
 
 use super::{Door, app, status};
-use crate::Options;
+use crate::{DoorLimits, Options};
 
 const ROUTES: &str = r#"
 [gateway.policy]
@@ -424,4 +424,33 @@ fn who_sends_more_than_is_taken_hears_why() {
         assert!(Instant::now() < until, "it is still held");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// With HTTP/2 a client may give no room for a response and keep its connection alive.
+#[test]
+fn a_stream_whose_client_takes_nothing_is_given_up() {
+    let limits = DoorLimits { write_timeout: Duration::from_millis(300), ..DoorLimits::default() };
+    let door = Door::with(Options { limits, ..Options::default() });
+    door.runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(door.address).await.unwrap();
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(0);
+        let (mut sender, connection) = builder.handshake::<_, bytes::Bytes>(stream).await.unwrap();
+        tokio::spawn(connection);
+        let mut get = |path: &str| {
+            let request = http::Request::get(format!("http://one.localhost{path}"));
+            sender.send_request(request.body(()).unwrap(), true).unwrap().0
+        };
+        let (stuck, short) = tokio::join!(get("/api/large"), get("/api/x"));
+        for response in [stuck, short] {
+            let mut body = response.unwrap().into_body();
+            let ended = tokio::time::timeout(Duration::from_secs(20), body.data()).await;
+            let error = ended.expect("it ends").expect("not as a whole").unwrap_err();
+            assert_eq!(error.reason(), Some(h2::Reason::CANCEL), "{error}");
+        }
+        // Whoever waits for a function is nobody who takes nothing.
+        let slow = get("/api/slow").await.unwrap();
+        assert_eq!(slow.status(), 200);
+    });
+    assert!(door.metrics().contains("squall_http_slow_clients_total 2\n"), "{}", door.metrics());
 }

@@ -426,3 +426,27 @@ fn silence_and_nonsense_instead_of_a_handshake_end() {
         }
     }
 }
+
+/// Nobody waits for ever for who chose HTTP/2 and then says nothing of it.
+#[test]
+fn who_chooses_http_2_has_to_speak_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = CertificateDer::from_pem_file(ensure_authority(folder.path()).unwrap()).unwrap();
+    let options =
+        TlsOptions { development: Some(folder.path().to_owned()), ..TlsOptions::default() };
+    let limits = DoorLimits { head_timeout: Duration::from_millis(500), ..DoorLimits::default() };
+    let tls = Some(Tls::open(options).unwrap());
+    let door = Door::with(Options { tls, limits, ..Options::default() });
+    let config = client_config(&[root], &["h2"]);
+    for said in ["", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nHost: one.localhost\r\n\r\n"] {
+        let mut client = connect(door.tls_address.unwrap(), "one.localhost", &config).unwrap();
+        client.write_all(said.as_bytes()).unwrap();
+        client.flush().unwrap();
+        let mut answer = Vec::new();
+        // However it ends, it does.
+        if let Err(error) = client.read_to_end(&mut answer) {
+            assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "{said:?}");
+        }
+        assert!(answer.is_empty(), "{said:?}: {answer:?}");
+    }
+}

@@ -37,7 +37,7 @@ pub(super) fn cookie_name(at: &str, name: &str) -> Checked {
 
 pub(super) fn method(at: &str, name: &str) -> Checked {
     let known = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase());
-    if known && name != "CONNECT" {
+    if known && name != "CONNECT" && name != "TRACE" {
         return Ok(());
     }
     Err(format!("{at}: {name:?} is not a method that is served; write \"GET\""))

@@ -408,6 +408,58 @@ async fn grpc_passes_through_with_its_trailers() {
     assert_eq!(end["grpc-status"], "0");
 }
 
+/// The minimum rate of bodies is for who holds up a call, not for a conversation.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conversation_may_rest() {
+    let node = TestNode::start();
+    let url = serve_http2(|request| async move {
+        let late = request.uri().path() == "/late";
+        let body = request.into_body();
+        // Servers of gRPC may have nothing to say before the first message.
+        let body = match late {
+            true => body.collect().await?.map_err(|never| match never {}).boxed(),
+            false => body.boxed(),
+        };
+        Ok(Response::new(body))
+    })
+    .await;
+    deploy(&node, &upstream(&[url], "protocol = \"http2\""));
+    let client = TcpStream::connect(node.gateway()).await.unwrap();
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(client))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let call = async |path: &str, kind: &str| {
+        let (mut send, receive) = futures_channel();
+        let request = Request::post(format!("http://front.localhost{path}"))
+            .header("content-type", kind)
+            .body(StreamBody::new(receive))
+            .unwrap();
+        send.send(Bytes::from_static(b"one ")).await;
+        let rest = async move {
+            // Longer than the rate is looked at.
+            tokio::time::sleep(Duration::from_secs(11)).await;
+            send.send(Bytes::from_static(b"two")).await;
+        };
+        let mut sender = sender.clone();
+        let answered = async move {
+            let response = sender.send_request(request).await.unwrap();
+            (response.status().as_u16(), response.into_body().collect().await)
+        };
+        let ((status, body), ()) = tokio::join!(answered, rest);
+        (status, body.map(|body| body.to_bytes()).ok())
+    };
+    let whole = (200, Some(Bytes::from_static(b"one two")));
+    let (answered, grpc, slow) = tokio::join!(
+        call("/echo", "text/plain"),
+        call("/late", "application/grpc"),
+        call("/late", "text/plain")
+    );
+    assert_eq!((answered, grpc), (whole.clone(), whole));
+    assert_eq!(slow.0, 408);
+}
+
 struct Send(tokio::sync::mpsc::Sender<Bytes>);
 
 impl Send {

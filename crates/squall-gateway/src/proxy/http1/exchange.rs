@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use http::Method;
+use http::{HeaderValue, Method};
 use http_body::Body as _;
 use squall_types::{Body, BodyError, ErrorCode};
 use tokio::runtime;
@@ -112,7 +112,8 @@ pub(crate) struct Exchange {
     pub(super) connection: Box<Connection>,
     sending: Sending,
     to_head_request: bool,
-    switches: bool,
+    /// What the client wants to switch to.
+    wanted: Option<HeaderValue>,
     heads: HeadReader,
     /// Once it has come.
     answer: Option<ResponseHead>,
@@ -139,7 +140,7 @@ impl Exchange {
             connection,
             sending: Sending::new(body, framing),
             to_head_request: *head.method == Method::HEAD,
-            switches: head.upgrade.is_some(),
+            wanted: head.upgrade.cloned(),
             heads: HeadReader::default(),
             answer: None,
             informational: 0,
@@ -219,10 +220,13 @@ impl Exchange {
             return Ok(true);
         }
         if head.is_switch() {
-            if self.switches && head.upgrade.is_some() {
-                return Ok(true);
+            if let (Some(wanted), Some(chosen)) = (&self.wanted, &head.upgrade) {
+                let mut wanted = wanted.as_bytes().split(|byte| *byte == b',');
+                if wanted.any(|one| one.trim_ascii().eq_ignore_ascii_case(chosen.as_bytes())) {
+                    return Ok(true);
+                }
             }
-            let why = "it switched protocols without being asked";
+            let why = "it switched to a protocol that was not asked for";
             return Err(Failure::Malformed(Malformed(why)));
         }
         self.informational += 1;

@@ -133,10 +133,6 @@ fn parse(head: &Bytes, fields: usize, to_head_request: bool) -> Result<ResponseH
         (false, Some(length)) => Framing::Length(length),
         (false, None) => Framing::UntilClose,
     };
-    if status == StatusCode::NO_CONTENT {
-        // RFC 9110, section 8.6: there is none to speak of.
-        headers.remove(header::CONTENT_LENGTH);
-    }
     let usual = status.canonical_reason().map(str::as_bytes);
     let is_told =
         |reason: &&[u8]| !reason.is_empty() && reason.is_ascii() && Some(*reason) != usual;

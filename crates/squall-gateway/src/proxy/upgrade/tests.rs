@@ -226,6 +226,44 @@ async fn an_upstream_may_decline_to_switch() {
 }
 
 #[tokio::test]
+async fn nobody_switches_to_what_was_not_asked_for() {
+    for (protocol, expected) in [("chat", "HTTP/1.1 502"), ("WebSocket", "HTTP/1.1 101")] {
+        let bench = Bench::new("").await;
+        let mut client = TcpStream::connect(bench.address).await.unwrap();
+        client.write_all(HELLO.as_bytes()).await.unwrap();
+        let (mut origin, _) = bench.origin.accept().await.unwrap();
+        read_head(&mut origin).await;
+        let answer =
+            format!("HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: {protocol}\r\n\r\n");
+        origin.write_all(answer.as_bytes()).await.unwrap();
+        let head = read_head(&mut client).await;
+        assert!(head.starts_with(expected), "{protocol}: {head}");
+    }
+}
+
+/// What is on its way to a client that is slow, and says something meanwhile, is not lost with the
+/// end of the tunnel.
+#[tokio::test]
+async fn a_slow_client_gets_all_that_came_before_the_end() {
+    const BYTES: usize = 1 << 20;
+    let bench = Bench::new("").await;
+    let (mut client, mut origin) = bench.switched().await;
+    let mut head = vec![0x82, 127];
+    head.extend((BYTES as u64).to_be_bytes());
+    origin.write_all(&head).await.unwrap();
+    origin.write_all(&vec![7; BYTES]).await.unwrap();
+    origin.write_all(&from_server(8, &[3, 232])).await.unwrap();
+    origin.shutdown().await.unwrap();
+    // Longer than one end is waited for that is left alone.
+    tokio::time::sleep(super::GOODBYE + Duration::from_millis(500)).await;
+    client.write_all(&from_client(9, b"there?")).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut all = Vec::new();
+    client.read_to_end(&mut all).await.unwrap();
+    assert_eq!(all.len(), head.len() + BYTES + 4);
+}
+
+#[tokio::test]
 async fn a_tunnel_is_one_request_from_its_head_to_its_end() {
     let bench = Bench::new("").await;
     let (mut client, mut origin) = bench.switched().await;

@@ -248,6 +248,7 @@ pub(super) fn heads() -> Vec<Vector> {
             "Connection: upgrade, http2-settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
             "AAMAAABkAAQAAP__",
         ),
+        vector("TRACE", with("TRACE /a", "", ""), "405"),
         vector("an expectation that nobody knows", with("GET /a", "Expect: tea\r\n", ""), "417"),
     ]
 }
@@ -259,6 +260,11 @@ pub(super) fn hosts() -> Vec<Vector> {
         passes("a port", hosted("Host: conformance.localhost:8080\r\n"), &["GET /a"]),
         passes("a final dot", hosted("Host: conformance.localhost.\r\n"), &["GET /a"]),
         refused("none", ""),
+        vector(
+            "none beside the absolute form",
+            "GET http://conformance.localhost/a HTTP/1.1\r\n\r\n",
+            "400",
+        ),
         vector("none, with HTTP/1.0", "GET /a HTTP/1.0\r\n\r\n", "400"),
         refused("an empty one", "Host:\r\n"),
         refused("two equal ones", "Host: conformance.localhost\r\nHost: conformance.localhost\r\n"),

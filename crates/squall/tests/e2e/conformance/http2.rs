@@ -202,6 +202,13 @@ pub(super) fn fields() -> Vec<Vector> {
         and("a space inside a name", "x y", "1", "closed"),
         and("an empty name", "", "1", "closed"),
         and("an underscore that shadows an identity", "x_squall_client", "admin", "400"),
+        and("a value that begins with a blank", "x-a", " b", "400"),
+        and("a value that ends with a tab", "x-a", "b\t", "400"),
+        vector(
+            "200 headers",
+            headers(1, WHOLE, &[request("GET", "/a"), vec![("x", "a"); 200]].concat()),
+            "431",
+        ),
     ]
 }
 
