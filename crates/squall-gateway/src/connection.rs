@@ -166,6 +166,11 @@ impl Connection {
         self.ended.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Whether any is under way. Of HTTP/2, more of its response may be left to send when it is not.
+    pub(crate) fn has_requests(&self) -> bool {
+        self.ended.load(Ordering::Relaxed) < self.requests.load(Ordering::Relaxed)
+    }
+
     /// How many requests it has served, when none is under way and nothing of another one
     /// has come. Only for HTTP/1.
     pub(crate) fn requests_when_idle(&self) -> Option<u64> {
@@ -258,11 +263,11 @@ impl Connection {
     /// Called whenever the client answers a ping: clients that have nothing to say do so
     /// for ever.
     fn retire_when_idle(&self, idle: &mut Option<(u64, Instant)>) {
-        let requests = self.requests.load(Ordering::Relaxed);
-        if self.ended.load(Ordering::Relaxed) < requests {
+        if self.has_requests() {
             *idle = None;
             return;
         }
+        let requests = self.requests.load(Ordering::Relaxed);
         match idle {
             Some((seen, since)) if *seen == requests => {
                 if since.elapsed() >= self.door().options.limits.idle_timeout {

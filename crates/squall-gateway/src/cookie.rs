@@ -1,7 +1,7 @@
 //! The cookies of a request. Browsers send whatever bytes a script has put into them, and
 //! one that is no text hides no other.
 
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderValue};
 
 /// Names and values, in the order of the request, as RFC 6265, section 5.4, writes them.
 pub(crate) fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
@@ -18,10 +18,34 @@ pub(crate) fn values<'h>(headers: &'h HeaderMap, name: &str) -> impl Iterator<It
     pairs(headers).filter(move |(own, _)| *own == name.as_bytes()).map(|(_, value)| value)
 }
 
+/// Takes one name out, whatever its values.
+pub(crate) fn remove(headers: &mut HeaderMap, name: &str) {
+    if values(headers, name).next().is_none() {
+        return;
+    }
+    let mut left = Vec::new();
+    for line in headers.get_all(header::COOKIE) {
+        for pair in line.as_bytes().split(|byte| *byte == b';') {
+            let own = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+            if own.trim_ascii() == name.as_bytes() {
+                continue;
+            }
+            if !left.is_empty() {
+                left.extend_from_slice(b"; ");
+            }
+            left.extend_from_slice(pair.trim_ascii());
+        }
+    }
+    headers.remove(header::COOKIE);
+    if let Ok(line) = HeaderValue::from_bytes(&left)
+        && !left.is_empty()
+    {
+        headers.insert(header::COOKIE, line);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]
@@ -34,5 +58,13 @@ mod tests {
         assert_eq!(found, [&b"a=b"[..], b"c", b"\"d\""]);
         assert_eq!(values(&headers, "name").next(), Some("Zoë".as_bytes()));
         assert_eq!(values(&headers, "alone").count(), 0);
+        remove(&mut headers, "tok");
+        assert_eq!(headers[header::COOKIE], "name=Zoë; ; alone".as_bytes());
+        remove(&mut headers, "none");
+        assert_eq!(headers[header::COOKIE], "name=Zoë; ; alone".as_bytes());
+        let mut only = HeaderMap::new();
+        only.append(header::COOKIE, HeaderValue::from_static("tok=a"));
+        remove(&mut only, "tok");
+        assert!(only.is_empty());
     }
 }

@@ -81,7 +81,10 @@ fn fill(
     };
     let matched = preflight
         .as_ref()
-        .and_then(|method| chosen.find(target.host(), &asked(method)).ok())
+        .and_then(|method| {
+            let found = chosen.find(target.host(), &asked(method)).ok();
+            found.or_else(|| chosen.of_path(target.host(), target.path()))
+        })
         .filter(|candidate| candidate.route.policies.cors.is_some());
     let method = if matched.is_some() { preflight.as_ref() } else { None };
     let method = method.unwrap_or(&head.method);
@@ -147,7 +150,7 @@ fn sent(candidate: &Candidate, method: &Method, target: &guard::Target) -> Optio
     let Candidate { route, by } = candidate;
     let mut asked = target.path_and_query.clone();
     if let Some(authenticator) = &route.policies.authenticator {
-        authenticator.remove_credentials(&mut HeaderMap::new(), &mut asked);
+        authenticator.remove_credentials(&mut HeaderMap::new(), &mut asked, None);
     }
     let path = transform::rewrite(route.rewrite.as_ref(), &route.request_query, by, &asked);
     let host = route.rewrite.as_ref().and_then(|rewrite| rewrite.host.as_deref());

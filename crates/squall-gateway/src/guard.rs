@@ -345,18 +345,9 @@ fn is_hop_by_hop(name: &str) -> bool {
 /// Fields by which a client could claim to be somebody else. The gateway sets what is
 /// true instead.
 fn is_identity(name: &str) -> bool {
-    matches!(
-        name,
-        "forwarded"
-            | "x-forwarded-for"
-            | "x-forwarded-host"
-            | "x-forwarded-proto"
-            | "x-forwarded-port"
-            | "x-real-ip"
-            | "x-client-ip"
-            | "true-client-ip"
-            | "x-request-id"
-    ) || name.starts_with("x-squall-")
+    matches!(name, "forwarded" | "x-real-ip" | "x-client-ip" | "true-client-ip" | "x-request-id")
+        || name.starts_with("x-forwarded-")
+        || name.starts_with("x-squall-")
 }
 
 /// Removes what must not reach a function. `Proxy-Authorization` was for us alone.
@@ -514,12 +505,26 @@ mod tests {
         underscores(Reject, &["accept", "x-a"], Some(&["accept", "x-a"]));
         underscores(Reject, &["x_a"], Some(&["x_a"]));
         underscores(Reject, &["x_a", "x-a"], None);
-        for ours in ["x_forwarded_for", "x-squall_client", "content_length", "x_squall_client"] {
+        for ours in ["x_forwarded_for", "x-squall_client", "content_length", "x_forwarded_user"] {
             underscores(Reject, &[ours], None);
             underscores(Allow, &[ours, "x_a"], Some(&["x_a"]));
         }
         underscores(Drop, &["x_a", "x-b"], Some(&["x-b"]));
         underscores(Allow, &["x_a", "x-a"], Some(&["x-a", "x_a"]));
+    }
+
+    #[test]
+    fn routes_are_written_with_the_escapes_that_requests_come_with() {
+        for byte in 0..=u8::MAX {
+            for escape in [format!("%{byte:02X}"), format!("%{byte:02x}")] {
+                let path = format!("/a{escape}b");
+                let comes = normalise_path(&path).is_ok_and(|normal| normal == path);
+                let route = format!("paths = [{path:?}]\nresponse = {{ status = 200 }}");
+                let manifest = format!("name = \"one\"\n[[routes]]\n{route}\n");
+                let taken = squall_types::manifest::Manifest::parse(&manifest);
+                assert_eq!(taken.is_ok(), comes, "{path}: {taken:?}");
+            }
+        }
     }
 
     #[test]
@@ -641,6 +646,7 @@ mod tests {
             ("te", "gzip"),
             ("x-forwarded-for", "8.8.8.8"),
             ("forwarded", "for=8.8.8.8"),
+            ("x-forwarded-user", "root"),
             ("x-squall-app", "other"),
             ("accept", "*/*"),
         ] {

@@ -26,7 +26,7 @@ use crate::home::HomeWatch;
 use crate::http1;
 use crate::proxy_protocol;
 use crate::rest::{IdleWatch, rest};
-use crate::stream::Streams;
+use crate::stream::{Streams, TAKEN_LEAST_BYTES};
 use crate::timer::LazyTimer;
 use crate::tls::Tls;
 use crate::turn::Tcp;
@@ -630,7 +630,17 @@ async fn serve_http2(connection: Arc<Connection>, stream: Stream) -> hyper::Resu
     }
     // GOAWAY names the last stream that is served: nothing is lost.
     serving.as_mut().graceful_shutdown();
-    serving.await
+    loop {
+        let before = connection.written();
+        if let Ok(result) = tokio::time::timeout(limits.write_timeout, serving.as_mut()).await {
+            return result;
+        }
+        // All that is left is the end of responses that nobody takes.
+        if !connection.has_requests() && connection.written() - before < TAKEN_LEAST_BYTES {
+            door.counters.slow_clients.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
+    }
 }
 
 #[cfg(test)]

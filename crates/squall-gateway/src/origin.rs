@@ -232,8 +232,6 @@ impl OriginRequest {
             return Box::pin(assets::serve(&door, file, &head)).await;
         }
         account.function = Some(function.clone());
-        let meter = account.start_meter(&door, function.clone().into()).clone();
-
         let length = http_body::Body::size_hint(&body).exact();
         if length.is_some_and(|length| length > function.limits.request_body_bytes) {
             return Err(Rejection::new(
@@ -241,6 +239,7 @@ impl OriginRequest {
                 "the body is larger than this function takes",
             ));
         }
+        let meter = account.start_meter(&door, function.clone().into()).clone();
         // JavaScript may ask for the assets when it throws.
         let may_pass = function.fall_through || function.world == HandlerWorld::JavaScript;
         let may_pass =

@@ -12,6 +12,7 @@ use std::time::{Instant, SystemTime};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
+use squall_types::gateway::Protocol;
 use squall_types::trace::{TraceContext, random};
 use squall_types::{Body, ErrorCode};
 
@@ -377,7 +378,9 @@ async fn call(
     route: &Route,
     backend: &Backend,
 ) -> Result<Response<Body>, Rejection> {
-    if let Backend::Upstream(..) = backend
+    if let Backend::Upstream(pool, _) = backend
+        // HTTP/2 knows nothing of it, and it may be ignored (RFC 9110, section 7.8).
+        && pool.settings.protocol != Protocol::Http2
         && let Some(wanted) = upgrade::wanted(&mut request.head)
         && http_body::Body::is_end_stream(&request.body)
     {

@@ -272,7 +272,7 @@ impl RouteRegistry {
         let sums = self.sums(None);
         let asked = sums.iter().filter(|(_, _, sum)| sum.started > 0);
         let labelled: Vec<(String, &Sum)> =
-            asked.map(|(app, route, sum)| (labels(app.as_str(), route), sum)).collect();
+            asked.map(|(app, route, sum)| (labels(app.as_str(), "route", route), sum)).collect();
 
         let name = "squall_route_requests_total";
         write_head(out, name, "counter", "Requests of a route that have ended.");
@@ -333,19 +333,11 @@ fn write_histogram(out: &mut String, name: &str, labels: &str, sum: &Sum) {
     let _ = writeln!(out, "{name}_sum{{{labels}}} {seconds}\n{name}_count{{{labels}}} {all}");
 }
 
-/// Names of routes are anybody's: what would end a label is escaped as the format says.
-pub(crate) fn labels(app: &str, route: &str) -> String {
-    let mut text = format!("app=\"{app}\",route=\"");
-    for character in route.chars() {
-        match character {
-            '\\' => text.push_str("\\\\"),
-            '"' => text.push_str("\\\""),
-            '\n' => text.push_str("\\n"),
-            other => text.push(other),
-        }
-    }
-    text.push('"');
-    text
+/// The app and what of it, `route` or `upstream`. Names are anybody's: what would end a
+/// label is escaped as the format says.
+pub(crate) fn labels(app: &str, part: &str, name: &str) -> String {
+    let name = name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!("app=\"{app}\",{part}=\"{name}\"")
 }
 
 #[cfg(test)]

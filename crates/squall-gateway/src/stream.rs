@@ -52,7 +52,7 @@ where
 
 /// A client that took so much meanwhile, of whichever stream, is slow and not gone: what a stream
 /// has sent may leave long after, and nobody tells the stream.
-const TAKEN_LEAST_BYTES: u64 = 4 << 10;
+pub(crate) const TAKEN_LEAST_BYTES: u64 = 4 << 10;
 
 struct Watched<F> {
     stream: F,

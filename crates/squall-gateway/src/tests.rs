@@ -480,8 +480,8 @@ fn failures_tell_callers_little_and_are_counted() {
     check(&door, &large, 413);
     let usage = door.fake.usage.lock().unwrap();
     let statuses: Vec<u16> = usage.iter().map(|record| record.status).collect();
-    assert_eq!(statuses, [200, 200, 413]);
-    assert_eq!(usage[2].code, Some(ErrorCode::RequestBodyTooLarge));
+    // What is refused by its size has called nobody.
+    assert_eq!(statuses, [200, 200]);
     assert!(!usage.iter().any(|record| record.aborted));
 }
 

@@ -1,12 +1,14 @@
 //! Name resolution behind a trait, so that tests decide what a name means.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub type ResolveFuture = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
@@ -16,37 +18,148 @@ pub trait Resolve: Send + Sync + 'static {
     fn resolve(&self, name: &str, port: u16) -> ResolveFuture;
 }
 
+/// Lookups that take longer than this are slow: their name servers do not answer.
+const SLOW: Duration = Duration::from_secs(1);
+/// For so long a name that was slow is expected to be slow again.
+const REMEMBERED_FOR: Duration = Duration::from_secs(10 * 60);
+/// Names that are remembered at once.
+const REMEMBERED_MAX: usize = 4_096;
+const QUICK_PLACES: usize = 32;
+const SLOW_PLACES: usize = 8;
+/// A lookup can not be interrupted: those that were quick to begin and are slow to end are threads.
+const THREADS_MAX: usize = 128;
+
 /// The system's resolver (getaddrinfo), which honours /etc/hosts and nsswitch.
 ///
-/// It blocks, so it runs on the runtime's blocking pool. A lookup can not be interrupted:
-/// it keeps its place until it returns, so that a name server that does not answer
-/// takes no more than `places` threads.
-pub struct SystemResolver {
-    places: Arc<Semaphore>,
+/// It blocks, so it runs on the runtime's blocking pool. Names whose servers do not answer have
+/// a few places of their own, so that nobody else waits for them.
+#[derive(Default)]
+pub struct SystemResolver(Arc<Places>);
+
+struct Places {
+    quick: Arc<Semaphore>,
+    slow: Arc<Semaphore>,
+    threads: Arc<Semaphore>,
+    /// When each was slow.
+    slow_names: Mutex<HashMap<String, Instant>>,
 }
 
-impl SystemResolver {
-    pub fn new(places: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(places.max(1))) }
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            quick: Arc::new(Semaphore::new(QUICK_PLACES)),
+            slow: Arc::new(Semaphore::new(SLOW_PLACES)),
+            threads: Arc::new(Semaphore::new(THREADS_MAX)),
+            slow_names: Mutex::default(),
+        }
     }
 }
 
-impl Default for SystemResolver {
-    fn default() -> Self {
-        Self::new(8)
+impl Places {
+    fn is_slow(&self, name: &str) -> bool {
+        let names = self.slow_names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.get(name).is_some_and(|seen| seen.elapsed() < REMEMBERED_FOR)
+    }
+
+    fn note(&self, name: String, took: Duration) {
+        let mut names = self.slow_names.lock().unwrap_or_else(PoisonError::into_inner);
+        if took < SLOW {
+            names.remove(&name);
+            return;
+        }
+        if names.len() >= REMEMBERED_MAX {
+            names.retain(|_, seen| seen.elapsed() < REMEMBERED_FOR);
+        }
+        if names.len() < REMEMBERED_MAX {
+            names.insert(name, Instant::now());
+        }
+    }
+
+    /// Looks up what `lookup` does, which may block.
+    async fn look_up<T: Send + 'static>(
+        self: Arc<Self>,
+        name: String,
+        lookup: impl FnOnce(&str) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let slow = self.is_slow(&name);
+        let lane = if slow { &self.slow } else { &self.quick };
+        let place = lane.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let thread = self.threads.clone().acquire_owned().await.map_err(io::Error::other)?;
+        // What is known to be slow keeps its place until it returns, whoever still waits for it.
+        let (mut quick, kept) = if slow { (None, Some(place)) } else { (Some(place), None) };
+        let places = self.clone();
+        let mut looking = tokio::task::spawn_blocking(move || {
+            let _until_it_returns: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>) =
+                (thread, kept);
+            let began = Instant::now();
+            let found = lookup(&name);
+            places.note(name, began.elapsed());
+            found
+        });
+        let found = match tokio::time::timeout(SLOW, &mut looking).await {
+            Ok(found) => found,
+            Err(_) => {
+                drop(quick.take());
+                looking.await
+            }
+        };
+        found.map_err(io::Error::other)?
     }
 }
 
 impl Resolve for SystemResolver {
     fn resolve(&self, name: &str, port: u16) -> ResolveFuture {
-        let (places, name) = (self.places.clone(), name.to_owned());
-        Box::pin(async move {
-            let place = places.acquire_owned().await.map_err(io::Error::other)?;
-            let lookup = tokio::task::spawn_blocking(move || {
-                let _place = place;
-                (name.as_str(), port).to_socket_addrs().map(Iterator::collect)
-            });
-            lookup.await.map_err(io::Error::other)?
-        })
+        let lookup = move |name: &str| (name, port).to_socket_addrs().map(Iterator::collect);
+        Box::pin(self.0.clone().look_up(name.to_owned(), lookup))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name server that does not answer holds up only what is asked of it.
+    #[tokio::test]
+    async fn names_that_take_long_leave_the_others_their_places() {
+        let places = Arc::new(Places::default());
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let released = Arc::new(Mutex::new(released));
+        let dead = |number: usize| {
+            let released = released.clone();
+            places.clone().look_up(format!("{number}.dead.example"), move |_| {
+                let _ = released.lock().unwrap().recv();
+                Ok(())
+            })
+        };
+        let waiting: Vec<_> = (0..QUICK_PLACES).map(|at| tokio::spawn(dead(at))).collect();
+        while places.quick.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let good = || places.clone().look_up("good.example".to_owned(), |_| Ok(7));
+        let longest = Duration::from_secs(20);
+        assert_eq!(tokio::time::timeout(longest, good()).await.unwrap().unwrap(), 7);
+        drop(release);
+        for one in waiting {
+            one.await.unwrap().unwrap();
+        }
+        assert!(places.is_slow("0.dead.example") && !places.is_slow("good.example"));
+
+        // Known by now, they take no quick place at all.
+        let (_release, released) = std::sync::mpsc::channel::<()>();
+        let released = Arc::new(Mutex::new(released));
+        let again = |number: usize| {
+            let released = released.clone();
+            places.clone().look_up(format!("{number}.dead.example"), move |_| {
+                let _ = released.lock().unwrap().recv();
+                Ok(())
+            })
+        };
+        let waiting: Vec<_> = (0..QUICK_PLACES).map(|at| tokio::spawn(again(at))).collect();
+        while places.slow.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(places.quick.available_permits(), QUICK_PLACES);
+        assert_eq!(good().await.unwrap(), 7);
+        waiting.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }

@@ -390,7 +390,10 @@ pub(crate) enum TokensCommand {
     /// List tokens; their values are not kept
     List,
     /// Make a token useless at once
-    Revoke { id: String },
+    Revoke {
+        #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        id: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -52,6 +52,13 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// Says what a node has to warn of.
+pub(crate) fn warn(warnings: &serde_json::Value) {
+    for warning in warnings.as_array().into_iter().flatten() {
+        note(&format!("warning: {}", warning.as_str().unwrap_or_default()));
+    }
+}
+
 /// Whether a stream takes colours: a terminal, unless NO_COLOR or TERM say otherwise.
 pub(crate) fn colours(stream: &impl IsTerminal) -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())

@@ -86,8 +86,16 @@ pub(crate) fn parse_duration_s(text: &str) -> Result<u64, String> {
         _ => return Err(wrong()),
     };
     let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
-    number.checked_mul(unit_s).filter(|seconds| *seconds > 0).ok_or_else(wrong)
+    let seconds = number.checked_mul(unit_s).filter(|seconds| *seconds <= DURATION_MAX_S);
+    let seconds = seconds.ok_or_else(|| {
+        let days = DURATION_MAX_S / 86_400;
+        format!("{text} is more than {days}d; leave it out for no end")
+    })?;
+    if seconds == 0 { Err(wrong()) } else { Ok(seconds) }
 }
+
+/// What the admin API takes.
+const DURATION_MAX_S: u64 = u32::MAX as u64;
 
 /// Takes a day as the API does.
 pub(crate) fn parse_day(text: &str) -> Result<String, String> {
@@ -113,6 +121,10 @@ mod tests {
     fn durations_and_days_are_read() {
         assert_eq!(parse_duration_s("30d"), Ok(2_592_000));
         assert_eq!(parse_duration_s("90s"), Ok(90));
+        assert_eq!(parse_duration_s("49710d"), Ok(4_294_944_000));
+        for long in ["49711d", "99999999999999999999s", "9999999999999999999d"] {
+            assert!(parse_duration_s(long).is_err(), "{long}");
+        }
         for wrong in ["", "d", "3w", "-1d", "0s", "1.5h"] {
             assert!(parse_duration_s(wrong).is_err(), "{wrong}");
         }

@@ -10,8 +10,8 @@ use squall_types::{AppName, ErrorCode, RevisionId};
 use crate::Inner;
 use crate::api::door::Caller;
 use crate::api::problem::Problem;
-use crate::api::{Answer, Api, Page, Paging, Path, Query, unknown_app};
-use crate::store::{AppRow, RevisionRow, ShareRow};
+use crate::api::{Answer, Api, Page, Paging, Path, Query, orphaned_plans, unknown_app};
+use crate::store::{AppRow, RevisionRow, ShareRow, Store};
 use crate::time::rfc3339;
 use crate::tokens::Scope;
 
@@ -79,6 +79,15 @@ pub struct RolledBack {
     pub app: App,
     pub from: Vec<ShareRow>,
     pub to: Vec<ShareRow>,
+    pub warnings: Vec<String>,
+}
+
+/// Traffic that was split anew.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+pub struct Split {
+    #[serde(flatten)]
+    pub app: App,
+    pub warnings: Vec<String>,
 }
 
 fn describe(inner: &Inner, row: &AppRow) -> App {
@@ -261,21 +270,33 @@ pub(crate) async fn set_traffic(
     caller: Caller,
     Path(app): Path<String>,
     change: Result<Json<TrafficChange>, axum::extract::rejection::JsonRejection>,
-) -> Answer<Json<App>> {
+) -> Answer<Json<Split>> {
     caller.needs(Scope::Deploy)?;
     let Json(change) = change.map_err(invalid_json)?;
     let row = find(&inner, &app).await?;
     check_shares(&row, &change.shares)?;
     let name = row.name.clone();
     let (shares, checking) = (change.shares, inner.clone());
-    inner
+    let warnings = inner
         .change(&row.name, move |store| {
             checking.check_traffic(store, &name, &shares)?;
-            Ok(store.set_traffic(&name, &shares)?)
+            store.set_traffic(&name, &shares)?;
+            lost_plans(store, &name, &shares)
         })
         .await?;
     let row = find(&inner, &app).await?;
-    Ok(Json(describe(&inner, &row)))
+    Ok(Json(Split { app: describe(&inner, &row), warnings }))
+}
+
+/// What to tell whoever gives traffic to revisions that lack plans which clients are on.
+fn lost_plans(store: &Store, app: &AppName, shares: &[ShareRow]) -> Answer<Vec<String>> {
+    let mut warnings = Vec::new();
+    for share in shares {
+        let Some(content) = store.content(app, &share.revision)? else { continue };
+        let lost = orphaned_plans(store, app, &content.manifest)?;
+        warnings.extend(lost.into_iter().map(|why| format!("revision {}: {why}", share.revision)));
+    }
+    Ok(warnings)
 }
 
 fn check_shares(app: &AppRow, shares: &[ShareRow]) -> Answer<()> {
@@ -321,27 +342,39 @@ pub(crate) async fn roll_back(
         }
     };
     let (from, checking) = (row.traffic.clone(), inner.clone());
-    let (from, to) = inner
+    let (from, to, warnings) = inner
         .change(&row.name, move |store| {
-            if let Some(revision) = target {
+            let (from, to) = if let Some(revision) = target {
                 let to = vec![ShareRow { revision, percent: 100 }];
                 checking.check_traffic(store, &name, &to)?;
                 store.set_traffic(&name, &to)?;
-                return Ok((from, to));
-            }
-            checking.check_traffic(store, &name, &store.earlier_traffic(&name)?)?;
-            store.roll_back(&name)?.ok_or_else(|| {
-                Problem::new(
-                    ErrorCode::NothingToRollBack,
-                    format!("the app {name} has no earlier traffic to go back to"),
-                )
-            })
+                (from, to)
+            } else {
+                checking.check_traffic(store, &name, &store.earlier_traffic(&name)?)?;
+                store.roll_back(&name)?.ok_or_else(|| {
+                    Problem::new(
+                        ErrorCode::NothingToRollBack,
+                        format!("the app {name} has no earlier traffic to go back to"),
+                    )
+                })?
+            };
+            let warnings = lost_plans(store, &name, &to)?;
+            Ok((from, to, warnings))
         })
         .await?;
     let row = find(&inner, &app).await?;
-    Ok(Json(RolledBack { app: describe(&inner, &row), from, to }))
+    Ok(Json(RolledBack { app: describe(&inner, &row), from, to, warnings }))
 }
 
 pub(crate) fn invalid_json(error: axum::extract::rejection::JsonRejection) -> Problem {
-    Problem::new(ErrorCode::InvalidRequest, error.body_text())
+    use axum::extract::rejection::JsonRejection;
+
+    match error {
+        JsonRejection::BytesRejection(_) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            let detail =
+                "the body is larger than what is taken here: 2 MiB, and 16 MiB for a gateway part";
+            Problem::new(ErrorCode::InvalidRequest, detail).with_status(413)
+        }
+        _ => Problem::new(ErrorCode::InvalidRequest, error.body_text()),
+    }
 }

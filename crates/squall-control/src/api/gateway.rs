@@ -44,10 +44,11 @@ pub struct GatewayChange {
     /// revision, all of them.
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub gateway: GatewayPart,
-    /// The revision that the change was made for. When another is live by now, nothing is
-    /// changed.
-    #[serde(default)]
-    pub base: Option<RevisionId>,
+    /// The revision that the change was made for; `null` where nothing was live. When another
+    /// is live by now, nothing is changed. Left out, it takes the place of whatever is live.
+    #[serde(default, deserialize_with = "super::given")]
+    #[schemars(transform = super::without_default)]
+    pub base: Option<Option<RevisionId>>,
 }
 
 /// A gateway part that is live.
@@ -134,7 +135,9 @@ async fn replace(
         .change(app, move |store| {
             let row = store.app(&name)?;
             let live = row.as_ref().map_or(Ok(None), |row| the_live_one(store, row))?;
-            check_base(&name, live.as_ref(), change.base.as_ref())?;
+            if let Some(base) = &change.base {
+                check_base(&name, live.as_ref(), base.as_ref())?;
+            }
             let content = match &live {
                 None => Content::of_manifest(
                     change
@@ -206,15 +209,19 @@ impl Live {
 }
 
 fn check_base(app: &AppName, live: Option<&Live>, base: Option<&RevisionId>) -> Answer<()> {
-    let Some(base) = base else { return Ok(()) };
-    if live.is_some_and(|live| live.id == *base) {
+    if live.map(|live| &live.id) == base {
         return Ok(());
     }
-    let now = live.map_or_else(|| "nothing".to_owned(), |live| format!("revision {}", live.id));
+    let named = |id: Option<&RevisionId>| match id {
+        Some(id) => format!("revision {id}"),
+        None => "nothing".to_owned(),
+    };
     Err(Problem::new(
         ErrorCode::Conflict,
         format!(
-            "the change was made for revision {base} of {app}, but {now} is live by now; look at the difference again"
+            "the change was made for {app} with {} live, but {} is live by now; look at the difference again",
+            named(base),
+            named(live.map(|live| &live.id)),
         ),
     ))
 }

@@ -33,7 +33,7 @@ use crate::api::door::{Caller, check_host};
 use crate::api::problem::Problem;
 use crate::tokens::Scope;
 
-pub use apps::{App, AppChange, Revision, Rollback, RolledBack, TrafficChange};
+pub use apps::{App, AppChange, Revision, Rollback, RolledBack, Split, TrafficChange};
 pub use client_keys::{ApiKey, ApiKeyRequest, NewApiKey};
 pub use clients::{ApiClient, ApiClientChange, ApiClientRequest};
 pub use gateway::{AppliedGateway, GatewayChange, LiveGateway};

@@ -13,8 +13,8 @@ use squall_types::node::NodeStatus;
 use super::{
     ApiClient, ApiClientChange, ApiClientRequest, ApiKey, ApiKeyRequest, App, AppChange,
     AppliedGateway, GatewayChange, InvokeAnswer, InvokeRequest, LiveGateway, NewApiKey, NewToken,
-    Page, ProblemBody, Revision, Rollback, RolledBack, Secret, SecretValue, Token, TokenRequest,
-    TrafficChange, Usage,
+    Page, ProblemBody, Revision, Rollback, RolledBack, Secret, SecretValue, Split, Token,
+    TokenRequest, TrafficChange, Usage,
 };
 use crate::deploy::DeployEvent;
 
@@ -85,7 +85,7 @@ const OPERATIONS: &[Operation] = &[
     Operation { method: "post", scope: Some("deploy"), query: &[("activate", "false files the revision without making it live.")], request: Some(("application/x-tar", None)), answer: Some(("application/x-ndjson", Some(schema::<DeployEvent>))), ..read("/v1/apps/{app}/deployments", "deploy", "Deploy a tar archive of squall.toml and the files that it names. Answers with a line of JSON for each step; the last is `live` or `failed`.", schema::<DeployEvent>) },
     Operation { query: PAGING, ..read("/v1/apps/{app}/revisions", "listRevisions", "Revisions of an app, newest first.", schema::<Page<Revision>>) },
     read("/v1/apps/{app}/revisions/{revision}", "getRevision", "One revision, with its manifest.", schema::<Revision>),
-    Operation { method: "put", scope: Some("deploy"), request: Some((JSON, Some(schema::<TrafficChange>))), ..read("/v1/apps/{app}/traffic", "setTraffic", "Split an app's traffic between revisions by percent.", schema::<App>) },
+    Operation { method: "put", scope: Some("deploy"), request: Some((JSON, Some(schema::<TrafficChange>))), ..read("/v1/apps/{app}/traffic", "setTraffic", "Split an app's traffic between revisions by percent.", schema::<Split>) },
     Operation { method: "post", scope: Some("deploy"), request: Some((JSON, Some(schema::<Rollback>))), ..read("/v1/apps/{app}/rollback", "rollBack", "Go back to what was live before, or to a given revision.", schema::<RolledBack>) },
     read("/v1/apps/{app}/gateway", "getGateway", "How requests reach an app: the gateway part of what is live.", schema::<LiveGateway>),
     Operation { method: "put", scope: Some("deploy"), request: Some((JSON, Some(schema::<GatewayChange>))), ..read("/v1/apps/{app}/gateway", "applyGateway", "Replace the gateway part of what is live. Makes a revision of the same functions and files; makes an app that is only that, where there was none.", schema::<AppliedGateway>) },

@@ -103,6 +103,30 @@ async fn clients_are_made_once_changed_in_part_and_deleted_with_their_keys() {
 }
 
 #[tokio::test]
+async fn whoever_moves_traffic_is_told_of_clients_without_a_plan() {
+    let bench = Bench::new();
+    let put = |plans: Value| json!({ "gateway": { "routes": [{ "response": { "status": 204 } }], "plans": plans } });
+    let gateway = format!("{APP}/gateway");
+    let (_, without) = bench.ask("PUT", &gateway, put(json!({}))).await;
+    let (_, with) = bench.ask("PUT", &gateway, put(json!({ "gold": {} }))).await;
+    let (without, with) = (&without["revision"], &with["revision"]);
+    let client = json!({ "id": "acme", "plan": "gold", "scopes": [] });
+    assert_eq!(bench.ask("POST", CLIENTS, client).await.0, 201);
+    let (_, back) = bench.ask("POST", &format!("{APP}/rollback"), Value::Null).await;
+    let says = format!("revision {}: there is no [plans.gold]", without.as_str().unwrap());
+    let warnings = back["warnings"].as_array().unwrap();
+    assert_eq!(warnings.len(), 1, "{back}");
+    assert!(warnings[0].as_str().unwrap().starts_with(&says), "{back}");
+    for (shares, warned) in [(json!([[with, 100]]), 0), (json!([[with, 60], [without, 40]]), 1)] {
+        let share = |share: &Value| json!({ "revision": share[0], "percent": share[1] });
+        let shares: Vec<Value> = shares.as_array().unwrap().iter().map(share).collect();
+        let body = json!({ "shares": shares });
+        let (status, split) = bench.ask("PUT", &format!("{APP}/traffic"), body).await;
+        assert_eq!((status, split["warnings"].as_array().unwrap().len()), (200, warned), "{split}");
+    }
+}
+
+#[tokio::test]
 async fn what_can_not_be_right_is_refused() {
     let bench = with_plans().await;
     for (body, code) in [

@@ -92,6 +92,12 @@ async fn what_does_not_fit_changes_nothing() {
     let stale = json!({ "gateway": with_function(204), "base": "abcdefghij" });
     let (status, problem) = bench.ask("PUT", GATEWAY, stale).await;
     assert_eq!((status, &problem["code"]), (409, &"SQ0317".into()));
+    let for_nothing = json!({ "gateway": with_function(204), "base": null });
+    let (status, problem) = bench.ask("PUT", GATEWAY, for_nothing).await;
+    assert_eq!((status, &problem["code"]), (409, &"SQ0317".into()));
+    let large = json!({ "gateway": { "routes": ["x".repeat(17 << 20)] } });
+    let (status, problem) = bench.ask("PUT", GATEWAY, large).await;
+    assert_eq!((status, &problem["code"]), (413, &"SQ0312".into()));
     // An app with functions begins with a deployment.
     let body = json!({ "gateway": with_function(204) });
     let (status, problem) = bench.ask("PUT", "/v1/apps/b/gateway", body).await;

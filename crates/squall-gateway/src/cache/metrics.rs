@@ -89,7 +89,8 @@ impl CacheCounters {
 
 /// Prometheus text of all routes that have a cache.
 pub(crate) fn write(reports: &[CacheRouteReport], out: &mut String) {
-    let labels = |report: &CacheRouteReport| route_metrics::labels(&report.app, &report.route);
+    let labels =
+        |report: &CacheRouteReport| route_metrics::labels(&report.app, "route", &report.route);
     let name = "squall_cache_requests_total";
     write_head(out, name, "counter", "Requests of a route that has a cache, by what it did.");
     for report in reports {

@@ -92,6 +92,10 @@ fn redirects_and_preflights_are_followed() {
     assert_eq!(found.route.as_deref(), Some("user"));
     assert_eq!(found.target.as_deref(), Some("response 204 to the preflight, by cors"));
     assert_eq!(found.rewritten, None);
+    // For a method that there is not, the path's route says so.
+    let headers = [("origin", "https://app.example.com"), ("access-control-request-method", "PUT")];
+    let found = asked("OPTIONS", "http://a.example.com/users/7", &headers);
+    assert_eq!(found.target.as_deref(), Some("response 204 to the preflight, by cors"));
 }
 
 const EDGE: &str = r#"

@@ -14,13 +14,14 @@ use squall_types::gateway::Cors;
 use crate::vary;
 
 /// What a target may have said about CORS.
-const ANSWERS: [HeaderName; 6] = [
+const ANSWERS: [HeaderName; 7] = [
     header::ACCESS_CONTROL_ALLOW_ORIGIN,
     header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
     header::ACCESS_CONTROL_EXPOSE_HEADERS,
     header::ACCESS_CONTROL_ALLOW_METHODS,
     header::ACCESS_CONTROL_ALLOW_HEADERS,
     header::ACCESS_CONTROL_MAX_AGE,
+    HeaderName::from_static("access-control-allow-private-network"),
 ];
 const PREFLIGHT_VARY: &str =
     "origin, access-control-request-method, access-control-request-headers";

@@ -1,13 +1,14 @@
 //! Giving an upstream rest when most of what it is asked fails.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use squall_types::gateway::{CircuitBreaker, CircuitState};
 
 use super::window::Window;
 
 /// Closed while all is well. Open, it refuses everything for a while; then it lets one
-/// request through, whose end decides.
+/// request through, whose end decides. One that takes as long as the while is not waited for:
+/// its client may have no end in mind.
 pub(crate) struct Circuit {
     settings: CircuitBreaker,
     window: Window,
@@ -15,14 +16,16 @@ pub(crate) struct Circuit {
     opened_ms: AtomicU64,
     /// When it closed; what failed before does not count any more.
     closed_ms: AtomicU64,
-    probing: AtomicBool,
+    /// When the request that decides was let through, counted from 1; 0 while there is none.
+    probing_ms: AtomicU64,
 }
 
 /// On which terms a request was let through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Passage {
     Usual,
-    Probe,
+    /// With the time by which it is known.
+    Probe(u64),
 }
 
 /// How an attempt changed the state.
@@ -39,7 +42,7 @@ impl Circuit {
             settings,
             opened_ms: AtomicU64::new(0),
             closed_ms: AtomicU64::new(0),
-            probing: AtomicBool::new(false),
+            probing_ms: AtomicU64::new(0),
         }
     }
 
@@ -66,11 +69,15 @@ impl Circuit {
         if now_ms < until {
             return Err(until - now_ms);
         }
-        match self.probing.swap(true, Ordering::Relaxed) {
-            false => Ok(Passage::Probe),
-            // The one that is on its way decides, in a moment.
-            true => Err(1),
+        let probing = self.probing_ms.load(Ordering::Relaxed);
+        // The one that is on its way decides, in a moment.
+        if probing != 0 && now_ms < probing - 1 + self.settings.open_ms {
+            return Err(1);
         }
+        let since = now_ms + 1;
+        let (by, other) = (Ordering::Relaxed, Ordering::Relaxed);
+        let taken = self.probing_ms.compare_exchange(probing, since, by, other);
+        taken.map(|_| Passage::Probe(since)).map_err(|_| 1)
     }
 
     /// Counts an attempt that has ended, or whose response has begun.
@@ -88,13 +95,17 @@ impl Circuit {
         if failed {
             self.window.mark(now_ms);
         }
+        let passage = match passage {
+            Passage::Probe(since) if !self.is_probe(since) => Passage::Usual,
+            passage => passage,
+        };
         match (passage, failed) {
-            (Passage::Probe, false) => {
+            (Passage::Probe(_), false) => {
                 self.closed_ms.store(now_ms + 1, Ordering::Relaxed);
                 self.opened_ms.store(0, Ordering::Relaxed);
                 Some(Turn::Closed)
             }
-            (Passage::Probe, true) => {
+            (Passage::Probe(_), true) => {
                 self.opened_ms.store(now_ms + 1, Ordering::Relaxed);
                 Some(Turn::Opened)
             }
@@ -115,8 +126,14 @@ impl Circuit {
     }
 
     /// The request that went ahead has decided, or is over without having found anything out.
-    pub(crate) fn probe_is_over(&self) {
-        self.probing.store(false, Ordering::Relaxed);
+    pub(crate) fn probe_is_over(&self, since: u64) {
+        let (by, other) = (Ordering::Relaxed, Ordering::Relaxed);
+        // Another may have taken its place.
+        let _ = self.probing_ms.compare_exchange(since, 0, by, other);
+    }
+
+    fn is_probe(&self, since: u64) -> bool {
+        self.probing_ms.load(Ordering::Relaxed) == since
     }
 }
 
@@ -167,21 +184,39 @@ mod tests {
             circuit.ended(Passage::Usual, true, 0);
         }
         assert_eq!(circuit.state(1_000), CircuitState::HalfOpen);
-        assert_eq!(circuit.pass(1_000), Ok(Passage::Probe));
+        let probe = circuit.pass(1_000).unwrap();
+        assert_eq!(probe, Passage::Probe(1_001));
         assert_eq!(circuit.pass(1_000), Err(1));
-        assert_eq!(circuit.ended(Passage::Probe, true, 1_500), Some(Turn::Opened));
-        circuit.probe_is_over();
+        assert_eq!(circuit.ended(probe, true, 1_500), Some(Turn::Opened));
+        circuit.probe_is_over(1_001);
         assert_eq!(circuit.pass(2_000), Err(500));
 
         // A client that leaves has found nothing out: the next one is asked.
-        assert_eq!(circuit.pass(2_500), Ok(Passage::Probe));
-        circuit.probe_is_over();
-        assert_eq!(circuit.pass(2_500), Ok(Passage::Probe));
-        assert_eq!(circuit.ended(Passage::Probe, false, 3_000), Some(Turn::Closed));
-        circuit.probe_is_over();
+        assert_eq!(circuit.pass(2_500), Ok(Passage::Probe(2_501)));
+        circuit.probe_is_over(2_501);
+        let probe = circuit.pass(2_500).unwrap();
+        assert_eq!(circuit.ended(probe, false, 3_000), Some(Turn::Closed));
+        circuit.probe_is_over(2_501);
         assert_eq!(circuit.state(3_000), CircuitState::Closed);
         assert_eq!(circuit.pass(3_000), Ok(Passage::Usual));
         // The failures of before it closed are forgotten.
         assert_eq!(circuit.ended(Passage::Usual, true, 4_100), None);
+    }
+
+    #[test]
+    fn a_request_without_end_keeps_nobody_out() {
+        let circuit = circuit();
+        for _ in 0..4 {
+            circuit.ended(Passage::Usual, true, 0);
+        }
+        let endless = circuit.pass(1_000).unwrap();
+        assert_eq!(circuit.pass(1_999), Err(1));
+        let next = circuit.pass(2_000).unwrap();
+        assert_eq!(circuit.pass(2_000), Err(1));
+        // What becomes of the first does not matter any more.
+        assert_eq!(circuit.ended(endless, false, 2_100), None);
+        circuit.probe_is_over(1_001);
+        assert_eq!(circuit.pass(2_100), Err(1));
+        assert_eq!(circuit.ended(next, false, 2_200), Some(Turn::Closed));
     }
 }

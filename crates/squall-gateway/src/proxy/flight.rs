@@ -24,8 +24,8 @@ impl Drop for Admission {
 impl Admission {
     /// A probe's response has begun, which decides: others need not wait for its end.
     fn decided(&mut self) {
-        if self.passage == Passage::Probe {
-            self.pool.leave(Passage::Probe, false);
+        if let Passage::Probe(_) = self.passage {
+            self.pool.leave(self.passage, false);
             self.passage = Passage::Usual;
         }
     }

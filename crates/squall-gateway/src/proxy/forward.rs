@@ -114,12 +114,13 @@ impl UpstreamPool {
     ) -> Result<Response<Body>, Rejection> {
         let started = Instant::now();
         let mut noted = Noted { call: &mut *context.call, started };
-        if !pool.is_resolved() {
-            Box::pin(pool.resolved()).await?;
-        }
-        let admission = Self::admit(pool, started)?;
         let times = &pool.settings.timeouts;
         let longest = [times.total_ms.map(Duration::from_millis), context.response_timeout];
+        let total = longest.into_iter().flatten().min().map(|longest| started + longest);
+        if !pool.is_resolved() {
+            Box::pin(pool.resolved(total)).await?;
+        }
+        let admission = Self::admit(pool, started)?;
         let forwarding = Forwarding {
             pool,
             head,
@@ -131,7 +132,7 @@ impl UpstreamPool {
             limits: TimeLimits {
                 first_byte: Duration::from_millis(times.first_byte_ms),
                 idle: Duration::from_millis(times.idle_ms),
-                total: longest.into_iter().flatten().min().map(|longest| started + longest),
+                total,
             },
         };
         let key = pool.settings.hash_on.as_ref().and_then(|key| {
@@ -142,7 +143,9 @@ impl UpstreamPool {
         let (answer, flight) = trying.await?;
         let idle = forwarding.limits.idle;
         match answer {
-            Answer::Http2(answer, place) => Ok(response::from_http2(answer, place, idle, flight)),
+            Answer::Http2(answer, place) => {
+                Ok(response::from_http2(answer, place, body.upload(), idle, flight))
+            }
             Answer::Http1(exchange) if exchange.answer().is_switch() => {
                 let upgrade = context.upgrade.take();
                 let upgrade = upgrade.expect("a switch that nobody asked for is refused");
@@ -156,9 +159,10 @@ impl UpstreamPool {
                     most: pool.settings.keep_alive,
                     keeps_for: said.map_or(keeps_for, |said| said.min(keeps_for)),
                 });
-                response::from_http1(exchange, keep, idle, flight).map_err(|(why, flight)| {
-                    pool.refuse(ErrorCode::UpstreamProtocol, flight.target(), why)
-                })
+                let upload = body.upload();
+                response::from_http1(exchange, keep, upload, idle, flight).map_err(
+                    |(why, flight)| pool.refuse(ErrorCode::UpstreamProtocol, flight.target(), why),
+                )
             }
         }
     }
@@ -296,9 +300,10 @@ impl Forwarding<'_> {
 
     fn speaks_http2(&self, target: &Target) -> bool {
         match self.pool.settings.protocol {
-            _ if self.upgrade.is_some() => false,
             Protocol::Http1 => false,
             Protocol::Http2 => true,
+            // Only there can be asked for something else.
+            Protocol::Auto if self.upgrade.is_some() => false,
             Protocol::Auto => target.origin.https() && !http2::is_ruled_out(target),
         }
     }
@@ -559,6 +564,9 @@ impl Miss {
 
     fn of_http2(unanswered: http2::Unanswered) -> Self {
         let message = format!("no answer by HTTP/2: {}", unanswered.cause);
+        if unanswered.invalid {
+            return Self::malformed(message, false);
+        }
         Self { untouched: unanswered.unsent, ..Self::broken(message) }
     }
 }

@@ -92,7 +92,7 @@ async fn ask(
     headers.insert(header::USER_AGENT, AGENT);
     let host = &target.origin.authority;
     if by_http2 {
-        let open = http2::begin(stream).await.map_err(|error| error.to_string())?;
+        let mut open = http2::begin(stream).await.map_err(|error| error.to_string())?;
         let scheme = if target.origin.https() { "https" } else { "http" };
         let mut request = Request::get(format!("{scheme}://{host}{}", check.path))
             .body(Body::empty())

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -42,6 +42,10 @@ pub(crate) struct Open {
     sender: Sender,
     runtime: runtime::Id,
     streams: Arc<Streams>,
+    /// Streams that were begun.
+    begun: u64,
+    /// How many of them when it was seen without any the first time, and when that was.
+    idle: Option<(u64, Instant)>,
 }
 
 /// Of one connection.
@@ -68,6 +72,25 @@ impl Shared {
     pub(crate) async fn forget(&self) {
         self.0.lock().await.0.clear();
     }
+
+    /// Closes those that have had nothing to do since they were seen so `keeps_for` ago.
+    pub(crate) fn sweep(&self, now: Instant, keeps_for: Duration) {
+        // Whoever holds the lock uses one.
+        let Ok(mut connections) = self.0.try_lock() else { return };
+        connections.0.retain_mut(|open| {
+            if open.streams.in_use.load(Ordering::Relaxed) > 0 {
+                open.idle = None;
+                return true;
+            }
+            match open.idle {
+                Some((begun, since)) if begun == open.begun => now < since + keeps_for,
+                _ => {
+                    open.idle = Some((open.begun, now));
+                    true
+                }
+            }
+        });
+    }
 }
 
 impl Connections {
@@ -81,13 +104,15 @@ impl Connections {
             let Streams { in_use, most } = &*open.streams;
             in_use.load(Ordering::Relaxed) < most.load(Ordering::Relaxed)
         };
-        let in_use = |open: &&Open| open.streams.in_use.load(Ordering::Relaxed);
-        let full = (self.0.len() >= CONNECTIONS_MAX).then(|| self.0.iter().min_by_key(in_use));
-        let open = self.0.iter().find(has_room).or(full.flatten())?;
-        Some(open.place())
+        let in_use = |open: &(usize, &Open)| open.1.streams.in_use.load(Ordering::Relaxed);
+        let place = self.0.iter().position(|open| has_room(&open)).or_else(|| {
+            let is_full = self.0.len() >= CONNECTIONS_MAX;
+            is_full.then(|| self.0.iter().enumerate().min_by_key(in_use).map(|(at, _)| at))?
+        })?;
+        Some(self.0[place].place())
     }
 
-    pub(crate) fn add(&mut self, open: Open) -> Place {
+    pub(crate) fn add(&mut self, mut open: Open) -> Place {
         let place = open.place();
         self.0.push(open);
         place
@@ -95,7 +120,8 @@ impl Connections {
 }
 
 impl Open {
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn place(&mut self) -> Place {
+        self.begun += 1;
         self.streams.in_use.fetch_add(1, Ordering::Relaxed);
         Place { sender: self.sender.clone(), streams: self.streams.clone() }
     }
@@ -130,13 +156,26 @@ pub(crate) async fn begin(stream: Stream) -> Result<Open, hyper::Error> {
             tracing::debug!("a connection to an upstream ended: {cause}");
         }
     });
-    Ok(Open { sender, runtime: runtime::Handle::current().id(), streams })
+    let runtime = runtime::Handle::current().id();
+    Ok(Open { sender, runtime, streams, begun: 0, idle: None })
 }
 
 /// Why there is no response; with the request, when none of it was sent.
 pub(crate) struct Unanswered {
     pub(crate) cause: hyper::Error,
     pub(crate) unsent: bool,
+    /// What came is not HTTP/2.
+    pub(crate) invalid: bool,
+}
+
+impl Unanswered {
+    fn new(cause: hyper::Error, unsent: bool) -> Self {
+        let found = protocol_error(&cause);
+        // Otherwise it is what the other side says, or what we say to it.
+        let invalid = found.is_some_and(h2::Error::is_library);
+        let unsent = unsent || found.is_some_and(refused);
+        Self { cause, unsent, invalid }
+    }
 }
 
 pub(crate) async fn send(
@@ -145,26 +184,30 @@ pub(crate) async fn send(
 ) -> Result<(Response<Incoming>, Place), Unanswered> {
     let sent = match place.sender.ready().await {
         Ok(()) => place.sender.try_send_request(request).await,
-        Err(cause) => return Err(Unanswered { cause, unsent: true }),
+        Err(cause) => return Err(Unanswered::new(cause, true)),
     };
     sent.map(|response| (response, place)).map_err(|mut error| {
         let unsent = error.take_message().is_some();
-        Unanswered { unsent: unsent || refused(error.error()), cause: error.into_error() }
+        Unanswered::new(error.into_error(), unsent)
     })
 }
 
-/// The other side says that it did nothing (RFC 9113, section 8.7).
-fn refused(error: &hyper::Error) -> bool {
+fn protocol_error(error: &hyper::Error) -> Option<&h2::Error> {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         if let Some(cause) = cause.downcast_ref::<h2::Error>() {
-            // What comes with a GOAWAY is of streams beyond the last that was taken (section 6.8).
-            let gone = cause.is_go_away() && cause.is_remote();
-            return gone || cause.reason() == Some(h2::Reason::REFUSED_STREAM);
+            return Some(cause);
         }
         source = cause.source();
     }
-    false
+    None
+}
+
+/// The other side says that it did nothing (RFC 9113, section 8.7).
+fn refused(error: &h2::Error) -> bool {
+    // What comes with a GOAWAY is of streams beyond the last that was taken (section 6.8).
+    let gone = error.is_go_away() && error.is_remote();
+    gone || error.reason() == Some(h2::Reason::REFUSED_STREAM)
 }
 
 /// Whether TLS chose HTTP/1.1, so that nobody waits for the other's connection.

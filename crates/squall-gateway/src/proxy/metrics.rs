@@ -9,6 +9,7 @@ use squall_types::metrics::write_head;
 
 use super::pool::UpstreamPool;
 use super::target::{Counters, Target};
+use crate::route_metrics::labels;
 
 /// One row for each target of each pool.
 type OfTarget = (&'static str, &'static str, &'static str, fn(&Target, u64) -> u64);
@@ -121,7 +122,7 @@ fn sum(one: u64, other: u64) -> u64 {
 
 pub(super) fn write(pools: &[Arc<UpstreamPool>], out: &mut String) {
     let named = pools.iter().map(|pool| {
-        let labels = format!("app=\"{}\",upstream=\"{}\"", pool.app, escaped(&pool.name));
+        let labels = labels(pool.app.as_str(), "upstream", &pool.name);
         (labels, pool, pool.targets())
     });
     let named: Vec<_> = named.collect();
@@ -164,8 +165,4 @@ pub(super) fn write(pools: &[Arc<UpstreamPool>], out: &mut String) {
         }
         series.write(&format!("squall_upstream_{name}"), kind, help, out);
     }
-}
-
-fn escaped(label: &str) -> String {
-    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

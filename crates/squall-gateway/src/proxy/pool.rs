@@ -167,9 +167,11 @@ impl UpstreamPool {
         self.has_targets.load(Ordering::Acquire)
     }
 
-    /// Waits for the names to be resolved the first time.
-    pub(super) async fn resolved(&self) -> Result<(), Rejection> {
+    /// Waits for the names to be resolved the first time, at most until `total`.
+    pub(super) async fn resolved(&self, total: Option<Instant>) -> Result<(), Rejection> {
         let longest = Duration::from_millis(self.settings.timeouts.connect_ms);
+        let left = total.map(|total| total.saturating_duration_since(Instant::now()));
+        let longest = left.map_or(longest, |left| left.min(longest));
         let mut resolution = self.resolution.subscribe();
         let known = resolution.wait_for(|now| !matches!(now, Resolution::Pending));
         let failure = match tokio::time::timeout(longest, known).await {
@@ -222,8 +224,8 @@ impl UpstreamPool {
         if counted {
             self.in_flight.fetch_sub(1, Ordering::Relaxed);
         }
-        if let (Passage::Probe, Some(circuit)) = (passage, &self.circuit) {
-            circuit.probe_is_over();
+        if let (Passage::Probe(since), Some(circuit)) = (passage, &self.circuit) {
+            circuit.probe_is_over(since);
         }
     }
 
@@ -336,8 +338,9 @@ impl UpstreamPool {
     /// Ends ejections and closes connections whose time is over.
     pub(super) fn tidy(&self) {
         let (now, now_ms) = (Instant::now(), self.now_ms());
+        let keeps_for = Duration::from_millis(self.settings.keep_alive_ms);
         for target in &self.set.load().targets {
-            target.sweep(now);
+            target.sweep(now, keeps_for);
             if target.health.readmit(&self.settings.outliers, now_ms) {
                 self.say(Level::Info, None, &format!("{} is used again", target.label));
             }

@@ -106,14 +106,20 @@ impl ReplayBody {
 
     /// What went wrong on the client's side, if something did.
     pub(crate) fn failure(&self) -> Option<BodyError> {
-        let Self::Streamed(shared) = self else { return None };
-        shared.lock().failure.clone()
+        self.upload().failure()
+    }
+
+    /// For whoever reads the response while it may still be on its way.
+    pub(crate) fn upload(&self) -> Upload {
+        match self {
+            Self::Streamed(shared) => Upload(Some(shared.clone())),
+            Self::Empty | Self::Whole { .. } => Upload(None),
+        }
     }
 
     /// Whether the client has not sent what comes next.
     pub(crate) fn waits_for_client(&self) -> bool {
-        let Self::Streamed(shared) = self else { return false };
-        shared.waits_for_client.load(Ordering::Relaxed)
+        self.upload().waits_for_client()
     }
 
     /// Since when the upstream, and not the client, is being waited for; `None` while it
@@ -125,6 +131,21 @@ impl ReplayBody {
         }
         let taken = std::time::Duration::from_millis(shared.taken_ms.load(Ordering::Relaxed));
         Some(sent.max(shared.begun + taken))
+    }
+}
+
+/// What a response has to know of its request's body.
+pub(crate) struct Upload(Option<Arc<Shared>>);
+
+impl Upload {
+    /// What went wrong on the client's side, if something did.
+    pub(super) fn failure(&self) -> Option<BodyError> {
+        self.0.as_ref()?.lock().failure.clone()
+    }
+
+    /// Whether the client has not sent what comes next.
+    pub(super) fn waits_for_client(&self) -> bool {
+        self.0.as_ref().is_some_and(|body| body.waits_for_client.load(Ordering::Relaxed))
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep};
 use super::flight::{Fault, Flight};
 use super::http1::{Decoder, Exchange, Piece};
 use super::http2;
+use super::replay::Upload;
 use super::target::Target;
 
 /// What becomes of a connection when it has served its request.
@@ -36,6 +37,7 @@ impl Keep {
 pub(crate) fn from_http1(
     mut exchange: Box<Exchange>,
     keep: Option<Keep>,
+    upload: Upload,
     idle: Duration,
     mut flight: Flight,
 ) -> Result<Response<Body>, (&'static str, Flight)> {
@@ -69,6 +71,7 @@ pub(crate) fn from_http1(
             first,
             pending,
             keep,
+            upload,
             idle,
             flight,
         }))
@@ -85,6 +88,15 @@ fn broke(message: impl Into<String>) -> BodyError {
     BodyError::new(ErrorCode::UpstreamBroke, message)
 }
 
+/// Nothing has come for so long. An upstream that waits for the client, too, has no part in it.
+fn paused(idle: Duration, upload: &Upload, flight: &mut Flight) -> BodyError {
+    match upload.waits_for_client() {
+        true => flight.land(),
+        false => flight.broke_off(),
+    }
+    broke(format!("the response paused for {} ms", idle.as_millis()))
+}
+
 struct Http1Body {
     /// `None` once the body has ended.
     exchange: Option<Box<Exchange>>,
@@ -93,6 +105,7 @@ struct Http1Body {
     first: Bytes,
     pending: Option<Piece>,
     keep: Option<Keep>,
+    upload: Upload,
     idle: Duration,
     flight: Flight,
 }
@@ -168,8 +181,12 @@ impl HttpBody for Http1Body {
                 }
                 Poll::Pending => {
                     ready!(exchange.poll_idle(this.idle, cx));
-                    let paused = this.idle.as_millis();
-                    return this.fail(format!("the response paused for {paused} ms"));
+                    this.exchange = None;
+                    return Poll::Ready(Some(Err(paused(
+                        this.idle,
+                        &this.upload,
+                        &mut this.flight,
+                    ))));
                 }
             }
         }
@@ -197,6 +214,7 @@ impl HttpBody for Http1Body {
 pub(crate) fn from_http2(
     response: Response<Incoming>,
     place: http2::Place,
+    upload: Upload,
     idle: Duration,
     mut flight: Flight,
 ) -> Response<Body> {
@@ -216,16 +234,29 @@ pub(crate) fn from_http2(
         flight.land();
         return Response::from_parts(head, Body::empty());
     }
-    let body = Http2Body { body, idle, waiting: None, flight, _place: place };
+    let body = Http2Body { body, upload, idle, waiting: None, flight, _place: place };
     Response::from_parts(head, Body::stream(body))
 }
 
 struct Http2Body {
     body: Incoming,
+    upload: Upload,
     idle: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
     flight: Flight,
     _place: http2::Place,
+}
+
+impl Http2Body {
+    /// A stream that ends before its time. Where that of the request did, the client broke it off.
+    fn fail(&mut self, why: impl std::fmt::Display) -> BodyError {
+        if let Some(error) = self.upload.failure() {
+            self.flight.land();
+            return error;
+        }
+        self.flight.broke_off();
+        broke(format!("the response broke off: {why}"))
+    }
 }
 
 impl HttpBody for Http2Body {
@@ -240,20 +271,16 @@ impl HttpBody for Http2Body {
         match Pin::new(&mut this.body).poll_frame(cx) {
             // hyper takes some resets for the end.
             Poll::Ready(None) if this.body.size_hint().lower() > 0 => {
-                this.flight.broke_off();
-                let why = "the response broke off: its stream was reset";
-                Poll::Ready(Some(Err(broke(why))))
+                Poll::Ready(Some(Err(this.fail("its stream was reset"))))
             }
-            Poll::Ready(frame) => {
+            Poll::Ready(None) => {
+                this.flight.land();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(cause))) => Poll::Ready(Some(Err(this.fail(cause)))),
+            Poll::Ready(Some(Ok(frame))) => {
                 this.waiting = None;
-                match &frame {
-                    None => this.flight.land(),
-                    Some(Err(_)) => this.flight.broke_off(),
-                    Some(Ok(_)) => {}
-                }
-                let broken =
-                    |cause: hyper::Error| broke(format!("the response broke off: {cause}"));
-                Poll::Ready(frame.map(|frame| frame.map_err(broken)))
+                Poll::Ready(Some(Ok(frame)))
             }
             Poll::Pending => {
                 let idle = this.idle;
@@ -261,9 +288,7 @@ impl HttpBody for Http2Body {
                     Box::pin(tokio::time::sleep_until(Instant::now() + idle))
                 });
                 ready!(waiting.as_mut().poll(cx));
-                this.flight.broke_off();
-                let paused = idle.as_millis();
-                Poll::Ready(Some(Err(broke(format!("the response paused for {paused} ms")))))
+                Poll::Ready(Some(Err(paused(idle, &this.upload, &mut this.flight))))
             }
         }
     }

@@ -215,11 +215,11 @@ impl Target {
         idle.push(Idle { connection, until });
     }
 
-    /// Closes what has waited too long or was closed from the other side. Connections of
-    /// HTTP/2 close themselves.
-    pub(crate) fn sweep(&self, now: Instant) {
-        for seat in 0..self.seats.len() {
+    /// Closes what has waited too long or was closed from the other side.
+    pub(crate) fn sweep(&self, now: Instant, keeps_for: Duration) {
+        for (seat, Padded(own)) in self.seats.iter().enumerate() {
             self.idle(seat).retain_mut(|one| one.until > now && one.connection.is_quiet());
+            own.http2.sweep(now, keeps_for);
         }
     }
 

@@ -680,6 +680,107 @@ async fn grpc_passes_with_its_trailers_over_one_connection() {
     assert_eq!(pool.targets()[0].in_flight(), 0);
 }
 
+/// Bodies whose pieces come when the test says so.
+fn fed() -> (tokio::sync::mpsc::UnboundedSender<Result<Frame<Bytes>, BodyError>>, Body) {
+    let (sender, frames) = tokio::sync::mpsc::unbounded_channel();
+    let body = futures_util::stream::unfold(frames, |mut frames| async {
+        frames.recv().await.map(|frame| (frame, frames))
+    });
+    (sender, Body::stream(StreamBody::new(body)))
+}
+
+#[tokio::test]
+async fn clients_that_break_off_are_no_fault_of_the_target() {
+    let (address, _) = h2c_echo().await;
+    let bench = Bench::new();
+    let more = ", \"protocol\": \"http2\", \"circuit_breaker\": {\"min_requests\": 4}";
+    let pool = bench.pool(&[format!("http://{address}")], more);
+    for _ in 0..8 {
+        let (feed, body) = fed();
+        let response = send(&pool, Request::post("/").body(body).unwrap()).await.unwrap();
+        feed.send(Err(BodyError::new(ErrorCode::RequestBodyTooLarge, "too much"))).unwrap();
+        let error = response.into_body().collect().await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::RequestBodyTooLarge);
+    }
+    let target = &pool.targets()[0];
+    assert_eq!(target.counters.broken.load(Ordering::Relaxed), 0);
+    assert!(!target.health.is_ejected(pool.now_ms()) && !pool.is_circuit_open());
+}
+
+#[tokio::test]
+async fn a_connection_of_http_2_is_closed_when_it_has_had_nothing_to_do() {
+    let (address, connections) = h2c_echo().await;
+    let bench = Bench::new();
+    let more = ", \"protocol\": \"http2\", \"keep_alive_ms\": 20";
+    let pool = bench.pool(&[format!("http://{address}")], more);
+    let tidy = || async {
+        for _ in 0..3 {
+            pool.tidy();
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    };
+    let (feed, body) = fed();
+    let open = send(&pool, Request::post("/").body(body).unwrap()).await.unwrap();
+    tidy().await;
+    assert_eq!(ask(&pool, "POST").await.unwrap().0, 200);
+    assert_eq!(connections.load(Ordering::Relaxed), 1, "it has something to do");
+    drop(feed);
+    open.into_body().collect().await.unwrap();
+    until("the streams to end", || pool.targets()[0].in_flight() == 0).await;
+    tidy().await;
+    assert_eq!(ask(&pool, "POST").await.unwrap().0, 200);
+    assert_eq!(connections.load(Ordering::Relaxed), 2);
+}
+
+/// Heads without a status: nobody asks twice for those.
+#[tokio::test]
+async fn an_answer_by_http_2_that_can_not_be_understood_is_asked_for_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = Arc::new(AtomicU32::new(0));
+    let counted = asked.clone();
+    tokio::spawn(async move {
+        const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        // HEADERS with END_STREAM and END_HEADERS: the field a with the value b.
+        const HEADS: [u8; 9] = [0, 0, 5, 1, 5, 0, 0, 0, 1];
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_exact(&mut [0; 24]).await.unwrap();
+            stream.write_all(&SETTINGS).await.unwrap();
+            loop {
+                let mut head = [0; 9];
+                if stream.read_exact(&mut head).await.is_err() {
+                    break;
+                }
+                let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+                stream.read_exact(&mut vec![0; length as usize]).await.unwrap();
+                if head[3] == 1 {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    stream.write_all(&HEADS).await.unwrap();
+                    stream.write_all(&[0, 1, b'a', 1, b'b']).await.unwrap();
+                }
+            }
+        }
+    });
+    let bench = Bench::new();
+    let pool = bench.pool(&[format!("http://{address}")], ", \"protocol\": \"http2\"");
+    assert_eq!(ask(&pool, "GET").await, Err(ErrorCode::UpstreamProtocol));
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    assert_eq!(pool.targets()[0].counters.malformed.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn the_time_of_all_tries_is_that_of_looking_a_name_up_too() {
+    let bench = Bench::new();
+    let times = "{\"total_ms\": 50, \"connect_ms\": 3600000}";
+    let pool = bench.pool(&["http://slow.example".to_owned()], &format!(", \"timeouts\": {times}"));
+    let asked = tokio::time::timeout(Duration::from_secs(20), ask(&pool, "GET")).await;
+    assert_eq!(
+        asked.expect("long before connecting has to end"),
+        Err(ErrorCode::UpstreamUnresolved)
+    );
+}
+
 /// What is read slowly holds its stream; others have another connection.
 #[tokio::test]
 async fn a_target_that_allows_few_streams_gets_more_connections() {
@@ -688,12 +789,8 @@ async fn a_target_that_allows_few_streams_gets_more_connections() {
     let pool = bench.pool(&[format!("http://{address}")], ", \"protocol\": \"http2\"");
     let mut open = Vec::new();
     for number in 0..2 * STREAMS_OF_ECHO + 1 {
-        let (sender, frames) =
-            tokio::sync::mpsc::unbounded_channel::<Result<Frame<Bytes>, BodyError>>();
-        let body = futures_util::stream::unfold(frames, |mut frames| async {
-            frames.recv().await.map(|frame| (frame, frames))
-        });
-        let request = Request::post("/").body(Body::stream(StreamBody::new(body))).unwrap();
+        let (sender, body) = fed();
+        let request = Request::post("/").body(body).unwrap();
         let answering = tokio::time::timeout(Duration::from_secs(10), send(&pool, request));
         let response = answering.await.unwrap_or_else(|_| panic!("{number} waits"));
         open.push((sender, response.unwrap()));

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode, Version};
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -122,6 +122,13 @@ enum State {
     Shut,
 }
 
+/// Which end of a way is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broken {
+    Source,
+    Sink,
+}
+
 impl Tunnel {
     /// The response that switches the client's side. The tunnel has a task of its own from
     /// there on.
@@ -182,7 +189,11 @@ impl Tunnel {
     /// Ready when both ways have ended, or nothing has come for too long. A WebSocket has no use
     /// for one way alone, as other protocols may: it ends soon after one end has left.
     fn poll(&mut self, client: &mut Client, cx: &mut Context<'_>) -> Poll<()> {
-        let inward = self.inward.poll(client, &mut self.upstream, cx);
+        let inward = match self.inward.poll(client, &mut self.upstream, cx) {
+            // What an upstream said before it left is the client's still.
+            Err(Broken::Sink) => Ok(self.inward.give_up()),
+            moved => moved,
+        };
         let outward = self.outward.poll(&mut self.upstream, client, cx);
         let (Ok((moved_in, in_over)), Ok((moved_out, out_over))) = (inward, outward) else {
             return Poll::Ready(());
@@ -238,13 +249,20 @@ impl Direction {
         }
     }
 
+    /// Nobody takes what comes this way any more: it is over, with nothing moved.
+    fn give_up(&mut self) -> (u64, bool) {
+        self.pending = BytesMut::new();
+        self.state = State::Shut;
+        (0, true)
+    }
+
     /// Moves what there is. Returns how many bytes that were, and whether this way is over.
     fn poll<F, T>(
         &mut self,
         from: &mut F,
         to: &mut T,
         cx: &mut Context<'_>,
-    ) -> std::io::Result<(u64, bool)>
+    ) -> Result<(u64, bool), Broken>
     where
         F: AsyncRead + Unpin,
         T: AsyncWrite + Unpin,
@@ -259,11 +277,10 @@ impl Direction {
                 let Poll::Ready(written) = Pin::new(&mut *to).poll_write(cx, &self.pending) else {
                     return Ok((moved, false));
                 };
-                let written = written?;
-                if written == 0 {
-                    return Err(std::io::ErrorKind::WriteZero.into());
+                match written {
+                    Ok(0) | Err(_) => return Err(Broken::Sink),
+                    Ok(written) => self.pending.advance(written),
                 }
-                let _ = self.pending.split_to(written);
                 continue;
             }
             if self.pending.capacity() > 0 {
@@ -275,7 +292,7 @@ impl Direction {
                     let Poll::Ready(shut) = Pin::new(&mut *to).poll_shutdown(cx) else {
                         return Ok((moved, false));
                     };
-                    shut?;
+                    shut.map_err(|_| Broken::Sink)?;
                     self.state = State::Shut;
                     continue;
                 }
@@ -300,14 +317,13 @@ impl Direction {
                 Poll::Pending => {
                     // What a TLS stream holds back goes out now.
                     if let Poll::Ready(flushed) = Pin::new(&mut *to).poll_flush(cx) {
-                        flushed?;
+                        flushed.map_err(|_| Broken::Sink)?;
                     }
                     return Ok((moved, false));
                 }
-                Poll::Ready(came) => match came? {
-                    0 => self.state = State::Ended,
-                    bytes => moved += bytes as u64,
-                },
+                Poll::Ready(Ok(0)) => self.state = State::Ended,
+                Poll::Ready(Ok(bytes)) => moved += bytes as u64,
+                Poll::Ready(Err(_)) => return Err(Broken::Source),
             }
         }
     }

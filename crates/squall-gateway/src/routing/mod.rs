@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use http::Method;
 use http::header::{HeaderMap, HeaderName};
-use squall_types::gateway::{PathPattern, compile_regex};
+use squall_types::gateway::{self, PathPattern, compile_regex};
 use squall_types::shard::{Local, Spread};
-use squall_types::state::{AppState, Environment, FunctionSpec, RevisionState, Snapshot};
+use squall_types::state::{AppState, Environment, FunctionSpec, RevisionState, Share, Snapshot};
 use squall_types::usage::UpstreamKey;
 use squall_types::{AppName, ErrorCode, FunctionName, RevisionId};
 
@@ -51,6 +51,8 @@ pub(crate) struct Site {
     /// Percent, ending at 100.
     shares: Vec<(u32, Arc<Spread<Compiled>>)>,
     revision_header: Option<HeaderName>,
+    /// The preview of a revision without traffic, in an app that wants none.
+    hidden: bool,
     sticky: Option<Sticky>,
 }
 
@@ -275,9 +277,7 @@ impl Compiled {
 
 impl Site {
     fn new(app: &Arc<AppState>, shares: Vec<(u32, Arc<Spread<Compiled>>)>) -> Self {
-        // As the hosts of the app: those of what most of its traffic gets.
-        let leading = app.traffic.iter().max_by_key(|share| share.percent);
-        let gateway = leading.map(|leading| &leading.revision.manifest.gateway);
+        let gateway = leading_gateway(app);
         let header = gateway.and_then(|gateway| gateway.revision_header.as_deref());
         Self {
             app: app.clone(),
@@ -285,6 +285,7 @@ impl Site {
             environment: app.environment.clone().into(),
             shares,
             revision_header: header.and_then(|name| name.parse().ok()),
+            hidden: false,
             sticky: gateway
                 .and_then(|gateway| gateway.sticky.as_ref())
                 .and_then(|sticky| Sticky::new(sticky, format!("revisions of {}", app.name))),
@@ -341,7 +342,9 @@ impl RouteTable {
             for revision in &app.revisions {
                 let shares = vec![(100, of_revision(revision))];
                 let host = preview_host(&revision.id, &app.name);
-                previews.push((host, Arc::new(Spread::new(Site::new(app, shares)))));
+                let mut site = Site::new(app, shares);
+                site.hidden = hides_previews(app) && !app.traffic.iter().any(is_of(revision));
+                previews.push((host, Arc::new(Spread::new(site))));
             }
             let mut sum = 0;
             let shares: Vec<_> = app
@@ -399,9 +402,13 @@ impl RouteTable {
         app: &AppName,
         revision: &RevisionId,
     ) -> Option<(Local<Compiled>, Local<Environment>)> {
-        let site = self.hosts.get(preview_host(revision, app).as_str())?;
+        let site = self.preview(app, revision)?;
         let (_, compiled) = site.shares.first()?;
         Some((compiled.own(), site.environment.own()))
+    }
+
+    fn preview(&self, app: &AppName, revision: &RevisionId) -> Option<&Spread<Site>> {
+        self.hosts.get(preview_host(revision, app).as_str()).map(|site| &**site)
     }
 
     /// What an app serves now.
@@ -445,13 +452,21 @@ impl RouteTable {
             };
             return Err(Rejection::new(code, message));
         };
+        if site.hidden {
+            let message = format!("the app {} has no previews", site.app.name);
+            return Err(Rejection::new(ErrorCode::RevisionNotServed, message));
+        }
         if let Some(wanted) = site.forced(headers) {
             let revision = RevisionId::parse(wanted).ok();
-            let found = revision.and_then(|id| self.of_revision(&site.app.name, &id));
-            let Some((compiled, _)) = found else {
-                let message = format!("the app {} has no revision {wanted:?}", site.app.name);
+            let preview = revision.and_then(|id| self.preview(&site.app.name, &id));
+            let found =
+                preview.filter(|preview| !preview.hidden).and_then(|one| one.shares.first());
+            let Some((_, compiled)) = found else {
+                let message =
+                    format!("the app {} has no revision {wanted:?} to answer", site.app.name);
                 return Err(Rejection::new(ErrorCode::RevisionNotServed, message));
             };
+            let compiled = compiled.own();
             return Ok(Chosen { site: site.own(), compiled, set_cookie: None });
         }
         let point = site.point(headers);
@@ -509,6 +524,20 @@ impl Match {
 fn leads_to(revision: &RevisionState, pool: &UpstreamPool) -> bool {
     let settings = revision.manifest.upstreams.get(&*pool.name);
     revision.app == pool.app && settings == Some(&pool.settings)
+}
+
+/// As with the hosts of an app, that of the revision which most of its traffic gets.
+fn leading_gateway(app: &AppState) -> Option<&gateway::Gateway> {
+    let leading = app.traffic.iter().max_by_key(|share| share.percent)?;
+    Some(&leading.revision.manifest.gateway)
+}
+
+fn hides_previews(app: &AppState) -> bool {
+    leading_gateway(app).is_some_and(|gateway| gateway.previews == Some(false))
+}
+
+fn is_of(revision: &RevisionState) -> impl Fn(&Share) -> bool {
+    |share| share.revision.id == revision.id
 }
 
 fn preview_host(revision: &RevisionId, app: &AppName) -> String {

@@ -454,3 +454,32 @@ fn a_stream_whose_client_takes_nothing_is_given_up() {
     });
     assert!(door.metrics().contains("squall_http_slow_clients_total 2\n"), "{}", door.metrics());
 }
+
+/// The end of a response may wait for room where nobody watches it any more.
+#[test]
+fn a_connection_ends_whose_client_leaves_the_end_of_a_response() {
+    let limits = DoorLimits {
+        head_timeout: Duration::from_secs(1),
+        idle_timeout: Duration::from_millis(500),
+        write_timeout: Duration::from_millis(500),
+        ..DoorLimits::default()
+    };
+    let door = Door::with(Options { limits, ..Options::default() });
+    door.runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(door.address).await.unwrap();
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(1);
+        let (mut sender, connection) = builder.handshake::<_, bytes::Bytes>(stream).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let request = http::Request::get("http://one.localhost/api/x").body(()).unwrap();
+        let response = sender.send_request(request, true).unwrap().0.await.unwrap();
+        let mut body = response.into_body();
+        assert_eq!(body.data().await.unwrap().unwrap().len(), 1);
+        // Its client answers pings all the while.
+        let ended = tokio::time::timeout(Duration::from_secs(20), connection).await;
+        let _ = ended.expect("the server ends it").unwrap();
+        body.data().await.expect("not as a whole").unwrap_err();
+    });
+    assert!(door.metrics().contains("squall_http_connections 0\n"), "{}", door.metrics());
+    assert!(door.metrics().contains("squall_http_slow_clients_total 1\n"), "{}", door.metrics());
+}

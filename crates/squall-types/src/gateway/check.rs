@@ -139,10 +139,34 @@ pub(crate) fn gateway(manifest: &Manifest) -> Checked {
     Ok(())
 }
 
+/// Whether a header may decide before it is known who calls: `instead` is what to use for those
+/// that say it afterwards.
+pub(super) fn written_by_callers(at: &str, name: &str, instead: &str) -> Checked {
+    if !name.to_ascii_lowercase().starts_with("x-squall-") {
+        return Ok(());
+    }
+    Err(format!(
+        "{at}: {name} is set for the target, and until then is what the caller wrote; {instead}"
+    ))
+}
+
 fn sticky(at: &str, key: &Sticky) -> Checked {
     match key {
-        Sticky::Header(name) => header_name(at, name),
+        Sticky::Header(name) => {
+            header_name(at, name)?;
+            written_by_callers(at, name, "keep callers by a cookie")
+        }
         Sticky::Cookie(name) => cookie_name(at, name),
+    }
+}
+
+/// As RFC 6749, section 3.3, has them.
+pub(super) fn scopes(at: &str, scopes: &[String]) -> Checked {
+    let plain = |byte: u8| (0x21..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
+    let is_scope = |scope: &&String| !scope.is_empty() && scope.bytes().all(plain);
+    match scopes.iter().find(|scope| !is_scope(scope)) {
+        Some(wrong) => Err(format!("{at}: {wrong:?} is no scope; write one word for each")),
+        None => Ok(()),
     }
 }
 
@@ -157,13 +181,7 @@ fn policy(at: &str, policy: &Policy, manifest: &Manifest) -> Checked {
             ));
         }
     }
-    for scope in policy.scopes.iter().flatten() {
-        // RFC 6749, section 3.3.
-        let plain = |byte: u8| (0x21..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
-        if scope.is_empty() || !scope.bytes().all(plain) {
-            return Err(format!("{at}.scopes: {scope:?} is no scope; write one word for each"));
-        }
-    }
+    scopes(&format!("{at}.scopes"), policy.scopes.as_deref().unwrap_or_default())?;
     RateLimit::check_list(
         &format!("{at}.rate_limits"),
         policy.rate_limits.as_deref().unwrap_or_default(),
@@ -229,11 +247,7 @@ fn route(at: &str, route: &Route, manifest: &Manifest) -> Checked {
     }
     for name in route.headers.keys() {
         header_name(&format!("{at}.headers"), name)?;
-        if name.to_ascii_lowercase().starts_with("x-squall-") {
-            return Err(format!(
-                "{at}.headers: {name} is set when the route is known, and until then is what the caller wrote; ask for scopes in its policy"
-            ));
-        }
+        written_by_callers(&format!("{at}.headers"), name, "ask for scopes in its policy")?;
     }
     values(&format!("{at}.headers"), &route.headers)?;
     values(&format!("{at}.query"), &route.query)?;

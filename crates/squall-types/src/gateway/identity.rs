@@ -164,6 +164,12 @@ impl Jwt {
         if self.issuer.is_empty() {
             return Err(format!("{at}.issuer is empty; write what `iss` is in its tokens"));
         }
+        if self.audience.iter().any(String::is_empty) {
+            return Err(format!("{at}.audience has an empty name; write what this API is called"));
+        }
+        if self.scopes_claim.is_empty() {
+            return Err(format!("{at}.scopes_claim is empty; leave it out, or name a claim"));
+        }
         if self.audience.is_empty() {
             return Err(format!(
                 "{at}.audience is empty: tokens that the issuer made for others would be let in; name what this API is called there"
@@ -247,6 +253,7 @@ impl Basic {
             }
             super::PasswordHash::parse(hash).map_err(|why| format!("{at}.users.{name} {why}"))?;
         }
+        super::check::scopes(&format!("{at}.scopes"), &self.scopes)?;
         let quotable = |byte: u8| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
         if !self.realm.bytes().all(quotable) {
             return Err(format!(

@@ -174,6 +174,11 @@ impl LimitKey {
                 keys.len()
             ));
         }
+        for key in keys {
+            if let LimitKey::Header(name) = key {
+                super::check::written_by_callers(&format!("{at}.by"), name, "count by \"client\"")?;
+            }
+        }
         match keys.iter().enumerate().find(|(at, key)| keys[..*at].contains(key)) {
             Some((_, twice)) => Err(format!("{at}.by names {twice} twice")),
             None => Ok(()),

@@ -62,9 +62,13 @@ pub struct Gateway {
     /// one.
     pub policy: Policy,
     /// A header by which a request names the revision that answers it, such as
-    /// `x-revision`. Without it, only the traffic split decides.
+    /// `x-revision`: any that has a preview. Without it, only the traffic split decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision_header: Option<String>,
+    /// Whether revisions without traffic answer, each with the policies that it came with;
+    /// yes unless `false`. The revision with most of the traffic decides for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previews: Option<bool>,
     /// Keeps a caller on one side of a traffic split.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sticky: Option<Sticky>,

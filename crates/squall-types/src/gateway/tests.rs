@@ -98,6 +98,12 @@ fn what_can_not_work_is_refused_with_its_place_and_the_fix() {
     refused(("header:x-tenant", "header:a b"), "upstreams.users.hash_on");
     refused(("header:x-tenant", "cookie:a b"), "upstreams.users.hash_on");
     refused(("\"x-revision\"", "\"host\""), "gateway.revision_header");
+    let by_plan = "per = \"second\", by = [\"header:X-Squall-Plan\"]";
+    refused(("per = \"second\"", by_plan), "what the caller wrote; count by \"client\"");
+    refused(("header = \"x-user\"", "header = \"x-squall-client\""), "keep callers by a cookie");
+    refused(("[\"shop\"]", "[\"shop\", \"\"]"), "identity.main.jwt.audience");
+    refused(("[\"shop\"]", "[\"shop\"]\nscopes_claim = \"\""), "identity.main.jwt.scopes_claim");
+    refused(("users = { alice", "scopes = [\"a b\"]\nusers = { alice"), "\"a b\" is no scope");
     refused(("status = 308", "port = 0"), "redirect.port must be at least 1");
     refused(
         ("health = {", "timeouts = { total_ms = 0 }\nhealth = {"),
@@ -155,7 +161,7 @@ fn what_can_not_work_is_refused_with_its_place_and_the_fix() {
     refused(("/v2/users/{id}", "/v2/../{id}"), "dot segments");
     refused(("body = \"gone\"", "headers = { content-length = \"3\" }"), "set by the gateway");
     refused(("x-from = \"gateway\"", "proxy-connection = \"a\""), "set by the gateway");
-    refused(("x-kind =", "x-squall-plan ="), "set when the route is known");
+    refused(("x-kind =", "x-squall-plan ="), "what the caller wrote; ask for scopes");
     refused(("name = \"user\"", "name = \"\\u001b[2J\""), "is no name");
     refused(("[plans.gold]", "[plans.\"\"]"), "is no name");
     refused(("regex = \"a|b\"", "regex = \"a)|(?:b\""), "routes.user.headers.x-kind.regex");

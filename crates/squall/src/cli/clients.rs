@@ -1,5 +1,6 @@
 //! `clients`: who calls an app's API by a key.
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use squall_types::AppName;
 
@@ -13,14 +14,22 @@ pub(crate) enum ClientsCommand {
     )]
     Create(CreateClientOptions),
     /// Show a client with its keys
-    Show { app: AppName, client: String },
+    Show {
+        app: AppName,
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        client: String,
+    },
     /// Change a client; what is not given stays
     #[command(
         after_help = "Examples:\n  squall clients update shop acme --plan silver\n  squall clients update shop acme --scope orders:read\n  squall clients update shop acme --disable"
     )]
     Update(UpdateClientOptions),
     /// Delete a client with its keys
-    Delete { app: AppName, client: String },
+    Delete {
+        app: AppName,
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        client: String,
+    },
     /// Create, list and revoke a client's keys
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -30,9 +39,10 @@ pub(crate) enum ClientsCommand {
 pub(crate) struct CreateClientOptions {
     pub(crate) app: AppName,
     /// Letters, digits and - _ . after the first
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) client: String,
     /// One of [plans] in the live manifest
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub(crate) plan: Option<String>,
     /// A scope; may be given several times
     #[arg(long = "scope", value_name = "SCOPE")]
@@ -46,9 +56,10 @@ pub(crate) struct CreateClientOptions {
 #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
 pub(crate) struct UpdateClientOptions {
     pub(crate) app: AppName,
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) client: String,
     /// One of [plans] in the live manifest
-    #[arg(long, group = "change")]
+    #[arg(long, group = "change", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) plan: Option<String>,
     /// Take it off its plan
     #[arg(long, conflicts_with = "plan", group = "change")]
@@ -75,6 +86,7 @@ pub(crate) enum KeysCommand {
     )]
     Create {
         app: AppName,
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         client: String,
         /// For people
         #[arg(long)]
@@ -84,10 +96,15 @@ pub(crate) enum KeysCommand {
         expires: Option<u64>,
     },
     /// List a client's keys; the keys themselves are not kept
-    List { app: AppName, client: String },
+    List {
+        app: AppName,
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        client: String,
+    },
     /// Make a key useless at once
     Revoke {
         app: AppName,
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         client: String,
         /// The part that is no secret, as the list shows it
         #[arg(value_parser = parse_key_prefix)]

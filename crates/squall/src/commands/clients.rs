@@ -136,6 +136,12 @@ async fn keys(global: &Global, node: &Client, command: KeysCommand) -> Result<()
                 output::json(&json!({ "items": keys }));
                 return Ok(());
             }
+            if keys.is_empty() {
+                output::note(&format!(
+                    "{client} has no keys. Make one with squall clients keys create {app} {client}."
+                ));
+                return Ok(());
+            }
             output::line(&table_of_keys(&keys));
         }
         KeysCommand::Revoke { app, client, prefix } => {

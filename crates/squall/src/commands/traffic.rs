@@ -29,6 +29,7 @@ pub(super) async fn run(global: &Global, options: &TrafficOptions) -> Result<(),
         output::json(&answer);
         return Ok(());
     }
+    output::warn(&answer["warnings"]);
     let rows: Vec<_> = answer["traffic"]
         .as_array()
         .into_iter()
@@ -80,6 +81,7 @@ pub(super) async fn rollback(global: &Global, options: &RollbackOptions) -> Resu
         output::json(&answer);
         return Ok(());
     }
+    output::warn(&answer["warnings"]);
     let (from, to) = (shares(&answer["from"]), shares(&answer["to"]));
     output::line(&format!(
         "{app}: from {} to {to}",

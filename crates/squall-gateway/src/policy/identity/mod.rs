@@ -296,7 +296,7 @@ impl Authenticator {
         if let Some(identity) = &identity {
             self.authorise(identity)?;
         }
-        self.remove_credentials(headers, target);
+        self.remove_credentials(headers, target, identity.as_ref());
         Ok(identity)
     }
 
@@ -424,18 +424,46 @@ impl Authenticator {
         rejection
     }
 
-    /// Keys and passwords are for the gateway alone, whichever source was decisive. A
-    /// token goes on: it is made to be read by more than one.
-    pub(crate) fn remove_credentials(&self, headers: &mut HeaderMap, target: &mut PathAndQuery) {
+    /// Keys and passwords are for the gateway alone, whichever source was decisive. The token
+    /// that was checked goes on: it is made to be read by more than one. Beside it, any other
+    /// would look as if it had been checked.
+    pub(crate) fn remove_credentials(
+        &self,
+        headers: &mut HeaderMap,
+        target: &mut PathAndQuery,
+        identity: Option<&Identity>,
+    ) {
+        let by = |source: &&Arc<Source>| {
+            identity.is_some_and(|identity| Arc::ptr_eq(&identity.source, &source.name))
+        };
+        let decisive = self.sources.iter().find(by);
         for source in &self.sources {
             match &source.check {
+                Check::Jwt(jwt) => {
+                    let has_bearer = authorization(headers, "bearer") != Ok(None);
+                    let checked = match decisive.map(|source| &source.check) {
+                        Some(Check::Jwt(checked)) => Some(checked),
+                        _ => None,
+                    };
+                    if has_bearer && checked.is_none() {
+                        headers.remove(header::AUTHORIZATION);
+                    }
+                    // Of the two, `bearer_token` takes the header.
+                    let checked = checked.filter(|_| !has_bearer);
+                    let checked = checked.and_then(|checked| checked.settings.cookie.as_ref());
+                    if let Some(cookie) = &jwt.settings.cookie
+                        && checked != Some(cookie)
+                    {
+                        cookie::remove(headers, cookie);
+                    }
+                }
                 Check::ApiKey(keys) => keys.remove(headers, target),
                 Check::Basic(_) => {
                     if authorization(headers, "basic") != Ok(None) {
                         headers.remove(header::AUTHORIZATION);
                     }
                 }
-                Check::Jwt(_) | Check::Nothing => {}
+                Check::Nothing => {}
             }
         }
     }

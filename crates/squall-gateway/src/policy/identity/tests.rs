@@ -152,6 +152,31 @@ async fn every_source_lets_its_callers_in_and_says_who_they_are() {
 }
 
 #[tokio::test]
+async fn no_token_goes_on_that_was_not_checked() {
+    let bench = Bench::new(ALL);
+    let bearer = format!("Bearer {}", bench.token(json!({})));
+    let by_key = [
+        ("x-api-key", &*bench.api_key),
+        ("authorization", "Bearer forged"),
+        ("cookie", "a=b; session=forged; c=d"),
+    ];
+    let answer = bench.ask(&by_key, "/").await;
+    assert_eq!((answer.name(), answer.header("authorization")), ("acme", None));
+    assert_eq!(answer.header("cookie"), Some("a=b; c=d"));
+    let answer = bench.ask(&[("authorization", &bearer), ("cookie", "session=forged")], "/").await;
+    assert_eq!(answer.header("authorization"), Some(bearer.as_str()));
+    assert_eq!(answer.header("cookie"), None);
+    let answer = bench.ask(&[("authorization", ALICE), ("cookie", "a=b")], "/").await;
+    assert_eq!((answer.name(), answer.header("cookie")), ("alice", Some("a=b")));
+
+    let told = claims(json!({"iss": "https://other.example.com"}));
+    let token = bench.signer.token(r#"{"alg":"EdDSA","kid":"one"}"#, &told);
+    let cookie = format!("session={token}");
+    let answer = bench.ask(&[("cookie", &cookie)], "/").await;
+    assert_eq!(answer.header("cookie"), Some(cookie.as_str()));
+}
+
+#[tokio::test]
 async fn nobody_is_told_every_way_to_come_in() {
     let bench = Bench::new(ALL);
     let ways =

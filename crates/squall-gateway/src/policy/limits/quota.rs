@@ -144,6 +144,8 @@ impl Quotas {
         }
         count.of_day += 1;
         count.of_month += 1;
+        // Where the clock was set back, the day that was reached.
+        let day = count.day;
         drop(counts);
         let after = |left: Left| Left { remaining: left.remaining - 1, ..left };
         let charge = Charge { quotas: self.clone(), key, day, counts: false };
@@ -239,6 +241,20 @@ mod tests {
     #[track_caller]
     fn refused(quotas: &Arc<Quotas>, now: SystemTime) -> Left {
         quotas.charge(&quotas.scope("shop"), "acme", QUOTA, now).err().unwrap()
+    }
+
+    #[test]
+    fn what_is_given_back_is_that_of_the_period_that_was_charged() {
+        let quotas = Arc::new(Quotas::new([7; 32]));
+        call(&quotas, at("2026-12-01", 0));
+        // The clock was set back, over the end of a month.
+        let before = at("2026-11-30", 80_000);
+        for _ in 0..10 {
+            let charge = quotas.charge(&quotas.scope("shop"), "acme", QUOTA, before);
+            drop(charge.ok().expect("what was refused behind it does not count"));
+        }
+        let [day, month] = call(&quotas, at("2026-12-01", 1)).map(Option::unwrap);
+        assert_eq!((day.remaining, month.remaining), (1, 3));
     }
 
     #[test]

@@ -225,6 +225,16 @@ async fn an_upstream_may_decline_to_switch() {
     assert!(!asked.to_ascii_lowercase().contains("upgrade"), "{asked}");
 }
 
+/// HTTP/2 knows no upgrade: what asks for one is a request like any other.
+#[tokio::test]
+async fn an_upstream_of_http_2_is_asked_by_http_2() {
+    let bench = Bench::new("protocol = \"http2\"").await;
+    let mut client = TcpStream::connect(bench.address).await.unwrap();
+    client.write_all(HELLO.as_bytes()).await.unwrap();
+    let (mut origin, _) = bench.origin.accept().await.unwrap();
+    expect(&mut origin, b"PRI * HTTP/2.0").await;
+}
+
 #[tokio::test]
 async fn nobody_switches_to_what_was_not_asked_for() {
     for (protocol, expected) in [("chat", "HTTP/1.1 502"), ("WebSocket", "HTTP/1.1 101")] {

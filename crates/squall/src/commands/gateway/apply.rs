@@ -49,9 +49,7 @@ pub(super) async fn run(global: &Global, options: &FolderOptions) -> Result<(), 
         output::json(&applied);
         return Ok(());
     }
-    for warning in applied["warnings"].as_array().into_iter().flatten() {
-        output::note(&format!("warning: {}", warning.as_str().unwrap_or_default()));
-    }
+    output::warn(&applied["warnings"]);
     let place = match text(&applied, "previous") {
         "" => String::new(),
         previous => format!(", in the place of {previous}"),

@@ -61,6 +61,7 @@ pub(crate) fn warnings(manifest: &Manifest) -> Vec<String> {
     unreachable_routes(manifest, &mut warnings);
     unused_names(manifest, &mut warnings);
     redirects_to_themselves(manifest, &mut warnings);
+    strangers_without_scopes(manifest, &mut warnings);
     for (name, upstream) in &manifest.upstreams {
         let private = upstream.targets.iter().map(UpstreamTarget::url).find(|url| is_private(url));
         if let (Some(target), false) = (private, upstream.allow_private) {
@@ -110,6 +111,25 @@ fn unreachable_routes(manifest: &Manifest, warnings: &mut Vec<String>) {
             warnings.push(format!(
                 "routes.{name} never wins: {} takes the same requests and comes first",
                 name_of(first, &manifest.routes[first])
+            ));
+        }
+    }
+}
+
+/// Callers without an identity have no scopes: where some are asked for, nobody is let in so.
+fn strangers_without_scopes(manifest: &Manifest, warnings: &mut Vec<String>) {
+    let of_routes = manifest.routes.iter().enumerate();
+    let of_routes =
+        of_routes.map(|(at, route)| (format!("routes.{}", name_of(at, route)), &route.policy));
+    let of_functions = manifest.functions.iter();
+    let of_functions =
+        of_functions.map(|(name, function)| (format!("functions.{name}"), &function.policy));
+    for (at, own) in of_routes.chain(of_functions) {
+        let policy = own.over(&manifest.gateway.policy);
+        if policy.anonymous == Some(true) && policy.scopes.is_some_and(|scopes| !scopes.is_empty())
+        {
+            warnings.push(format!(
+                "{at} lets in callers without an identity, and asks for scopes, which they never have; leave one of the two out"
             ));
         }
     }

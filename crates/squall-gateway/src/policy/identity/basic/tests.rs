@@ -44,6 +44,22 @@ async fn a_name_with_its_password_is_let_in() {
     }
 }
 
+/// Where hashes cost differently, the time that an answer takes says nothing of a name.
+#[test]
+fn strangers_cost_what_some_user_costs_and_the_same_each_time() {
+    let known = passwords(&[("alice", "sesame"), ("bob", "builder")]);
+    let again = passwords(&[("alice", "sesame"), ("bob", "builder")]);
+    let names: Vec<String> = (0..100).map(|number| format!("name-{number}")).collect();
+    let chosen = |of: &Passwords| -> Vec<Vec<u8>> {
+        names.iter().map(|name| of.stand_in(name).hash.clone()).collect()
+    };
+    assert_eq!(chosen(&known), chosen(&again));
+    for name in ["alice", "bob"] {
+        let hash = &known.users[name].hash.hash;
+        assert!(chosen(&known).contains(hash), "{name}'s costs are those of nobody else");
+    }
+}
+
 #[tokio::test]
 async fn a_wrong_or_malformed_password_is_refused() {
     let passwords = passwords(&[("alice", "right"), ("bob", "other")]);
