@@ -87,11 +87,10 @@ impl Places {
         let thread = self.threads.clone().acquire_owned().await.map_err(io::Error::other)?;
         // What is known to be slow keeps its place until it returns, whoever still waits for it.
         let (mut quick, kept) = if slow { (None, Some(place)) } else { (Some(place), None) };
-        let places = self.clone();
+        let (places, began) = (self.clone(), Instant::now());
         let mut looking = tokio::task::spawn_blocking(move || {
             let _until_it_returns: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>) =
                 (thread, kept);
-            let began = Instant::now();
             let found = lookup(&name);
             places.note(name, began.elapsed());
             found
@@ -138,6 +137,9 @@ mod tests {
         let good = || places.clone().look_up("good.example".to_owned(), |_| Ok(7));
         let longest = Duration::from_secs(20);
         assert_eq!(tokio::time::timeout(longest, good()).await.unwrap().unwrap(), 7);
+        while places.quick.available_permits() < QUICK_PLACES {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         drop(release);
         for one in waiting {
             one.await.unwrap().unwrap();
