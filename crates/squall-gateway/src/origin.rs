@@ -47,6 +47,8 @@ pub(crate) struct Account {
     pub(crate) upstream: Option<UpstreamCall>,
     /// What the cache did, where the route has one.
     pub(crate) cached: Option<Outcome>,
+    /// It is no request of a caller: what was served stale is fetched anew.
+    pub(crate) is_refresh: bool,
     /// Given back when this is dropped.
     pub(crate) held: Held,
     pub(crate) function: Option<Local<FunctionSpec>>,
@@ -64,6 +66,7 @@ impl Account {
             identity: None,
             upstream: None,
             cached: None,
+            is_refresh: false,
             held: Held::default(),
             function: None,
             meter: None,

@@ -144,9 +144,9 @@ impl Connector {
         if allow_private || (self.is_public)(address.ip()) {
             return Ok(());
         }
+        // Without the address: a program may read this, which may not look around here.
         let message = format!(
-            "{host} is at {}, which is not a public address; set allow_private = true for {asker} to reach it",
-            address.ip()
+            "{host} is not at a public address; set allow_private = true for {asker} to reach it"
         );
         Err(error(OutboundErrorKind::Denied, message))
     }

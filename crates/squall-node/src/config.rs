@@ -396,6 +396,24 @@ impl ServerConfig {
         if self.node.cores.is_some_and(|cores| !(1..=1_024).contains(&cores)) {
             return Err("node.cores must be from 1 to 1024".to_owned());
         }
+        let at_least_one = [
+            ("node.builds", self.node.builds as u64),
+            ("logs.files", self.logs.files as u64),
+            ("admin.upload_bytes_max", self.admin.upload_bytes_max),
+            ("limits.memory_bytes", self.limits.memory_bytes.unwrap_or(1)),
+            ("limits.wall_time_ms", self.limits.wall_time_ms.unwrap_or(1)),
+            ("limits.cpu_time_ms", self.limits.cpu_time_ms.unwrap_or(1)),
+            ("limits.concurrency", self.limits.concurrency.unwrap_or(1).into()),
+        ];
+        if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
+            return Err(format!("{key} must be at least 1"));
+        }
+        if !(10..=1_000).contains(&self.usage.flush_ms) {
+            return Err("usage.flush_ms must be from 10 to 1000".to_owned());
+        }
+        if self.gateway.fixed_response_path.as_ref().is_some_and(|path| !path.starts_with('/')) {
+            return Err("gateway.fixed_response_path must begin with a slash".to_owned());
+        }
         if self.node.drain_s > 86_400 {
             return Err("node.drain_s must be at most 86400, a day".to_owned());
         }

@@ -20,6 +20,9 @@ pub(crate) struct NodeFile {
     /// Why the last attempt to hand over to a new server process failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) last_handover_error: Option<String>,
+    /// How many of them have failed since the supervisor began.
+    #[serde(default)]
+    pub(crate) handovers_failed: u64,
 }
 
 impl NodeFile {

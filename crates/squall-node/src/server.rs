@@ -171,7 +171,7 @@ impl Server {
         };
 
         let mut ledger = LedgerOptions::new(data.join("usage"));
-        ledger.flush_interval = Duration::from_millis(config.usage.flush_ms.clamp(10, 1_000));
+        ledger.flush_interval = Duration::from_millis(config.usage.flush_ms);
         ledger.retain.days = config.usage.retain_days;
         ledger.on_thread_start = squall_runtime::wake_promptly;
         let ledger = Ledger::open(ledger).map_err(|error| storage("the usage ledger", error))?;

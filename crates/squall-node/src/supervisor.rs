@@ -86,8 +86,15 @@ pub fn up(options: UpOptions) -> Result<i32, UpError> {
         .enable_all()
         .build()
         .map_err(|error| UpError::other(format!("the supervisor can not start: {error}")))?;
-    let supervisor =
-        Supervisor { options, data_dir, gateway, tls, admin, last_handover_error: None };
+    let supervisor = Supervisor {
+        options,
+        data_dir,
+        gateway,
+        tls,
+        admin,
+        last_handover_error: None,
+        handovers_failed: 0,
+    };
     runtime.block_on(supervisor.run(config))
 }
 
@@ -128,6 +135,7 @@ struct Supervisor {
     tls: Vec<Vec<TcpListener>>,
     admin: TcpListener,
     last_handover_error: Option<String>,
+    handovers_failed: u64,
 }
 
 /// A server process.
@@ -233,6 +241,7 @@ impl Supervisor {
                         Err(why) => {
                             say!("the handover failed, the old server goes on: {why}");
                             self.last_handover_error = Some(why);
+                            self.handovers_failed += 1;
                             self.write_node_file(&server, &serving);
                         }
                     }
@@ -449,6 +458,7 @@ impl Supervisor {
             gateway_urls: serving.gateway_urls.clone(),
             started_at: serving.started_at.clone(),
             last_handover_error: self.last_handover_error.clone(),
+            handovers_failed: self.handovers_failed,
         };
         if let Err(error) = file.write(self.data_dir.path()) {
             say!("node.json can not be written, so tools will not find this node: {error}");

@@ -336,7 +336,7 @@ pub(crate) struct InvokeOptions {
     /// Request body: text, @FILE, or - for standard input
     #[arg(long, short = 'd', value_name = "BODY")]
     pub(crate) data: Option<String>,
-    /// The function to call [default: the one whose route matches]
+    /// The function to call; needed where an app has several
     #[arg(long)]
     pub(crate) function: Option<FunctionName>,
     /// The revision to call [default: by the app's traffic split]

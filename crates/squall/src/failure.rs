@@ -106,6 +106,14 @@ impl Problem {
             _ => format!("the node answered with status {}", self.status),
         };
         let next = self.code.as_deref().and_then(advice).map(str::to_owned);
+        // What callers of apps are told, no admin API says.
+        let of_apps = [ErrorCode::NoRoute, ErrorCode::NothingDeployed].map(|code| code.to_string());
+        if self.code.as_ref().is_some_and(|code| of_apps.contains(code)) {
+            let why = format!("what answers is a gateway and no admin API; it says: {why}");
+            let next =
+                Some("the admin API's address in SQUALL_URL; its port is 8081 by default".into());
+            return Failure { exit, code: self.code, what: what.to_owned(), why, next };
+        }
         Failure { exit, code: self.code, what: what.to_owned(), why, next }
     }
 }

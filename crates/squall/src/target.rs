@@ -23,6 +23,9 @@ pub(crate) struct NodeFacts {
     /// Why the newest attempt to hand over to another process failed.
     #[serde(default)]
     pub(crate) last_handover_error: Option<String>,
+    /// How many have failed; an older supervisor does not count.
+    #[serde(default)]
+    pub(crate) handovers_failed: u64,
 }
 
 impl NodeFacts {

@@ -253,7 +253,9 @@ impl Question<'_> {
 
 /// Counts what was done, for the route and for the request's line in the log.
 pub(super) fn note(plan: &CachePlan, account: &mut Account, outcome: Outcome) {
-    plan.counters.count(outcome);
+    if !account.is_refresh {
+        plan.counters.count(outcome);
+    }
     account.cached = Some(outcome);
 }
 

@@ -28,6 +28,7 @@ pub(super) fn revalidate(
     let (trace, identity) = (account.trace.child(random()), account.identity.clone());
     let mut account = Account::new(SystemTime::now(), Instant::now(), trace);
     account.identity = identity;
+    account.is_refresh = true;
     let (backend, key, hash) = (question.backend.clone(), question.key.clone(), question.hash);
     let store = question.store.clone();
     let stored = stored.clone();

@@ -17,8 +17,6 @@ use super::target::{Origin, Target};
 /// How often connections and ejections are looked at.
 const TIDY_INTERVAL: Duration = Duration::from_millis(500);
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
-/// Until a name means something, it is asked for more often.
-const FIRST_INTERVAL: Duration = Duration::from_secs(1);
 /// Nobody is asked more often than this, however much fails.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 /// Addresses of one name that are used.
@@ -28,16 +26,20 @@ const ADDRESSES_MAX: usize = 256;
 pub(super) async fn keep(pool: Weak<UpstreamPool>) {
     let mut resolved: Option<Instant> = None;
     let mut hurry = false;
+    // Until a name means something, it is asked for more often, and then less and less so.
+    let mut vain = 0;
     loop {
         let Some(held) = pool.upgrade() else { return };
-        let known = held.is_resolved();
-        let interval = match (known, hurry) {
-            (false, _) => FIRST_INTERVAL,
-            (true, true) => SHORTEST_INTERVAL,
-            (true, false) => Duration::from_millis(held.settings.dns_refresh_ms),
+        let refresh = Duration::from_millis(held.settings.dns_refresh_ms);
+        let interval = match (held.is_resolved(), hurry) {
+            (_, true) => SHORTEST_INTERVAL,
+            (true, false) => refresh,
+            (false, false) => SHORTEST_INTERVAL.saturating_mul(1 << vain).min(refresh),
         };
+        let interval = interval.max(SHORTEST_INTERVAL);
         if resolved.is_none_or(|last| last.elapsed() >= interval) {
             resolve_all(&held).await;
+            vain = if held.is_resolved() { 0 } else { (vain + 1).min(16) };
             (resolved, hurry) = (Some(Instant::now()), false);
         }
         held.tidy();
@@ -66,7 +68,11 @@ async fn resolve_all(pool: &UpstreamPool) {
     if !pool.set.load().targets.is_empty() {
         pool.resolution.send_replace(Resolution::Done);
     } else if let Some(failure) = failure {
-        pool.log(code_of(&failure), &failure.message);
+        let known = matches!(&*pool.resolution.borrow(),
+            Resolution::Failed(before) if before.message == failure.message);
+        if !known {
+            pool.log(code_of(&failure), &failure.message);
+        }
         pool.resolution.send_replace(Resolution::Failed(failure));
     }
 }

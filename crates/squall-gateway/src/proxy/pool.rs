@@ -176,7 +176,11 @@ impl UpstreamPool {
         let known = resolution.wait_for(|now| !matches!(now, Resolution::Pending));
         let failure = match tokio::time::timeout(longest, known).await {
             Ok(Ok(known)) => match &*known {
-                Resolution::Failed(failure) => failure.clone(),
+                Resolution::Failed(failure) => {
+                    // Somebody wants to know again.
+                    self.resolve_soon.notify_one();
+                    failure.clone()
+                }
                 _ => return Ok(()),
             },
             _ => {

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use http::Method;
 use serde_json::{Value, json};
-use squall_types::AppName;
 use squall_types::cache::{
     CacheInspect, CacheInspection, CacheReport, CacheVariant, PurgeRequest, PurgeTarget,
 };
 use squall_types::gateway::{ExplainQuery, Explanation};
+use squall_types::{AppName, ErrorCode};
 
 use super::{connect, text};
 use crate::cli::{CacheCommand, Global, InspectOptions, PurgeOptions};
@@ -246,7 +246,11 @@ async fn app_of(
         let body = serde_json::to_value(&query).expect("plain data");
         let found: Explanation =
             node.call(what, Method::POST, "/v1/gateway/explain", Some(&body)).await?;
-        return found.app.ok_or_else(|| unclear("no app answers at that URL"));
+        return found.app.ok_or_else(|| {
+            Failure::invalid(what, "no app answers at that URL")
+                .code(ErrorCode::NoRoute)
+                .next("squall apps, or the same command with --app APP")
+        });
     }
     let list: Value = node.get(what, "/v1/apps").await?;
     match list["items"].as_array().map(Vec::as_slice) {

@@ -42,14 +42,7 @@ pub(super) async fn run(global: &Global, options: &DeployOptions) -> Result<(), 
     let deployed = deploy(&client, app, files, !options.no_activate, &mut report).await;
     let live = match deployed {
         Ok(live) => live,
-        Err(refused) => {
-            if global.json
-                && let Some(event) = refused.event
-            {
-                output::json(&event);
-            }
-            return Err(project.locate(refused.failure));
-        }
+        Err(failure) => return Err(project.locate(failure)),
     };
     if global.json {
         output::json(&live);
@@ -109,19 +102,6 @@ async fn dry_run(global: &Global, project: &Project) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A deployment that did not come to be.
-pub(super) struct Refused {
-    pub(super) failure: Failure,
-    /// The node's last word, where it had one.
-    event: Option<Value>,
-}
-
-impl From<Failure> for Refused {
-    fn from(failure: Failure) -> Self {
-        Self { failure, event: None }
-    }
-}
-
 /// Uploads what a project is made of and waits until it is live. Returns the last event.
 pub(super) async fn deploy(
     client: &Client,
@@ -129,7 +109,7 @@ pub(super) async fn deploy(
     files: Vec<SourceFile>,
     activate: bool,
     report: &mut Report,
-) -> Result<Value, Refused> {
+) -> Result<Value, Failure> {
     let what = format!("deploying {app}");
     let total: u64 = files.iter().map(|file| file.bytes).sum();
     report.uploading(files.len(), total);
@@ -151,7 +131,7 @@ pub(super) async fn deploy(
     };
     let result = match started {
         Ok(mut lines) => watch(&what, &mut lines, report).await,
-        Err(failure) => Err(failure.into()),
+        Err(failure) => Err(failure),
     };
     report.end();
     // A file that could not be read explains a broken upload better than the network does.
@@ -159,7 +139,7 @@ pub(super) async fn deploy(
     let packed = tokio::time::timeout(PACKING_PATIENCE, packing).await;
     match (packed, result) {
         (Ok(Ok(Err(error))), Err(_)) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::failed(what, error).next("squall deploy, once more").into())
+            Err(Failure::failed(what, error).next("squall deploy, once more"))
         }
         (_, result) => result,
     }
@@ -183,7 +163,7 @@ async fn watch(
     what: &str,
     lines: &mut crate::client::Lines,
     report: &mut Report,
-) -> Result<Value, Refused> {
+) -> Result<Value, Failure> {
     while let Some(line) = report.while_waiting(lines.next(what)).await? {
         if line.trim().is_empty() {
             continue;
@@ -196,14 +176,13 @@ async fn watch(
             "failed" => {
                 let problem: Problem =
                     serde_json::from_value(event["problem"].clone()).unwrap_or_default();
-                return Err(Refused { failure: problem.into_failure(what), event: Some(event) });
+                return Err(problem.into_failure(what));
             }
             _ => report.event(&event),
         }
     }
     Err(Failure::failed(what, "the node ended its answer before the deployment was done")
-        .next("squall deploy, once more; the same content makes the same revision")
-        .into())
+        .next("squall deploy, once more; the same content makes the same revision"))
 }
 
 /// How much a report says.

@@ -228,7 +228,7 @@ impl App {
         let known = self.secrets.bring(&self.client, app, secrets.as_ref()).await?;
         let live = deploy::deploy(&self.client, app, contents.files, true, report)
             .await
-            .map_err(|refused| project.locate(refused.failure))?;
+            .map_err(|failure| project.locate(failure))?;
         if !known {
             self.secrets.bring(&self.client, app, secrets.as_ref()).await?;
         }

@@ -47,22 +47,23 @@ struct Live {
 
 /// The gateway part that is live; `None` when nothing is, or there is no such app.
 async fn live(node: &Client, app: &AppName) -> Result<Option<Live>, Failure> {
-    let what = format!("reading the gateway of {app}");
     let absent = [ErrorCode::UnknownApp, ErrorCode::UnknownRevision].map(|code| code.to_string());
-    let answer: Value = match node.get(&what, &format!("/v1/apps/{app}/gateway")).await {
-        Ok(answer) => answer,
-        Err(failure) if failure.code.as_ref().is_some_and(|code| absent.contains(code)) => {
-            return Ok(None);
-        }
-        Err(failure) => return Err(failure),
-    };
+    match read_live(node, app).await {
+        Err(failure) if failure.code.as_ref().is_some_and(|code| absent.contains(code)) => Ok(None),
+        live => live.map(Some),
+    }
+}
+
+async fn read_live(node: &Client, app: &AppName) -> Result<Live, Failure> {
+    let what = format!("reading the gateway of {app}");
+    let answer: Value = node.get(&what, &format!("/v1/apps/{app}/gateway")).await?;
     let part = serde_json::from_value(answer["gateway"].clone()).map_err(|error| {
         let why = format!("what is live is not what this version understands: {error}");
         Failure::failed(what, why).next("squall doctor, which compares the versions")
     })?;
     let shares = answer["traffic"].as_array().map_or(0, Vec::len);
     let split = if shares > 1 { super::apps::shares(&answer["traffic"]) } else { String::new() };
-    Ok(Some(Live { revision: super::text(&answer, "revision").to_owned(), split, part, answer }))
+    Ok(Live { revision: super::text(&answer, "revision").to_owned(), split, part, answer })
 }
 
 fn hash_password(global: &Global) -> Result<(), Failure> {
@@ -82,9 +83,7 @@ fn hash_password(global: &Global) -> Result<(), Failure> {
 
 async fn show(global: &Global, app: &AppName) -> Result<(), Failure> {
     let what = format!("reading the gateway of {app}");
-    let Some(live) = live(&connect(global)?, app).await? else {
-        return Err(Failure::invalid(what, format!("nothing of {app} is live")).next("squall apps"));
-    };
+    let live = read_live(&connect(global)?, app).await?;
     if global.json {
         output::json(&live.answer);
         return Ok(());

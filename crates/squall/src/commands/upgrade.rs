@@ -63,10 +63,9 @@ async fn wait_for_another(
             if now.pid != before.pid && is_ready(data_dir).await {
                 return Ok(now.clone());
             }
-            let failed = now.last_handover_error.as_ref();
-            if let Some(why) =
-                failed.filter(|why| before.last_handover_error.as_ref() != Some(*why))
-            {
+            let is_new = now.handovers_failed != before.handovers_failed
+                || now.last_handover_error != before.last_handover_error;
+            if let Some(why) = now.last_handover_error.as_ref().filter(|_| is_new) {
                 return Err(kept(before, why));
             }
         }
