@@ -117,24 +117,31 @@ impl Resolve for SystemResolver {
 mod tests {
     use super::*;
 
+    type Waiting = Vec<tokio::task::JoinHandle<io::Result<()>>>;
+
+    /// As many lookups as there are quick places, none of which returns before `Sender` is gone.
+    fn stuck(places: &Arc<Places>) -> (std::sync::mpsc::Sender<()>, Waiting) {
+        let (release, released) = std::sync::mpsc::channel();
+        let released = Arc::new(Mutex::new(released));
+        let look_up = |number| {
+            let released = released.clone();
+            tokio::spawn(places.clone().look_up(format!("{number}.dead.example"), move |_| {
+                let _ = released.lock().unwrap().recv();
+                Ok(())
+            }))
+        };
+        (release, (0..QUICK_PLACES).map(look_up).collect())
+    }
+
     /// A name server that does not answer holds up only what is asked of it.
     #[tokio::test]
     async fn names_that_take_long_leave_the_others_their_places() {
         let places = Arc::new(Places::default());
-        let (release, released) = std::sync::mpsc::channel::<()>();
-        let released = Arc::new(Mutex::new(released));
-        let dead = |number: usize| {
-            let released = released.clone();
-            places.clone().look_up(format!("{number}.dead.example"), move |_| {
-                let _ = released.lock().unwrap().recv();
-                Ok(())
-            })
-        };
-        let waiting: Vec<_> = (0..QUICK_PLACES).map(|at| tokio::spawn(dead(at))).collect();
+        let good = || places.clone().look_up("good.example".to_owned(), |_| Ok(7));
+        let (release, waiting) = stuck(&places);
         while places.quick.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
-        let good = || places.clone().look_up("good.example".to_owned(), |_| Ok(7));
         let longest = Duration::from_secs(20);
         assert_eq!(tokio::time::timeout(longest, good()).await.unwrap().unwrap(), 7);
         while places.quick.available_permits() < QUICK_PLACES {
@@ -147,16 +154,7 @@ mod tests {
         assert!(places.is_slow("0.dead.example") && !places.is_slow("good.example"));
 
         // Known by now, they take no quick place at all.
-        let (_release, released) = std::sync::mpsc::channel::<()>();
-        let released = Arc::new(Mutex::new(released));
-        let again = |number: usize| {
-            let released = released.clone();
-            places.clone().look_up(format!("{number}.dead.example"), move |_| {
-                let _ = released.lock().unwrap().recv();
-                Ok(())
-            })
-        };
-        let waiting: Vec<_> = (0..QUICK_PLACES).map(|at| tokio::spawn(again(at))).collect();
+        let (_release, waiting) = stuck(&places);
         while places.slow.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
