@@ -57,7 +57,9 @@ pub struct Deployed {
     pub active: bool,
     pub url: String,
     pub urls: Vec<String>,
-    pub preview_url: String,
+    /// Not there where the app has no previews.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview_url: Option<String>,
     pub took_ms: u64,
 }
 
@@ -158,8 +160,9 @@ pub(crate) async fn run(
                 if activate {
                     checking.check_claims(&app, &content.manifest)?;
                 }
+                let orphaned = orphaned_plans(store, &app, &content.manifest)?;
                 let created = store.deploy(&app, &revision, &content, activate)?;
-                Ok((created, orphaned_plans(store, &app, &content.manifest)?))
+                Ok((created, orphaned))
             })
             .await?
     };
@@ -168,14 +171,15 @@ pub(crate) async fn run(
     }
     drop(uploaded);
     let urls = inner.urls(&app);
+    let preview_url = inner.preview_url(&app, &revision);
     Ok(Deployed {
         app: app.to_string(),
         revision: revision.to_string(),
         created,
         active: activate,
-        url: if activate { urls[0].clone() } else { inner.preview_url(&app, &revision) },
+        url: preview_url.clone().filter(|_| !activate).unwrap_or_else(|| urls[0].clone()),
         urls,
-        preview_url: inner.preview_url(&app, &revision),
+        preview_url,
         took_ms: began.elapsed().as_millis() as u64,
     })
 }

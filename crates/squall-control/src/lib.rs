@@ -364,8 +364,12 @@ impl Inner {
         urls
     }
 
-    pub(crate) fn preview_url(&self, app: &AppName, revision: &RevisionId) -> String {
-        format!("http://{revision}--{app}.localhost{}/", port_of(&self.gateway_base()))
+    /// `None` where the app has none: of a revision without traffic, and with `previews = false`.
+    pub(crate) fn preview_url(&self, app: &AppName, revision: &RevisionId) -> Option<String> {
+        let answers = self.desired().app(app).is_none_or(|state| state.answers_alone(revision));
+        answers.then(|| {
+            format!("http://{revision}--{app}.localhost{}/", port_of(&self.gateway_base()))
+        })
     }
 
     fn gateway_base(&self) -> String {

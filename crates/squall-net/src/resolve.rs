@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 pub type ResolveFuture = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
@@ -20,19 +20,20 @@ pub trait Resolve: Send + Sync + 'static {
 
 /// Lookups that take longer than this are slow: their name servers do not answer.
 const SLOW: Duration = Duration::from_secs(1);
-/// For so long a name that was slow is expected to be slow again.
-const REMEMBERED_FOR: Duration = Duration::from_secs(10 * 60);
+/// For so long a name that had no answer is expected to have none again.
+const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 /// Names that are remembered at once.
 const REMEMBERED_MAX: usize = 4_096;
 const QUICK_PLACES: usize = 32;
 const SLOW_PLACES: usize = 8;
-/// A lookup can not be interrupted: those that were quick to begin and are slow to end are threads.
+/// A lookup can not be interrupted: each is a thread until it returns.
 const THREADS_MAX: usize = 128;
+const STACK_BYTES: usize = 512 << 10;
 
 /// The system's resolver (getaddrinfo), which honours /etc/hosts and nsswitch.
 ///
-/// It blocks, so it runs on the runtime's blocking pool. Names whose servers do not answer have
-/// a few places of their own, so that nobody else waits for them.
+/// It blocks, so each lookup has a thread: those of the runtime have other things to do. Names
+/// whose servers do not answer share a few places, and leave the others to the rest.
 #[derive(Default)]
 pub struct SystemResolver(Arc<Places>);
 
@@ -40,7 +41,7 @@ struct Places {
     quick: Arc<Semaphore>,
     slow: Arc<Semaphore>,
     threads: Arc<Semaphore>,
-    /// When each was slow.
+    /// When each of those that had no answer in time was given up.
     slow_names: Mutex<HashMap<String, Instant>>,
 }
 
@@ -61,9 +62,9 @@ impl Places {
         names.get(name).is_some_and(|seen| seen.elapsed() < REMEMBERED_FOR)
     }
 
-    fn note(&self, name: String, took: Duration) {
+    fn note(&self, name: String, answered: bool) {
         let mut names = self.slow_names.lock().unwrap_or_else(PoisonError::into_inner);
-        if took < SLOW {
+        if answered {
             names.remove(&name);
             return;
         }
@@ -87,19 +88,26 @@ impl Places {
         let thread = self.threads.clone().acquire_owned().await.map_err(io::Error::other)?;
         // What is known to be slow keeps its place until it returns, whoever still waits for it.
         let (mut quick, kept) = if slow { (None, Some(place)) } else { (Some(place), None) };
-        let (places, began) = (self.clone(), Instant::now());
-        let mut looking = tokio::task::spawn_blocking(move || {
+        let places = self.clone();
+        let (tell, mut told) = oneshot::channel();
+        let looking = move || {
             let _until_it_returns: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>) =
                 (thread, kept);
+            let began = Instant::now();
             let found = lookup(&name);
-            places.note(name, began.elapsed());
-            found
-        });
-        let found = match tokio::time::timeout(SLOW, &mut looking).await {
+            places.note(name, found.is_ok() || began.elapsed() < SLOW);
+            // Nobody may wait for it any more.
+            let _ = tell.send(found);
+        };
+        std::thread::Builder::new()
+            .name("squall-resolve".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(looking)?;
+        let found = match tokio::time::timeout(SLOW, &mut told).await {
             Ok(found) => found,
             Err(_) => {
                 drop(quick.take());
-                looking.await
+                told.await
             }
         };
         found.map_err(io::Error::other)?
@@ -127,7 +135,7 @@ mod tests {
             let released = released.clone();
             tokio::spawn(places.clone().look_up(format!("{number}.dead.example"), move |_| {
                 let _ = released.lock().unwrap().recv();
-                Ok(())
+                Err(io::ErrorKind::TimedOut.into())
             }))
         };
         (release, (0..QUICK_PLACES).map(look_up).collect())
@@ -149,7 +157,7 @@ mod tests {
         }
         drop(release);
         for one in waiting {
-            one.await.unwrap().unwrap();
+            one.await.unwrap().unwrap_err();
         }
         assert!(places.is_slow("0.dead.example") && !places.is_slow("good.example"));
 

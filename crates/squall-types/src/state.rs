@@ -162,10 +162,25 @@ pub struct AppState {
     pub default: bool,
     /// Empty when nothing is live.
     pub traffic: Vec<Share>,
-    /// Revisions that answer on their preview URL, live ones included.
+    /// Revisions that answer on their preview URL, live ones included, unless `answers_alone` says
+    /// otherwise.
     pub revisions: Vec<Arc<RevisionState>>,
     pub environment: Arc<Environment>,
     pub clients: Arc<Clients>,
+}
+
+impl AppState {
+    /// The revision with most of the traffic, which speaks for the app as a whole.
+    pub fn leading(&self) -> Option<&RevisionState> {
+        let leading = self.traffic.iter().max_by_key(|share| share.percent)?;
+        Some(&leading.revision)
+    }
+
+    /// Whether requests may ask for this revision, whatever its share of the traffic is.
+    pub fn answers_alone(&self, revision: &RevisionId) -> bool {
+        let previews = self.leading().and_then(|leading| leading.manifest.gateway.previews);
+        previews != Some(false) || self.traffic.iter().any(|share| share.revision.id == *revision)
+    }
 }
 
 /// The desired state of a node. Unchanged apps and revisions keep their `Arc`s from one

@@ -36,7 +36,9 @@ pub struct Revision {
     pub created_at: String,
     /// Of the app's traffic; 0 when it only has its preview URL.
     pub percent: u8,
-    pub preview_url: String,
+    /// Not there where the app has no previews.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preview_url: Option<String>,
     pub functions: Vec<String>,
     /// Number of files.
     pub assets: usize,
@@ -280,8 +282,9 @@ pub(crate) async fn set_traffic(
     let warnings = inner
         .change(&row.name, move |store| {
             checking.check_traffic(store, &name, &shares)?;
+            let warnings = lost_plans(store, &name, &shares)?;
             store.set_traffic(&name, &shares)?;
-            lost_plans(store, &name, &shares)
+            Ok(warnings)
         })
         .await?;
     let row = find(&inner, &app).await?;
@@ -344,21 +347,22 @@ pub(crate) async fn roll_back(
     let (from, checking) = (row.traffic.clone(), inner.clone());
     let (from, to, warnings) = inner
         .change(&row.name, move |store| {
-            let (from, to) = if let Some(revision) = target {
+            if let Some(revision) = target {
                 let to = vec![ShareRow { revision, percent: 100 }];
                 checking.check_traffic(store, &name, &to)?;
+                let warnings = lost_plans(store, &name, &to)?;
                 store.set_traffic(&name, &to)?;
-                (from, to)
-            } else {
-                checking.check_traffic(store, &name, &store.earlier_traffic(&name)?)?;
-                store.roll_back(&name)?.ok_or_else(|| {
-                    Problem::new(
-                        ErrorCode::NothingToRollBack,
-                        format!("the app {name} has no earlier traffic to go back to"),
-                    )
-                })?
-            };
-            let warnings = lost_plans(store, &name, &to)?;
+                return Ok((from, to, warnings));
+            }
+            let earlier = store.earlier_traffic(&name)?;
+            checking.check_traffic(store, &name, &earlier)?;
+            let warnings = lost_plans(store, &name, &earlier)?;
+            let (from, to) = store.roll_back(&name)?.ok_or_else(|| {
+                Problem::new(
+                    ErrorCode::NothingToRollBack,
+                    format!("the app {name} has no earlier traffic to go back to"),
+                )
+            })?;
             Ok((from, to, warnings))
         })
         .await?;

@@ -155,6 +155,7 @@ async fn replace(
             };
             checking.check_claims(&name, &content.manifest)?;
             let revision = content.revision_id();
+            let warnings = orphaned_plans(store, &name, &content.manifest)?;
             let created = store.deploy(&name, &revision, &content, true)?;
             Ok(AppliedGateway {
                 app: name.to_string(),
@@ -162,7 +163,7 @@ async fn replace(
                 previous: live.as_ref().map(|live| live.id.to_string()),
                 created,
                 urls: Vec::new(),
-                warnings: orphaned_plans(store, &name, &content.manifest)?,
+                warnings,
             })
         })
         .await

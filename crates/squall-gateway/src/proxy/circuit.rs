@@ -96,7 +96,12 @@ impl Circuit {
             self.window.mark(now_ms);
         }
         let passage = match passage {
-            Passage::Probe(since) if !self.is_probe(since) => Passage::Usual,
+            // Another has taken its place. That it did well counts all the same.
+            Passage::Probe(since) if failed && !self.is_probe(since) => Passage::Usual,
+            Passage::Probe(since) if since < self.opened_ms.load(Ordering::Relaxed) => {
+                Passage::Usual
+            }
+            Passage::Probe(_) if !self.is_open() => Passage::Usual,
             passage => passage,
         };
         match (passage, failed) {
@@ -213,10 +218,33 @@ mod tests {
         assert_eq!(circuit.pass(1_999), Err(1));
         let next = circuit.pass(2_000).unwrap();
         assert_eq!(circuit.pass(2_000), Err(1));
-        // What becomes of the first does not matter any more.
-        assert_eq!(circuit.ended(endless, false, 2_100), None);
+        // That the first fails in the end does not matter any more.
+        assert_eq!(circuit.ended(endless, true, 2_100), None);
         circuit.probe_is_over(1_001);
         assert_eq!(circuit.pass(2_100), Err(1));
         assert_eq!(circuit.ended(next, false, 2_200), Some(Turn::Closed));
+    }
+
+    #[test]
+    fn an_upstream_that_takes_longer_is_well_all_the_same() {
+        let circuit = circuit();
+        for _ in 0..4 {
+            circuit.ended(Passage::Usual, true, 0);
+        }
+        let slow = circuit.pass(1_000).unwrap();
+        let next = circuit.pass(2_000).unwrap();
+        assert_eq!(circuit.ended(slow, false, 2_500), Some(Turn::Closed));
+        circuit.probe_is_over(1_001);
+        assert_eq!(circuit.pass(2_500), Ok(Passage::Usual));
+        // It is decided: this one is like any other.
+        assert_eq!(circuit.ended(next, true, 3_000), None);
+        circuit.probe_is_over(2_001);
+        // Nor does it say anything about a circuit that has opened since.
+        let late = Passage::Probe(2_001);
+        for _ in 0..4 {
+            circuit.ended(Passage::Usual, true, 4_000);
+        }
+        assert_eq!(circuit.ended(late, false, 4_100), None);
+        assert_eq!(circuit.pass(4_100), Err(900));
     }
 }

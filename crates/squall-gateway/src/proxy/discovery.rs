@@ -27,16 +27,18 @@ pub(super) async fn keep(pool: Weak<UpstreamPool>) {
     let mut resolved: Option<Instant> = None;
     let mut hurry = false;
     // Until a name means something, it is asked for more often, and then less and less so.
-    let mut vain = 0;
+    let mut vain = 0_u32;
     loop {
         let Some(held) = pool.upgrade() else { return };
         let refresh = Duration::from_millis(held.settings.dns_refresh_ms);
         let interval = match (held.is_resolved(), hurry) {
             (_, true) => SHORTEST_INTERVAL,
             (true, false) => refresh,
-            (false, false) => SHORTEST_INTERVAL.saturating_mul(1 << vain).min(refresh),
+            (false, false) => {
+                let grown = SHORTEST_INTERVAL.saturating_mul(1 << vain.saturating_sub(1));
+                grown.min(refresh.max(SHORTEST_INTERVAL))
+            }
         };
-        let interval = interval.max(SHORTEST_INTERVAL);
         if resolved.is_none_or(|last| last.elapsed() >= interval) {
             resolve_all(&held).await;
             vain = if held.is_resolved() { 0 } else { (vain + 1).min(16) };

@@ -412,7 +412,11 @@ impl Forwarding<'_> {
     }
 
     fn miss_of(&self, failure: Failure) -> Miss {
-        let by_client = matches!(failure, Failure::OutOfTime) && self.body.waits_for_client();
+        let by_client = match failure {
+            Failure::OutOfTime => self.body.waits_for_client(),
+            Failure::Closed { .. } | Failure::BrokeOff => self.body.upload().client_pauses(),
+            _ => false,
+        };
         let miss = Miss::of_http1(failure);
         // The time was the client's, who has not sent the rest of its body.
         Miss { fault: miss.fault.filter(|_| !by_client), ..miss }
@@ -565,7 +569,7 @@ impl Miss {
     fn of_http2(unanswered: http2::Unanswered) -> Self {
         let message = format!("no answer by HTTP/2: {}", unanswered.cause);
         if unanswered.invalid {
-            return Self::malformed(message, false);
+            return Self::malformed(message, unanswered.unsent);
         }
         Self { untouched: unanswered.unsent, ..Self::broken(message) }
     }

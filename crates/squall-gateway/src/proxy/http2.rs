@@ -164,7 +164,7 @@ pub(crate) async fn begin(stream: Stream) -> Result<Open, hyper::Error> {
 pub(crate) struct Unanswered {
     pub(crate) cause: hyper::Error,
     pub(crate) unsent: bool,
-    /// What came is not HTTP/2.
+    /// What came on this stream is no response.
     pub(crate) invalid: bool,
 }
 
@@ -172,7 +172,7 @@ impl Unanswered {
     fn new(cause: hyper::Error, unsent: bool) -> Self {
         let found = protocol_error(&cause);
         // Otherwise it is what the other side says, or what we say to it.
-        let invalid = found.is_some_and(h2::Error::is_library);
+        let invalid = found.is_some_and(|error| error.is_library() && error.is_reset());
         let unsent = unsent || found.is_some_and(refused);
         Self { cause, unsent, invalid }
     }

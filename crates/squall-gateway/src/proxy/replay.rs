@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -14,6 +14,8 @@ use squall_types::{Body, BodyError};
 
 /// Larger bodies are sent once.
 const KEPT_MAX_BYTES: usize = 64 << 10;
+/// Longer than a client on a slow network needs from one piece to the next.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Gives out the body for each try. What was read of it is kept until it is too much.
 pub(crate) enum ReplayBody {
@@ -129,7 +131,7 @@ impl ReplayBody {
         if self.waits_for_client() {
             return None;
         }
-        let taken = std::time::Duration::from_millis(shared.taken_ms.load(Ordering::Relaxed));
+        let taken = Duration::from_millis(shared.taken_ms.load(Ordering::Relaxed));
         Some(sent.max(shared.begun + taken))
     }
 }
@@ -141,6 +143,13 @@ impl Upload {
     /// What went wrong on the client's side, if something did.
     pub(super) fn failure(&self) -> Option<BodyError> {
         self.0.as_ref()?.lock().failure.clone()
+    }
+
+    /// Whether the client has sent nothing for a while: an upstream may well give it up.
+    pub(super) fn client_pauses(&self) -> bool {
+        let Some(body) = self.0.as_ref().filter(|_| self.waits_for_client()) else { return false };
+        let taken = Duration::from_millis(body.taken_ms.load(Ordering::Relaxed));
+        body.begun.elapsed().saturating_sub(taken) >= PAUSE
     }
 
     /// Whether the client has not sent what comes next.

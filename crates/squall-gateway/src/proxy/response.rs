@@ -123,7 +123,10 @@ impl Http1Body {
         message: impl Into<String>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.exchange = None;
-        self.flight.broke_off();
+        match self.upload.client_pauses() {
+            true => self.flight.land(),
+            false => self.flight.broke_off(),
+        }
         Poll::Ready(Some(Err(broke(message))))
     }
 }
@@ -254,7 +257,10 @@ impl Http2Body {
             self.flight.land();
             return error;
         }
-        self.flight.broke_off();
+        match self.upload.client_pauses() {
+            true => self.flight.land(),
+            false => self.flight.broke_off(),
+        }
         broke(format!("the response broke off: {why}"))
     }
 }

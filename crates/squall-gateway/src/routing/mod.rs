@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use http::Method;
 use http::header::{HeaderMap, HeaderName};
-use squall_types::gateway::{self, PathPattern, compile_regex};
+use squall_types::gateway::{PathPattern, compile_regex};
 use squall_types::shard::{Local, Spread};
-use squall_types::state::{AppState, Environment, FunctionSpec, RevisionState, Share, Snapshot};
+use squall_types::state::{AppState, Environment, FunctionSpec, RevisionState, Snapshot};
 use squall_types::usage::UpstreamKey;
 use squall_types::{AppName, ErrorCode, FunctionName, RevisionId};
 
@@ -277,7 +277,7 @@ impl Compiled {
 
 impl Site {
     fn new(app: &Arc<AppState>, shares: Vec<(u32, Arc<Spread<Compiled>>)>) -> Self {
-        let gateway = leading_gateway(app);
+        let gateway = app.leading().map(|revision| &revision.manifest.gateway);
         let header = gateway.and_then(|gateway| gateway.revision_header.as_deref());
         Self {
             app: app.clone(),
@@ -343,7 +343,7 @@ impl RouteTable {
                 let shares = vec![(100, of_revision(revision))];
                 let host = preview_host(&revision.id, &app.name);
                 let mut site = Site::new(app, shares);
-                site.hidden = hides_previews(app) && !app.traffic.iter().any(is_of(revision));
+                site.hidden = !app.answers_alone(&revision.id);
                 previews.push((host, Arc::new(Spread::new(site))));
             }
             let mut sum = 0;
@@ -524,20 +524,6 @@ impl Match {
 fn leads_to(revision: &RevisionState, pool: &UpstreamPool) -> bool {
     let settings = revision.manifest.upstreams.get(&*pool.name);
     revision.app == pool.app && settings == Some(&pool.settings)
-}
-
-/// As with the hosts of an app, that of the revision which most of its traffic gets.
-fn leading_gateway(app: &AppState) -> Option<&gateway::Gateway> {
-    let leading = app.traffic.iter().max_by_key(|share| share.percent)?;
-    Some(&leading.revision.manifest.gateway)
-}
-
-fn hides_previews(app: &AppState) -> bool {
-    leading_gateway(app).is_some_and(|gateway| gateway.previews == Some(false))
-}
-
-fn is_of(revision: &RevisionState) -> impl Fn(&Share) -> bool {
-    |share| share.revision.id == revision.id
 }
 
 fn preview_host(revision: &RevisionId, app: &AppName) -> String {

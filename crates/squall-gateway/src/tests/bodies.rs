@@ -480,6 +480,10 @@ fn a_connection_ends_whose_client_leaves_the_end_of_a_response() {
         let _ = ended.expect("the server ends it").unwrap();
         body.data().await.expect("not as a whole").unwrap_err();
     });
-    assert!(door.metrics().contains("squall_http_connections 0\n"), "{}", door.metrics());
+    let until = Instant::now() + Duration::from_secs(20);
+    while !door.metrics().contains("squall_http_connections 0\n") {
+        assert!(Instant::now() < until, "{}", door.metrics());
+        std::thread::sleep(Duration::from_millis(20));
+    }
     assert!(door.metrics().contains("squall_http_slow_clients_total 1\n"), "{}", door.metrics());
 }

@@ -97,7 +97,7 @@ pub(super) async fn revisions(global: &Global, options: &AppOptions) -> Result<(
                 or_dash(names(&revision["functions"])),
                 output::count(revision["assets"].as_u64().unwrap_or(0)),
                 output::size(revision["bytes"].as_u64().unwrap_or(0)),
-                text(revision, "preview_url").to_owned(),
+                or_dash(text(revision, "preview_url").to_owned()),
             ]
         })
         .collect();

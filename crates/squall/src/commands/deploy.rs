@@ -50,7 +50,9 @@ pub(super) async fn run(global: &Global, options: &DeployOptions) -> Result<(), 
     }
     say_live(&live);
     let url = if live["active"] == false { text(&live, "preview_url") } else { text(&live, "url") };
-    output::line(url);
+    if !url.is_empty() {
+        output::line(url);
+    }
     Ok(())
 }
 
@@ -77,7 +79,9 @@ fn say_live(live: &Value) {
     if others.contains(", ") {
         output::note(&format!("Answers on {others}"));
     }
-    output::note(&format!("Preview on {}", text(live, "preview_url")));
+    if let Some(preview) = live["preview_url"].as_str() {
+        output::note(&format!("Preview on {preview}"));
+    }
 }
 
 async fn dry_run(global: &Global, project: &Project) -> Result<(), Failure> {

@@ -61,7 +61,10 @@ const INSTEAD: [(&str, &str); 34] = [
     ("no_bundle", "sources are always bundled"),
     ("observability", "every request is logged and counted: squall logs, squall usage"),
     ("placement", "a function runs on the node that it is deployed to"),
-    ("preview_urls", "every revision has a preview URL"),
+    (
+        "preview_urls",
+        "every revision has a preview URL, unless squall.toml says [gateway] previews = false",
+    ),
     (
         "rules",
         "JSON, .txt, .html and .sql files can be imported; others as text with { type: \"text\" }",
