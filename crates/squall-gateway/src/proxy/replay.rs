@@ -112,10 +112,10 @@ impl ReplayBody {
     }
 
     /// For whoever reads the response while it may still be on its way.
-    pub(crate) fn upload(&self) -> Upload {
+    pub(crate) fn upload(&self) -> Uploading {
         match self {
-            Self::Streamed(shared) => Upload(Some(shared.clone())),
-            Self::Empty | Self::Whole { .. } => Upload(None),
+            Self::Streamed(shared) => Uploading(Some(shared.clone())),
+            Self::Empty | Self::Whole { .. } => Uploading(None),
         }
     }
 
@@ -137,9 +137,9 @@ impl ReplayBody {
 }
 
 /// What a response has to know of its request's body.
-pub(crate) struct Upload(Option<Arc<Shared>>);
+pub(crate) struct Uploading(Option<Arc<Shared>>);
 
-impl Upload {
+impl Uploading {
     /// What went wrong on the client's side, if something did.
     pub(super) fn failure(&self) -> Option<BodyError> {
         self.0.as_ref()?.lock().failure.clone()

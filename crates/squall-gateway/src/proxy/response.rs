@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep};
 use super::flight::{Fault, Flight};
 use super::http1::{Decoder, Exchange, Piece};
 use super::http2;
-use super::replay::Upload;
+use super::replay::Uploading;
 use super::target::Target;
 
 /// What becomes of a connection when it has served its request.
@@ -37,7 +37,7 @@ impl Keep {
 pub(crate) fn from_http1(
     mut exchange: Box<Exchange>,
     keep: Option<Keep>,
-    upload: Upload,
+    upload: Uploading,
     idle: Duration,
     mut flight: Flight,
 ) -> Result<Response<Body>, (&'static str, Flight)> {
@@ -89,7 +89,7 @@ fn broke(message: impl Into<String>) -> BodyError {
 }
 
 /// Nothing has come for so long. An upstream that waits for the client, too, has no part in it.
-fn paused(idle: Duration, upload: &Upload, flight: &mut Flight) -> BodyError {
+fn paused(idle: Duration, upload: &Uploading, flight: &mut Flight) -> BodyError {
     match upload.waits_for_client() {
         true => flight.land(),
         false => flight.broke_off(),
@@ -105,7 +105,7 @@ struct Http1Body {
     first: Bytes,
     pending: Option<Piece>,
     keep: Option<Keep>,
-    upload: Upload,
+    upload: Uploading,
     idle: Duration,
     flight: Flight,
 }
@@ -217,7 +217,7 @@ impl HttpBody for Http1Body {
 pub(crate) fn from_http2(
     response: Response<Incoming>,
     place: http2::Place,
-    upload: Upload,
+    upload: Uploading,
     idle: Duration,
     mut flight: Flight,
 ) -> Response<Body> {
@@ -243,7 +243,7 @@ pub(crate) fn from_http2(
 
 struct Http2Body {
     body: Incoming,
-    upload: Upload,
+    upload: Uploading,
     idle: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
     flight: Flight,

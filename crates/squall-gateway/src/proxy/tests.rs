@@ -708,6 +708,31 @@ async fn clients_that_break_off_are_no_fault_of_the_target() {
 }
 
 #[tokio::test]
+async fn whoever_gives_up_a_silent_client_is_not_to_blame() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n";
+        for patience_ms in [1_500, 0] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 1 << 10]).await;
+            stream.write_all(head).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(patience_ms)).await;
+        }
+    });
+    let bench = Bench::new();
+    let pool = bench.pool(&[format!("http://{address}")], "");
+    for broken in [0, 1] {
+        let (feed, body) = fed();
+        feed.send(Ok(Frame::data(Bytes::from_static(b"begun")))).unwrap();
+        let response = send(&pool, Request::post("/").body(body).unwrap()).await.unwrap();
+        response.into_body().collect().await.unwrap_err();
+        assert_eq!(pool.targets()[0].counters.broken.load(Ordering::Relaxed), broken);
+        drop(feed);
+    }
+}
+
+#[tokio::test]
 async fn a_connection_of_http_2_is_closed_when_it_has_had_nothing_to_do() {
     let (address, connections) = h2c_echo().await;
     let bench = Bench::new();
