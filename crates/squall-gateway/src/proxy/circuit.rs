@@ -156,6 +156,15 @@ mod tests {
         })
     }
 
+    /// At the beginning.
+    fn opened() -> Circuit {
+        let circuit = circuit();
+        for _ in 0..4 {
+            circuit.ended(Passage::Usual, true, 0);
+        }
+        circuit
+    }
+
     #[test]
     fn it_opens_when_half_of_enough_requests_failed() {
         let circuit = circuit();
@@ -184,10 +193,7 @@ mod tests {
 
     #[test]
     fn one_request_is_let_through_and_decides() {
-        let circuit = circuit();
-        for _ in 0..4 {
-            circuit.ended(Passage::Usual, true, 0);
-        }
+        let circuit = opened();
         assert_eq!(circuit.state(1_000), CircuitState::HalfOpen);
         let probe = circuit.pass(1_000).unwrap();
         assert_eq!(probe, Passage::Probe(1_001));
@@ -210,10 +216,7 @@ mod tests {
 
     #[test]
     fn a_request_without_end_keeps_nobody_out() {
-        let circuit = circuit();
-        for _ in 0..4 {
-            circuit.ended(Passage::Usual, true, 0);
-        }
+        let circuit = opened();
         let endless = circuit.pass(1_000).unwrap();
         assert_eq!(circuit.pass(1_999), Err(1));
         let next = circuit.pass(2_000).unwrap();
@@ -227,10 +230,7 @@ mod tests {
 
     #[test]
     fn an_upstream_that_takes_longer_is_well_all_the_same() {
-        let circuit = circuit();
-        for _ in 0..4 {
-            circuit.ended(Passage::Usual, true, 0);
-        }
+        let circuit = opened();
         let slow = circuit.pass(1_000).unwrap();
         let next = circuit.pass(2_000).unwrap();
         assert_eq!(circuit.ended(slow, false, 2_500), Some(Turn::Closed));

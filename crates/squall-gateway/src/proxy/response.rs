@@ -88,12 +88,16 @@ fn broke(message: impl Into<String>) -> BodyError {
     BodyError::new(ErrorCode::UpstreamBroke, message)
 }
 
-/// Nothing has come for so long. An upstream that waits for the client, too, has no part in it.
-fn paused(idle: Duration, upload: &Uploading, flight: &mut Flight) -> BodyError {
-    match upload.waits_for_client() {
+fn ended_early(flight: &mut Flight, by_client: bool) {
+    match by_client {
         true => flight.land(),
         false => flight.broke_off(),
     }
+}
+
+/// Nothing has come for so long. An upstream that waits for the client, too, has no part in it.
+fn paused(idle: Duration, upload: &Uploading, flight: &mut Flight) -> BodyError {
+    ended_early(flight, upload.waits_for_client());
     broke(format!("the response paused for {} ms", idle.as_millis()))
 }
 
@@ -123,10 +127,7 @@ impl Http1Body {
         message: impl Into<String>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.exchange = None;
-        match self.upload.client_pauses() {
-            true => self.flight.land(),
-            false => self.flight.broke_off(),
-        }
+        ended_early(&mut self.flight, self.upload.client_pauses());
         Poll::Ready(Some(Err(broke(message))))
     }
 }
@@ -257,10 +258,7 @@ impl Http2Body {
             self.flight.land();
             return error;
         }
-        match self.upload.client_pauses() {
-            true => self.flight.land(),
-            false => self.flight.broke_off(),
-        }
+        ended_early(&mut self.flight, self.upload.client_pauses());
         broke(format!("the response broke off: {why}"))
     }
 }
